@@ -1,0 +1,33 @@
+//! The words of Prunella: what flows between the stages, how it is named, and the ports the shell implements.
+//!
+//! `Record -> Event -> Finding -> Plan -> Receipt`. This crate depends on nothing of ours, waits for nothing
+//! and reads no clock: it is the vocabulary that every other crate shares.
+
+pub mod dead_letter;
+pub mod event;
+pub mod finding;
+pub mod id;
+pub mod limits;
+pub mod message;
+pub mod ocsf;
+pub mod plan;
+pub mod port;
+pub mod principal;
+pub mod receipt;
+pub mod record;
+pub mod risk;
+pub mod stage;
+pub mod time;
+
+pub use dead_letter::{DeadLetter, RejectReason};
+pub use event::{Event, Flag};
+pub use finding::Finding;
+pub use id::{Id, Tenant};
+pub use message::{Message, Topic};
+pub use plan::{Command, Order, Plan, PlanState, Reply, Step, Transition};
+pub use principal::Principal;
+pub use receipt::Receipt;
+pub use record::Record;
+pub use risk::Risk;
+pub use stage::{Delivered, Inbound, Outbox, Posted, Stage};
+pub use time::Timestamp;

@@ -1,0 +1,223 @@
+//! The ports: what the shell implements so that stages, console and command line need not know which engine is behind.
+//!
+//! Async, but no runtime: each method returns a future and this crate never polls one.
+
+use crate::plan::{Outcome, Probe, Read, TargetState};
+use crate::{Command, DeadLetter, Event, Finding, Id, Receipt, Record, Step, Tenant, Timestamp, Transition};
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What the world did to us. Whose fault it is, and whether trying again helps, is in the variant.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum PortError {
+    /// The engine behind the port cannot be reached now; try again later.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The disk or a quota is full; nothing was changed.
+    #[error("{0}")]
+    Full(String),
+    /// The request makes no sense to this port.
+    #[error("{0}")]
+    Invalid(String),
+    /// What was stored is damaged or from another version.
+    #[error("{0}")]
+    Corrupt(String),
+}
+
+/// Where a source stands: an opaque token of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor(pub String);
+
+/// A page of records and the cursor after it.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    pub records: Vec<Record>,
+    pub next: Cursor,
+    /// Nothing more for now.
+    pub caught_up: bool,
+}
+
+/// A system we listen to. The cursor moves only after the page is durable.
+#[async_trait]
+pub trait Source: Send + Sync {
+    fn name(&self) -> &str;
+    async fn read(&self, cursor: &Cursor) -> Result<Page, PortError>;
+}
+
+/// A system we act on.
+#[async_trait]
+pub trait Effector: Send + Sync {
+    /// The provider word that steps name: `prunella`, `webhook`, `aws`, ...
+    fn provider(&self) -> &str;
+    /// The target as it is now.
+    async fn read(&self, tenant: &Tenant, what: &Read) -> Result<TargetState, PortError>;
+    /// Makes the desired state hold. The same key twice is one effect.
+    async fn apply(&self, tenant: &Tenant, step: &Step, key: Id) -> Outcome;
+    /// Whether it held, and by which evidence.
+    async fn probe(&self, tenant: &Tenant, step: &Step, principal: &str, applied: Timestamp) -> Probe;
+}
+
+/// A body given to intake, as it came over the wire.
+#[derive(Clone, Debug, Default)]
+pub struct Upload {
+    /// Name of the translator, such as `aws.cloudtrail`.
+    pub source: String,
+    pub tenant: Tenant,
+    /// `application/x-ndjson`, `application/json`, `application/cloudevents+json`, `application/cloudevents-batch+json`.
+    pub content_type: String,
+    /// `gzip`, or empty.
+    pub content_encoding: String,
+    pub body: Vec<u8>,
+    /// Where it came from, for people.
+    pub origin: String,
+}
+
+/// Intake: acknowledged only when durable.
+#[async_trait]
+pub trait Intake: Send + Sync {
+    /// Takes a body apart, makes its records durable and says how many were new. What cannot be taken apart is a dead
+    /// letter and counted as rejected.
+    async fn accept(&self, upload: Upload) -> Result<Accepted, PortError>;
+    /// Gives one record again, such as a dead letter to be replayed.
+    async fn accept_record(&self, record: Record) -> Result<Accepted, PortError>;
+    /// Makes an operator's command durable.
+    async fn command(&self, command: Command) -> Result<(), PortError>;
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Accepted {
+    /// Records that were new and are durable now.
+    pub accepted: u64,
+    /// Records that were durable already.
+    pub duplicates: u64,
+    /// Pieces of the body that are not records; each is a dead letter.
+    pub rejected: u64,
+}
+
+/// What the console asks for. Newest first; `before` pages on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Query {
+    pub tenant: Option<String>,
+    pub principal: Option<String>,
+    pub operation: Option<String>,
+    pub severity_min: Option<u8>,
+    pub since: Option<Timestamp>,
+    pub until: Option<Timestamp>,
+    /// Page cursor: the `next` of the page before.
+    pub before: Option<String>,
+    /// At most `QUERY_ROWS_MAX`; 0 means 100.
+    pub limit: u32,
+}
+
+/// Most rows a query returns.
+pub const QUERY_ROWS_MAX: u32 = 1_000;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Rows<T> {
+    pub rows: Vec<T>,
+    /// Give it as `before` for the next page; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+impl<T> Default for Rows<T> {
+    fn default() -> Self {
+        Rows { rows: Vec::new(), next: None }
+    }
+}
+
+/// The numbers of the front page.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Dashboard {
+    pub events: u64,
+    pub findings: u64,
+    pub receipts: u64,
+    pub dead_letters: u64,
+    /// Findings by severity caption.
+    pub findings_by_severity: std::collections::BTreeMap<String, u64>,
+    /// Findings by ATT&CK technique id.
+    pub findings_by_technique: std::collections::BTreeMap<String, u64>,
+    /// The riskiest principals now: `(principal, score)`, riskiest first.
+    pub riskiest: Vec<(String, u8)>,
+    /// Events per minute over the last hour of events, oldest first: `(minute, count)`.
+    pub events_per_minute: Vec<(Timestamp, u64)>,
+    pub plans_by_state: std::collections::BTreeMap<String, u64>,
+    pub newest_event: Option<Timestamp>,
+}
+
+/// Events, findings, plans, receipts and dead letters, as people and probes ask for them.
+#[async_trait]
+pub trait Store: Send + Sync {
+    async fn events(&self, query: &Query) -> Result<Rows<Event>, PortError>;
+    async fn event(&self, uid: Id) -> Result<Option<Event>, PortError>;
+    async fn findings(&self, query: &Query) -> Result<Rows<Finding>, PortError>;
+    async fn finding(&self, uid: Id) -> Result<Option<Finding>, PortError>;
+    /// The newest transition of each plan.
+    async fn plans(&self, query: &Query) -> Result<Rows<Transition>, PortError>;
+    /// Every transition of one plan, in order.
+    async fn plan(&self, uid: Id) -> Result<Vec<Transition>, PortError>;
+    async fn receipts(&self, query: &Query) -> Result<Rows<Receipt>, PortError>;
+    async fn receipt(&self, uid: Id) -> Result<Option<Receipt>, PortError>;
+    async fn dead_letters(&self, query: &Query) -> Result<Rows<DeadLetter>, PortError>;
+    async fn dead_letter(&self, id: Id) -> Result<Option<DeadLetter>, PortError>;
+    async fn dashboard(&self, tenant: Option<&str>) -> Result<Dashboard, PortError>;
+}
+
+/// The ledger as readers see it. Proofs are in the text forms of C2SP.
+#[async_trait]
+pub trait LedgerView: Send + Sync {
+    /// The newest signed checkpoint, as a C2SP signed note.
+    async fn checkpoint(&self) -> Result<String, PortError>;
+    /// The proof bundle of one receipt: JSON that `prunella ledger` and any offline verifier can check.
+    async fn proof(&self, receipt: Id) -> Result<Option<serde_json::Value>, PortError>;
+    async fn len(&self) -> Result<u64, PortError>;
+}
+
+/// From when on tokens of a principal are accepted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TokenVersion {
+    pub principal: String,
+    /// Accept a token only if it was issued at or after this instant. 0: never revoked.
+    pub not_before: Timestamp,
+    /// Grows with every revocation.
+    pub version: u64,
+}
+
+/// Hot state: token versions. Never the truth; the ledger is.
+#[async_trait]
+pub trait State: Send + Sync {
+    /// `Unavailable` while not loaded; never a made-up "not revoked".
+    async fn token_version(&self, tenant: &Tenant, principal: &str) -> Result<TokenVersion, PortError>;
+    /// Sets `not_before` to the later of what it is and `not_before`; grows `version` if that changed it. Durable on return.
+    async fn revoke_tokens(&self, tenant: &Tenant, principal: &str, not_before: Timestamp) -> Result<TokenVersion, PortError>;
+}
+
+/// What happens now, for the live feed. Lossy by design: a slow reader skips.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Live {
+    Event { event: Box<Event> },
+    Finding { finding: Box<Finding> },
+    Plan { transition: Box<Transition> },
+    Receipt { receipt: Box<Receipt> },
+}
+
+/// How the process is, for `/api/health`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Health {
+    /// `ok`, or `degraded` with the reasons in `problems`.
+    pub status: String,
+    pub version: String,
+    pub uptime_ms: u64,
+    /// Messages durable but not yet processed, per stage.
+    pub lag: std::collections::BTreeMap<String, u64>,
+    pub problems: Vec<String>,
+    pub kill_switch: bool,
+}
+
+#[async_trait]
+pub trait HealthView: Send + Sync {
+    async fn health(&self) -> Health;
+}
