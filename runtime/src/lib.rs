@@ -1,1 +1,15 @@
-//! placeholder
+//! The shell: everything that waits, opens files and sockets, or reads the clock, around stages that do none of it.
+
+pub mod clock;
+pub mod effect;
+pub mod executor;
+pub mod intake;
+pub mod ledger;
+pub mod log;
+pub mod pump;
+pub mod sink;
+pub mod sqlite;
+pub mod state;
+pub mod store;
+pub mod topology;
+pub mod webhook;

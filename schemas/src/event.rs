@@ -2,7 +2,7 @@
 
 use crate::ocsf::{
     Actor, Api, Caption, Class, Cloud, Databucket, Endpoint, Entity, Extension, File, Group, HttpRequest, Metadata,
-    OCSF_VERSION, Policy, Resource, STATUS_FAILURE, STATUS_SUCCESS, Service, Session, Tls, Traffic, User, severity_name,
+    OCSF_VERSION, Policy, Resource, STATUS_FAILURE, STATUS_SUCCESS, Service, Session, Table, Tls, Traffic, User, severity_name,
     status_name,
 };
 use crate::{Id, Message, Principal, Tenant, Timestamp, Topic};
@@ -66,6 +66,8 @@ pub struct Event {
     pub traffic: Option<Traffic>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub databucket: Option<Databucket>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<Table>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<File>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

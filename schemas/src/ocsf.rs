@@ -366,6 +366,8 @@ objects! {
     Group { uid: Option<String>, name: Option<String> }
     Entity { uid: Option<String>, name: Option<String>, #[serde(rename = "type")] kind: Option<String> }
     Databucket { uid: Option<String>, name: Option<String>, #[serde(rename = "type")] kind: Option<Caption>, type_id: Option<u8> }
+    /// A table of a datastore, where the data lies in no bucket.
+    Table { uid: Option<String>, name: Option<String> }
     File { name: String, path: Option<String>, uid: Option<String>, size: Option<u64>, type_id: Option<u8> }
     Policy { uid: Option<String>, name: Option<String> }
 }

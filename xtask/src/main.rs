@@ -1,1 +1,54 @@
-fn main() {}
+//! The project's own verbs: rules that are checked, files that are generated, faults that are injected.
+
+mod chaos;
+mod codegen;
+mod deny;
+mod tidy;
+mod tree;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "xtask", about = "Verbs for people who work on Prunella")]
+enum Xtask {
+    /// Check the arrows between crates and the invariants of ARCHITECTURE.md
+    Tidy,
+    /// Write the JSON Schemas and the configuration reference from the code
+    Codegen {
+        /// Change nothing; fail when a file differs
+        #[arg(long)]
+        check: bool,
+    },
+    /// Run cargo-deny, installing it into the user's cache first if it is not there
+    Deny,
+    /// Kill a running pipeline at random moments and check that nothing is lost and nothing counts twice
+    Chaos(chaos::Options),
+    /// Things `make test` needs, by name
+    #[command(subcommand)]
+    Need(Need),
+}
+
+#[derive(Subcommand)]
+enum Need {
+    /// Say where the public test data is expected
+    Data,
+}
+
+#[allow(clippy::print_stderr, reason = "a command-line program reports its error to the terminal")]
+fn main() -> ExitCode {
+    let result = match Xtask::parse() {
+        Xtask::Tidy => tidy::run(),
+        Xtask::Codegen { check } => codegen::run(check),
+        Xtask::Deny => deny::run(),
+        Xtask::Chaos(options) => chaos::run(&options),
+        Xtask::Need(Need::Data) => tree::announce_data(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("xtask: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,50 @@
+# Thin verbs; what they do stands in Cargo.toml, xtask/ and cli/.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+BIN := target/release/prunella
+
+.PHONY: help demo test check bench fuzz chaos up down release
+
+help: ## Show these verbs
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: ## Build, then attack a throw-away pipeline and watch it heal (no services, no cloud account)
+	$(CARGO) build --release -p prunella-cli
+	$(BIN) demo
+
+test: ## Everything that is tested, with what it needs
+	$(CARGO) xtask need data
+	$(CARGO) test --workspace
+	$(CARGO) build --release -p prunella-cli
+	$(CARGO) xtask chaos --kills 12 --seed 1
+
+check: ## Format, lints, the rules of the house, licences
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) test -q -p xtask
+	$(CARGO) xtask tidy
+	$(CARGO) xtask codegen --check
+	$(CARGO) xtask deny
+
+bench: ## The benchmark tables of docs/benchmarks.md
+	$(CARGO) bench -p prunella-translate -p prunella-ingest -p prunella-detect -p prunella-ledger
+	$(CARGO) bench -p prunella-runtime -p prunella-cli
+
+fuzz: ## Fuzz decoder and translators for a minute each (needs a nightly toolchain)
+	bash fuzz/run 60
+
+chaos: ## 200 random kill -9 under load; nothing lost, nothing twice
+	$(CARGO) build --release -p prunella-cli
+	$(CARGO) xtask chaos --kills 200
+
+up: ## Run the pipeline in the foreground, in ./prunella-data
+	$(CARGO) build --release -p prunella-cli
+	$(BIN) up
+
+down: ## Stop the pipeline that runs on ./prunella-data
+	@test -f prunella-data/pid && kill -TERM "$$(cat prunella-data/pid)" || echo "nothing runs on ./prunella-data"
+
+release: ## The shipped binary: thin LTO, stripped of debug sections
+	$(CARGO) build --profile dist --locked -p prunella-cli

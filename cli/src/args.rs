@@ -1,0 +1,277 @@
+//! The command line: every verb and flag, as clap reads them.
+
+use crate::output::Format;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// A streaming cloud-security pipeline that heals itself.
+///
+/// Exit codes: 0 ok, 1 findings or rejects when asked to fail on them, 2 bad input, 3 usage, configuration or
+/// unreachable.
+#[derive(Debug, Parser)]
+#[command(name = "prunella", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Configuration file (TOML)
+    #[arg(long, global = true, value_name = "FILE", env = "PRUNELLA_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Where everything durable lives
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// How to print results; default: table on a terminal, NDJSON in a pipe
+    #[arg(short, long, global = true, value_enum)]
+    pub output: Option<Format>,
+    /// What to log to stderr, as in `info,prunella_runtime=debug`
+    #[arg(long, global = true, value_name = "FILTER", env = "PRUNELLA_LOG", default_value = "warn")]
+    pub log: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the whole pipeline in this process, over SQLite
+    Up(Up),
+    /// Simulate an attack into a running pipeline and watch it heal
+    Demo(Demo),
+    /// Give files to the pipeline and wait until they are durable
+    Ingest(Ingest),
+    /// Turn records into OCSF events: one line each, nothing stored
+    Normalize(Normalize),
+    /// Find attacks in files: records in, OCSF findings out, nothing stored
+    Detect(Detect),
+    /// Look at findings
+    #[command(subcommand)]
+    Findings(Findings),
+    /// Look at plans, and decide on those that wait
+    #[command(subcommand)]
+    Plans(Plans),
+    /// Look at receipts
+    #[command(subcommand)]
+    Receipts(Receipts),
+    /// Verify the ledger, offline
+    #[command(subcommand)]
+    Ledger(Ledger),
+    /// Look at records that could not be read, and give them again
+    #[command(subcommand)]
+    Dlq(Dlq),
+    /// Attack yourself, and see whether it is found and contained
+    #[command(subcommand)]
+    SimulateAttack(SimulateAttack),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(Config),
+    /// Print a completion script for a shell
+    Completions { shell: clap_complete::Shell },
+}
+
+#[derive(Debug, Args)]
+pub struct Up {
+    /// Address and port of the API and the page
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+    /// Let playbooks act by themselves: none beyond this mode
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub response: Option<Mode>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Mode {
+    Observe,
+    DryRun,
+    Approve,
+    Auto,
+}
+
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Keep the pipeline and its page running afterwards
+    #[arg(long)]
+    pub keep: bool,
+    /// Same seed, same records
+    #[arg(long, default_value_t = 7)]
+    pub seed: u64,
+    /// Address and port of the page
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+    /// Which attack
+    #[arg(long, default_value = "brute_force")]
+    pub scenario: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Input {
+    /// Name of the source that wrote the records
+    #[arg(long, default_value = "aws.cloudtrail")]
+    pub source: String,
+    /// Files, plain or gzip: CloudTrail log files, NDJSON, JSON, CloudEvents; `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Exit with 1 when a record was rejected
+    #[arg(long)]
+    pub fail_on_reject: bool,
+    /// Write rejects (NDJSON) to this file instead of stderr
+    #[arg(long, value_name = "FILE")]
+    pub rejects: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Ingest {
+    #[command(flatten)]
+    pub input: Input,
+    /// Address of a running pipeline; default: the one that runs on the data directory
+    #[arg(long, value_name = "URL")]
+    pub into: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Normalize {
+    #[command(flatten)]
+    pub input: Input,
+}
+
+#[derive(Debug, Args)]
+pub struct Detect {
+    #[command(flatten)]
+    pub input: Input,
+    /// Exit with 1 when there is a finding
+    #[arg(long)]
+    pub fail_on_finding: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Filter {
+    /// Only this principal
+    #[arg(long)]
+    pub principal: Option<String>,
+    /// At most so many rows
+    #[arg(long, default_value_t = 100)]
+    pub limit: u32,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Findings {
+    /// The newest findings
+    List {
+        #[command(flatten)]
+        filter: Filter,
+        /// Only this OCSF severity_id or higher, 1 to 5
+        #[arg(long, value_name = "1-5")]
+        severity_min: Option<u8>,
+    },
+    /// One finding, whole
+    Show { id: String },
+    /// One finding: why, and what would have made it normal
+    Explain { id: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Plans {
+    /// The newest state of each plan
+    List {
+        #[command(flatten)]
+        filter: Filter,
+    },
+    /// One plan, with every state it went through
+    Show { id: String },
+    /// Sign a plan's id, so that it may act
+    Approve {
+        id: String,
+        /// Who approves
+        #[arg(long)]
+        by: String,
+    },
+    /// Refuse a plan
+    Reject {
+        id: String,
+        /// Who refuses
+        #[arg(long)]
+        by: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Receipts {
+    /// The newest receipts
+    List {
+        #[command(flatten)]
+        filter: Filter,
+    },
+    /// One receipt with its proof
+    Show { id: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Ledger {
+    /// Check every entry, the chain, the tree and the checkpoints; exit 1 when broken
+    Verify {
+        /// A checkpoint kept elsewhere, to find truncation and forks
+        #[arg(long, value_name = "FILE")]
+        checkpoint: Vec<PathBuf>,
+    },
+    /// Print the newest signed checkpoint, to keep elsewhere
+    Checkpoint,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Dlq {
+    /// Records that could not be read
+    List {
+        /// At most so many rows
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+    },
+    /// One of them, with its bytes and the reason
+    Show { id: String },
+    /// Give records again, after the cause was mended: one, or all
+    Replay {
+        /// Ids; none with `--all`
+        id: Vec<String>,
+        #[arg(long, conflicts_with = "id")]
+        all: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SimulateAttack {
+    /// The scenarios
+    List,
+    /// Run one; exit 1 when the attack went undetected
+    Run(Run),
+}
+
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Which one: see `simulate-attack list`
+    pub scenario: String,
+    /// How loud the attacker is
+    #[arg(long, value_enum, default_value_t = Intensity::Medium)]
+    pub intensity: Intensity,
+    /// Same seed, same records
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// `embedded` (a throw-away instance with automatic response), a URL of a running pipeline, or a file to write
+    #[arg(long, default_value = "embedded")]
+    pub into: String,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Intensity {
+    Low,
+    Medium,
+    High,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Every key with its value and where it came from
+    Show,
+    /// Say whether the configuration and the playbooks are valid
+    Check,
+}

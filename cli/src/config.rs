@@ -1,0 +1,230 @@
+//! One configuration: flags over environment over file over defaults, per leaf, each value knowing where it came from.
+
+use anyhow::{Context, bail};
+use prunella_schemas::Tenant;
+use prunella_schemas::plan::Mode;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use toml::{Table, Value};
+
+/// Environment variables that set a value start so; sections are separated by two underscores, as in `PRUNELLA_API__LISTEN`.
+const ENVIRONMENT_PREFIX: &str = "PRUNELLA_";
+/// Variables with that prefix that are not configuration.
+const ENVIRONMENT_OTHER: [&str; 3] = ["PRUNELLA_SHARED_DATA", "PRUNELLA_LOG", "PRUNELLA_CONFIG"];
+
+/// Everything that can be configured. `prunella config show` prints each key with its value and origin.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Format of this file.
+    pub version: u32,
+    /// Whose data this process handles, unless a source says otherwise.
+    pub tenant: Tenant,
+    /// Where everything durable lives.
+    pub data_dir: PathBuf,
+    pub api: Api,
+    pub log: Log,
+    pub detect: prunella_detect::Config,
+    pub response: prunella_respond::Config,
+    /// Where playbooks are read from, beside the built-in ones. Empty: built-in only.
+    pub playbooks_dir: PathBuf,
+    /// Alert endpoints by name. `notify.webhook` sends to all of them.
+    pub webhooks: BTreeMap<String, Webhook>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Api {
+    /// Address and port. Anything but loopback needs `token_file`.
+    pub listen: SocketAddr,
+    /// File that holds the bearer token, mode 0600. Empty: no token, loopback only.
+    pub token_file: PathBuf,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// Consumed batches older than this may be dropped, in hours.
+    pub retention_hours_max: u32,
+    /// Consumed batches may be dropped beyond this size, in MiB.
+    pub retention_mib_max: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    pub url: String,
+    /// File that holds the secret, `whsec_...`; a second line is the previous one while rotating.
+    pub secret_file: PathBuf,
+    /// Allow loopback and private addresses.
+    #[serde(default)]
+    pub allow_private: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            version: 1,
+            tenant: Tenant::default(),
+            data_dir: "prunella-data".into(),
+            api: Api { listen: SocketAddr::from(([127, 0, 0, 1], 7766)), token_file: PathBuf::new() },
+            log: Log { retention_hours_max: 168, retention_mib_max: 4_096 },
+            detect: prunella_detect::Config::default(),
+            response: prunella_respond::Config::default(),
+            playbooks_dir: PathBuf::new(),
+            webhooks: BTreeMap::new(),
+        }
+    }
+}
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    Default,
+    File(PathBuf),
+    Environment(String),
+    Flag(&'static str),
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Origin::Default => f.write_str("default"),
+            Origin::File(path) => write!(f, "file {}", path.display()),
+            Origin::Environment(name) => write!(f, "environment {name}"),
+            Origin::Flag(flag) => write!(f, "flag {flag}"),
+        }
+    }
+}
+
+/// A configuration with the origin of every leaf.
+#[derive(Debug)]
+pub struct Loaded {
+    pub config: Config,
+    /// `(key, value, origin)`, sorted by key.
+    pub leaves: Vec<(String, Value, Origin)>,
+}
+
+/// Values that flags gave, by dotted key.
+pub type Flags = Vec<(&'static str, &'static str, Value)>;
+
+/// Merges the layers. `file` is read if given; a missing file is an error only then.
+pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>, flags: Flags) -> anyhow::Result<Loaded> {
+    let mut leaves = BTreeMap::new();
+    let defaults = Table::try_from(Config::default()).context("the built-in defaults do not serialise")?;
+    flatten(String::new(), &Value::Table(defaults), &Origin::Default, &mut leaves);
+    if let Some(path) = file {
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the configuration {}", path.display()))?;
+        let table: Table = text.parse().with_context(|| format!("{} is not TOML", path.display()))?;
+        flatten(String::new(), &Value::Table(table), &Origin::File(path.to_owned()), &mut leaves);
+    }
+    for (name, text) in environment {
+        let Some(rest) = name.strip_prefix(ENVIRONMENT_PREFIX) else { continue };
+        if !ENVIRONMENT_OTHER.contains(&name.as_str()) {
+            let key = rest.to_ascii_lowercase().replace("__", ".");
+            leaves.insert(key, (parse_scalar(&text), Origin::Environment(name)));
+        }
+    }
+    for (key, flag, value) in flags {
+        leaves.insert(key.to_owned(), (value, Origin::Flag(flag)));
+    }
+    let mut merged = Table::new();
+    for (key, (value, origin)) in &leaves {
+        insert(&mut merged, key, value.clone()).with_context(|| format!("{origin}"))?;
+    }
+    let config: Config = Value::Table(merged).try_into().map_err(|e: toml::de::Error| explain(&e, &leaves))?;
+    if config.version != 1 {
+        bail!("configuration version {} is unknown; this build reads version 1", config.version);
+    }
+    Ok(Loaded { config, leaves: leaves.into_iter().map(|(key, (value, origin))| (key, value, origin)).collect() })
+}
+
+type Leaves = BTreeMap<String, (Value, Origin)>;
+
+fn flatten(prefix: String, value: &Value, origin: &Origin, leaves: &mut Leaves) {
+    match value {
+        Value::Table(table) => {
+            for (key, value) in table {
+                let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                flatten(path, value, origin, leaves);
+            }
+        }
+        leaf => {
+            leaves.insert(prefix, (leaf.clone(), origin.clone()));
+        }
+    }
+}
+
+fn insert(table: &mut Table, key: &str, value: Value) -> anyhow::Result<()> {
+    match key.split_once('.') {
+        None => {
+            table.insert(key.to_owned(), value);
+        }
+        Some((section, rest)) => {
+            let entry = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+            let Value::Table(inner) = entry else { bail!("`{section}` is a value, not a section") };
+            insert(inner, rest, value)?;
+        }
+    }
+    Ok(())
+}
+
+/// Environment values are TOML where they read as TOML, else plain text.
+fn parse_scalar(text: &str) -> Value {
+    let parsed = format!("x = {text}").parse::<Table>().ok().and_then(|mut t| t.remove("x"));
+    parsed.unwrap_or_else(|| Value::String(text.to_owned()))
+}
+
+fn explain(error: &toml::de::Error, leaves: &Leaves) -> anyhow::Error {
+    let message = error.message();
+    let named = message.split('`').nth(1).unwrap_or_default();
+    let at = leaves.iter().find(|(key, _)| !named.is_empty() && key.rsplit('.').next() == Some(named));
+    match at {
+        Some((key, (_, origin))) => anyhow::anyhow!("{message} (key `{key}` from {origin})"),
+        None => anyhow::anyhow!("{message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(pairs: &[(&str, &str)]) -> std::vec::IntoIter<(String, String)> {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Vec<_>>().into_iter()
+    }
+
+    fn origin(loaded: &Loaded, key: &str) -> Origin {
+        loaded.leaves.iter().find(|(k, ..)| k == key).map(|(_, _, o)| o.clone()).expect("known key")
+    }
+
+    #[test]
+    fn flags_win_over_environment_over_file_over_defaults() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let file = dir.path().join("prunella.toml");
+        std::fs::write(&file, "tenant = \"acme\"\n[api]\nlisten = \"127.0.0.1:1\"\n").expect("writable");
+        let pairs = [("PRUNELLA_API__LISTEN", "127.0.0.1:2"), ("PRUNELLA_LOG__RETENTION_HOURS_MAX", "5"), ("HOME", "/x")];
+        let flags: Flags = vec![("api.listen", "--listen", Value::String("127.0.0.1:3".into()))];
+        let loaded = load(Some(&file), env(&pairs), flags).expect("valid");
+        assert_eq!(loaded.config.api.listen.port(), 3);
+        assert_eq!(loaded.config.tenant.as_str(), "acme");
+        assert_eq!(loaded.config.log.retention_hours_max, 5);
+        assert_eq!(origin(&loaded, "api.listen"), Origin::Flag("--listen"));
+        assert_eq!(origin(&loaded, "tenant"), Origin::File(file));
+        assert_eq!(origin(&loaded, "log.retention_mib_max"), Origin::Default);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_an_error_that_names_it() {
+        let check = |pairs: &[(&str, &str)], want: &str| {
+            let error = format!("{:#}", load(None, env(pairs), Vec::new()).expect_err("refused"));
+            assert!(error.contains(want), "{error}");
+        };
+        check(&[("PRUNELLA_LISTEN", "x")], "unknown field `listen`");
+        check(&[("PRUNELLA_TENANT", "Not A Tenant")], "is not a tenant name");
+        check(&[("PRUNELLA_VERSION", "9")], "version 9");
+        check(&[("PRUNELLA_TENANT__X", "1")], "`tenant` is a value");
+    }
+}

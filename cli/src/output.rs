@@ -1,0 +1,77 @@
+//! How results reach people and programs: tables on a terminal, JSON or NDJSON for programs, always on stdout.
+
+use clap::ValueEnum;
+use serde::Serialize;
+use std::io::{self, IsTerminal, Write};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Aligned columns, for people.
+    Table,
+    /// One JSON document.
+    Json,
+    /// One JSON object a line.
+    Ndjson,
+}
+
+impl Format {
+    /// What was asked for; else a table on a terminal and NDJSON in a pipe.
+    pub fn resolve(asked: Option<Format>) -> Format {
+        asked.unwrap_or(if io::stdout().is_terminal() { Format::Table } else { Format::Ndjson })
+    }
+}
+
+/// Prints rows: `columns` heads the table, `cells` makes a row's cells.
+pub fn rows<T: Serialize>(format: Format, rows: &[T], columns: &[&str], cells: impl Fn(&T) -> Vec<String>) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match format {
+        Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(rows)?)?,
+        Format::Ndjson => {
+            for row in rows {
+                writeln!(out, "{}", serde_json::to_string(row)?)?;
+            }
+        }
+        Format::Table => {
+            let mut table = comfy_table::Table::new();
+            table.load_preset(comfy_table::presets::NOTHING).set_header(columns.to_vec());
+            for row in rows {
+                table.add_row(cells(row).iter().map(|cell| printable(cell)));
+            }
+            writeln!(out, "{table}")?;
+            if rows.is_empty() {
+                writeln!(out, "(none)")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Prints one thing: the text for people, or its JSON.
+pub fn one<T: Serialize>(format: Format, value: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match format {
+        Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(value)?)?,
+        Format::Ndjson => writeln!(out, "{}", serde_json::to_string(value)?)?,
+        Format::Table => writeln!(out, "{}", text(value).trim_end())?,
+    }
+    Ok(())
+}
+
+/// Control and bidirectional characters escaped: attackers write log fields, and terminals obey escape sequences.
+pub fn printable(text: &str) -> String {
+    let odd = |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
+    if !text.contains(odd) {
+        return text.to_owned();
+    }
+    text.chars().flat_map(|c| if odd(c) { c.escape_unicode().collect::<Vec<_>>() } else { vec![c] }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_terminal_never_sees_an_escape_sequence_from_a_log() {
+        for (text, want) in [("plain", "plain"), ("a\u{1b}[2Jb", "a\\u{1b}[2Jb"), ("x\u{202e}y", "x\\u{202e}y"), ("é\n", "é\n")] {
+            assert_eq!(super::printable(text), want);
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Sources of Amazon Web Services.
+
+pub mod cloudtrail;

@@ -1,0 +1,341 @@
+//! Reads JSON field by field: a value of another type than expected empties that field, and never loses the record.
+//!
+//! Derived `Deserialize` refuses a record for one odd value or a repeated key. Cloud logs hold what attackers send,
+//! so a refusal would hide the event; here the last value of a repeated key wins and the rest stays readable.
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use std::borrow::Cow;
+use std::fmt;
+
+/// The visitor methods of a type that is an object or an array: anything else reads as its default.
+macro_rules! scalars_are_absent {
+    () => {
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("any value")
+        }
+        fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+            Ok(Default::default())
+        }
+        fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+            Ok(Default::default())
+        }
+        fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+            Ok(Default::default())
+        }
+        fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+            Ok(Default::default())
+        }
+        fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+            Ok(Default::default())
+        }
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(Default::default())
+        }
+    };
+}
+pub(crate) use scalars_are_absent;
+
+/// Declares structs whose fields are read by the JSON keys named beside them.
+macro_rules! lenient_objects {
+    ($($(#[$doc:meta])* $name:ident<$life:lifetime> { $($field:ident : $type:ty = $key:literal,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default)]
+        pub struct $name<$life> {
+            $(pub $field: $type,)*
+        }
+
+        const _: () = {
+            use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+            #[allow(non_camel_case_types, reason = "a variant is named as its field")]
+            enum Key {
+                $($field,)*
+                Other,
+            }
+
+            impl<'de> Deserialize<'de> for Key {
+                fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                    struct KeyVisitor;
+                    impl Visitor<'_> for KeyVisitor {
+                        type Value = Key;
+                        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                            f.write_str("a key")
+                        }
+                        fn visit_str<E>(self, key: &str) -> Result<Key, E> {
+                            Ok(match key {
+                                $($key => Key::$field,)*
+                                _ => Key::Other,
+                            })
+                        }
+                    }
+                    deserializer.deserialize_identifier(KeyVisitor)
+                }
+            }
+
+            impl<'de: $life, $life> Deserialize<'de> for $name<$life> {
+                fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                    struct ObjectVisitor;
+                    impl<'de> Visitor<'de> for ObjectVisitor {
+                        type Value = $name<'de>;
+                        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<$name<'de>, A::Error> {
+                            let mut object = $name::default();
+                            while let Some(key) = map.next_key()? {
+                                match key {
+                                    $(Key::$field => object.$field = map.next_value()?,)*
+                                    Key::Other => {
+                                        map.next_value::<IgnoredAny>()?;
+                                    }
+                                }
+                            }
+                            Ok(object)
+                        }
+                        fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+                            $crate::lenient::skip_seq(seq).map(|()| $name::default())
+                        }
+                        $crate::lenient::scalars_are_absent!();
+                    }
+                    deserializer.deserialize_any(ObjectVisitor)
+                }
+            }
+        };
+    )*};
+}
+pub(crate) use lenient_objects;
+
+/// A string, borrowed where the JSON has no escapes. Numbers and booleans become their text; all else, and the empty
+/// string, is absence.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Text<'a>(Option<Cow<'a, str>>);
+
+impl Text<'_> {
+    pub fn get(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+
+    pub fn is(&self, wanted: &str) -> bool {
+        self.get() == Some(wanted)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("any value")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text((!text.is_empty()).then_some(Cow::Borrowed(text))))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text((!text.is_empty()).then(|| Cow::Owned(text.to_owned()))))
+            }
+            fn visit_bool<E>(self, value: bool) -> Result<Text<'de>, E> {
+                Ok(Text(Some(Cow::Borrowed(if value { "true" } else { "false" }))))
+            }
+            fn visit_u64<E>(self, value: u64) -> Result<Text<'de>, E> {
+                Ok(Text(Some(Cow::Owned(value.to_string()))))
+            }
+            fn visit_i64<E>(self, value: i64) -> Result<Text<'de>, E> {
+                Ok(Text(Some(Cow::Owned(value.to_string()))))
+            }
+            fn visit_f64<E>(self, value: f64) -> Result<Text<'de>, E> {
+                Ok(Text(Some(Cow::Owned(value.to_string()))))
+            }
+            fn visit_unit<E>(self) -> Result<Text<'de>, E> {
+                Ok(Text(None))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Text<'de>, A::Error> {
+                skip_map(map).map(|()| Text(None))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Text<'de>, A::Error> {
+                skip_seq(seq).map(|()| Text(None))
+            }
+        }
+        deserializer.deserialize_any(TextVisitor)
+    }
+}
+
+/// A count of bytes or things, also where it was written as a float or as text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count(pub Option<u64>);
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Text::deserialize(deserializer)?;
+        let number = text.get().and_then(|text| match text.parse::<u64>() {
+            Ok(count) => Some(count),
+            // A float beyond 2^53 is not an exact count, and no transfer is that large.
+            Err(_) => text.parse::<f64>().ok().filter(|n| (0.0..9.0e15).contains(n)).map(|n| n as u64),
+        });
+        Ok(Count(number))
+    }
+}
+
+/// The objects of an array, at most `MAX` of them; `cut` says whether there were more.
+#[derive(Clone, Debug)]
+pub struct List<T, const MAX: usize> {
+    pub items: Vec<T>,
+    pub cut: bool,
+}
+
+impl<T, const MAX: usize> Default for List<T, MAX> {
+    fn default() -> Self {
+        List { items: Vec::new(), cut: false }
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListVisitor<T, const MAX: usize>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for ListVisitor<T, MAX> {
+            type Value = List<T, MAX>;
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<List<T, MAX>, A::Error> {
+                let mut list = List::default();
+                while list.items.len() < MAX {
+                    match seq.next_element()? {
+                        Some(item) => list.items.push(item),
+                        None => return Ok(list),
+                    }
+                }
+                while seq.next_element::<IgnoredAny>()?.is_some() {
+                    list.cut = true;
+                }
+                Ok(list)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                skip_map(map).map(|()| List::default())
+            }
+            scalars_are_absent!();
+        }
+        deserializer.deserialize_any(ListVisitor(std::marker::PhantomData))
+    }
+}
+
+pub fn skip_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<(), A::Error> {
+    while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+    Ok(())
+}
+
+pub fn skip_seq<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<(), A::Error> {
+    while seq.next_element::<IgnoredAny>()?.is_some() {}
+    Ok(())
+}
+
+/// The text under `wanted` in a JSON object; the last one when there are several.
+pub fn lookup<'a>(json: &'a str, wanted: &str) -> Text<'a> {
+    struct Lookup<'w>(&'w str);
+    impl<'de> Visitor<'de> for Lookup<'_> {
+        type Value = Text<'de>;
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Text<'de>, A::Error> {
+            let mut found = Text::default();
+            while let Some(key) = map.next_key::<Text<'de>>()? {
+                if key.is(self.0) {
+                    found = map.next_value()?;
+                } else {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+            Ok(found)
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+            skip_seq(seq).map(|()| Text::default())
+        }
+        scalars_are_absent!();
+    }
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    (&mut deserializer).deserialize_any(Lookup(wanted)).unwrap_or_default()
+}
+
+/// The same JSON with every unpaired surrogate escape replaced by U+FFFD, or `None` when there is none.
+///
+/// A provider that cuts a string between the two halves of a character writes such an escape; the JSON parser refuses
+/// it, and the record must not be lost for that.
+pub fn mend_surrogates(json: &str) -> Option<String> {
+    let mut mended = String::new();
+    let (mut copied, mut at) = (0, 0);
+    while let Some(skip) = json.get(at..).and_then(|rest| rest.find('\\')) {
+        at += skip;
+        at += match (escape(json, at), escape(json, at + 6)) {
+            (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => 12,
+            (Some(0xD800..=0xDFFF), _) => {
+                mended.push_str(json.get(copied..at)?);
+                mended.push_str("\\ufffd");
+                copied = at + 6;
+                6
+            }
+            _ => 2,
+        };
+    }
+    mended.push_str(json.get(copied..)?);
+    (copied > 0).then_some(mended)
+}
+
+/// The code unit of the `\uXXXX` escape that starts at `at`.
+fn escape(json: &str, at: usize) -> Option<u16> {
+    let digits = json.get(at..at.checked_add(6)?)?.strip_prefix("\\u")?;
+    u16::from_str_radix(digits, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    lenient_objects! {
+        Sample<'a> {
+            name: Text<'a> = "name",
+            size: Count = "size",
+            tags: List<Text<'a>, 2> = "tags",
+            inner: Inner<'a> = "inner",
+        }
+        Inner<'a> { id: Text<'a> = "id", }
+    }
+
+    #[test]
+    fn a_value_of_another_type_empties_one_field_only() {
+        let check = |json: &str, name: Option<&str>, size: Option<u64>, tags: usize, id: Option<&str>| {
+            let got: Sample<'_> = serde_json::from_str(json).unwrap();
+            assert_eq!((got.name.get(), got.size.0, got.tags.items.len(), got.inner.id.get()), (name, size, tags, id), "{json}");
+        };
+        check(r#"{"name":"a","size":1,"tags":["x"],"inner":{"id":"i"}}"#, Some("a"), Some(1), 1, Some("i"));
+        check(r#"{"name":7,"size":"12","tags":"x","inner":"i"}"#, Some("7"), Some(12), 0, None);
+        check(r#"{"name":true,"size":3.0,"tags":{"x":[1]},"inner":[{"id":1}]}"#, Some("true"), Some(3), 0, None);
+        check(r#"{"name":null,"size":-1,"tags":null,"inner":null}"#, None, None, 0, None);
+        check(r#"{"name":"","size":1e300,"tags":[1,2,3,4],"inner":{"id":{}}}"#, None, None, 2, None);
+        check(r#"{"name":"a","name":"b","other":{"name":"c"}}"#, Some("b"), None, 0, None);
+        check(r#"{"n\u0061me":"\u0062"}"#, Some("b"), None, 0, None);
+        check("[1,{}]", None, None, 0, None);
+        check("3", None, None, 0, None);
+    }
+
+    #[test]
+    fn lookup_takes_the_last_and_survives_anything() {
+        for (json, want) in [
+            (r#"{"a":"1","b":"2","a":"3"}"#, Some("3")),
+            (r#"{"b":"2"}"#, None),
+            (r#"{"a":{}}"#, None),
+            ("[]", None),
+            ("nonsense", None),
+        ] {
+            assert_eq!(lookup(json, "a").get(), want, "{json}");
+        }
+    }
+
+    #[test]
+    fn half_characters_are_mended_and_whole_ones_left() {
+        for (json, want) in [
+            (r#"{"a":"\ud83d"}"#, Some(r#"{"a":"\ufffd"}"#)),
+            (r#"{"a":"\ud83d\ude00 \ude00"}"#, Some(r#"{"a":"\ud83d\ude00 \ufffd"}"#)),
+            (r#"{"a":"\ud83d\ude00"}"#, None),
+            (r#"{"a":"\\ud83d"}"#, None),
+            (r#"{"a":"\ud83d\ud83d\n"}"#, Some(r#"{"a":"\ufffd\ufffd\n"}"#)),
+            ("\\", None),
+            ("\\ud8é", None),
+        ] {
+            assert_eq!(mend_surrogates(json).as_deref(), want, "{json}");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The store: events, findings, plans, receipts and dead letters as the console and the probes ask for them.
+
+mod query;
+mod row;
+pub mod sqlite;
+mod writer;
+
+pub use row::Row;
+pub use sqlite::SqliteStore;
+pub use writer::{Shed, StoreWriter, Written};
