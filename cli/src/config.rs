@@ -2,7 +2,6 @@
 
 use anyhow::{Context, bail};
 use prunella_schemas::Tenant;
-use prunella_schemas::plan::Mode;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -31,6 +30,7 @@ pub struct Config {
     /// Where playbooks are read from, beside the built-in ones. Empty: built-in only.
     pub playbooks_dir: PathBuf,
     /// Alert endpoints by name. `notify.webhook` sends to all of them.
+    #[serde(default)]
     pub webhooks: BTreeMap<String, Webhook>,
 }
 
@@ -115,21 +115,21 @@ pub type Flags = Vec<(&'static str, &'static str, Value)>;
 pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>, flags: Flags) -> anyhow::Result<Loaded> {
     let mut leaves = BTreeMap::new();
     let defaults = Table::try_from(Config::default()).context("the built-in defaults do not serialise")?;
-    flatten(String::new(), &Value::Table(defaults), &Origin::Default, &mut leaves);
+    flatten(&[], &Value::Table(defaults), &Origin::Default, &mut leaves);
     if let Some(path) = file {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the configuration {}", path.display()))?;
         let table: Table = text.parse().with_context(|| format!("{} is not TOML", path.display()))?;
-        flatten(String::new(), &Value::Table(table), &Origin::File(path.to_owned()), &mut leaves);
+        flatten(&[], &Value::Table(table), &Origin::File(path.to_owned()), &mut leaves);
     }
     for (name, text) in environment {
         let Some(rest) = name.strip_prefix(ENVIRONMENT_PREFIX) else { continue };
         if !ENVIRONMENT_OTHER.contains(&name.as_str()) {
-            let key = rest.to_ascii_lowercase().replace("__", ".");
+            let key = rest.to_ascii_lowercase().split("__").map(str::to_owned).collect();
             leaves.insert(key, (parse_scalar(&text), Origin::Environment(name)));
         }
     }
     for (key, flag, value) in flags {
-        leaves.insert(key.to_owned(), (value, Origin::Flag(flag)));
+        leaves.insert(key.split('.').map(str::to_owned).collect(), (value, Origin::Flag(flag)));
     }
     let mut merged = Table::new();
     for (key, (value, origin)) in &leaves {
@@ -139,31 +139,31 @@ pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, Stri
     if config.version != 1 {
         bail!("configuration version {} is unknown; this build reads version 1", config.version);
     }
-    Ok(Loaded { config, leaves: leaves.into_iter().map(|(key, (value, origin))| (key, value, origin)).collect() })
+    Ok(Loaded { config, leaves: leaves.into_iter().map(|(path, (value, origin))| (path.join("."), value, origin)).collect() })
 }
 
-type Leaves = BTreeMap<String, (Value, Origin)>;
+/// By path: a key of its own may hold dots, as the names of actions do.
+type Leaves = BTreeMap<Vec<String>, (Value, Origin)>;
 
-fn flatten(prefix: String, value: &Value, origin: &Origin, leaves: &mut Leaves) {
+fn flatten(path: &[String], value: &Value, origin: &Origin, leaves: &mut Leaves) {
     match value {
         Value::Table(table) => {
             for (key, value) in table {
-                let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
-                flatten(path, value, origin, leaves);
+                let inner: Vec<String> = path.iter().chain([key]).cloned().collect();
+                flatten(&inner, value, origin, leaves);
             }
         }
         leaf => {
-            leaves.insert(prefix, (leaf.clone(), origin.clone()));
+            leaves.insert(path.to_vec(), (leaf.clone(), origin.clone()));
         }
     }
 }
 
-fn insert(table: &mut Table, key: &str, value: Value) -> anyhow::Result<()> {
-    match key.split_once('.') {
-        None => {
-            table.insert(key.to_owned(), value);
-        }
-        Some((section, rest)) => {
+fn insert(table: &mut Table, path: &[String], value: Value) -> anyhow::Result<()> {
+    match path {
+        [] => {}
+        [key] => drop(table.insert(key.clone(), value)),
+        [section, rest @ ..] => {
             let entry = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
             let Value::Table(inner) = entry else { bail!("`{section}` is a value, not a section") };
             insert(inner, rest, value)?;
@@ -181,9 +181,9 @@ fn parse_scalar(text: &str) -> Value {
 fn explain(error: &toml::de::Error, leaves: &Leaves) -> anyhow::Error {
     let message = error.message();
     let named = message.split('`').nth(1).unwrap_or_default();
-    let at = leaves.iter().find(|(key, _)| !named.is_empty() && key.rsplit('.').next() == Some(named));
+    let at = leaves.iter().find(|(key, _)| !named.is_empty() && key.last().is_some_and(|last| last == named));
     match at {
-        Some((key, (_, origin))) => anyhow::anyhow!("{message} (key `{key}` from {origin})"),
+        Some((key, (_, origin))) => anyhow::anyhow!("{message} (key `{}` from {origin})", key.join(".")),
         None => anyhow::anyhow!("{message}"),
     }
 }

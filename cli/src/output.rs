@@ -33,7 +33,7 @@ pub fn rows<T: Serialize>(format: Format, rows: &[T], columns: &[&str], cells: i
         }
         Format::Table => {
             let mut table = comfy_table::Table::new();
-            table.load_preset(comfy_table::presets::NOTHING).set_header(columns.to_vec());
+            table.load_style(comfy_table::TableStyle::new()).set_header(columns.to_vec());
             for row in rows {
                 table.add_row(cells(row).iter().map(|cell| printable(cell)));
             }

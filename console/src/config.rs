@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 pub const TOKEN_BYTES_MIN: usize = 32;
 /// Longest token accepted, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 512;
-/// Longest time a request may be configured to take, in milliseconds.
-const REQUEST_TIMEOUT_MS_MAX: u64 = 300_000;
+/// Longest time a request may be configured to take, in milliseconds; an idle connection lives a little longer.
+const REQUEST_TIMEOUT_MS_MAX: u64 = 60_000;
 
 /// How the console is served. Everything has a default that is safe on a laptop.
 #[derive(Clone, Serialize, Deserialize)]
@@ -25,7 +25,7 @@ pub struct Config {
     pub token_file: Option<PathBuf>,
     /// Further origins whose pages may change state, such as `https://prunella.example.com` behind a proxy. Default: none.
     pub origins: Vec<String>,
-    /// Longest time a request may take, in milliseconds. Default 30 000.
+    /// Longest time a request may take, in milliseconds. At most 60 000. Default 30 000.
     pub request_timeout_ms: u64,
     /// The token itself, when the caller loaded it; otherwise it is read from `token_file`.
     #[serde(skip)]
@@ -88,14 +88,15 @@ impl Token {
 
     /// Reads a token file. Refuses one that others than its owner can read.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let unreadable = |e: std::io::Error| ConfigError::TokenFile(path.to_owned(), e.to_string());
+        let unreadable =
+            |e: std::io::Error| ConfigError::TokenFile { path: path.to_owned(), detail: e.to_string() };
         let file = std::fs::File::open(path).map_err(unreadable)?;
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
             let mode = file.metadata().map_err(unreadable)?.permissions().mode();
             if mode & 0o077 != 0 {
-                return Err(ConfigError::TokenFileOpen(path.to_owned(), mode & 0o777));
+                return Err(ConfigError::TokenFileOpen { path: path.to_owned(), mode: mode & 0o777 });
             }
         }
         let mut text = String::new();
@@ -117,11 +118,16 @@ pub enum ConfigError {
          set `token_file` to a file with a random token (`openssl rand -hex 32`), or listen on 127.0.0.1"
     )]
     Exposed(SocketAddr),
-    #[error("cannot read the token file {}: {1}; create it with `openssl rand -hex 32`, readable by its owner only", .0.display())]
-    TokenFile(PathBuf, String),
-    #[error("the token file {} has mode {1:o}, so that others can read it: run `chmod 600` on it", .0.display())]
-    TokenFileOpen(PathBuf, u32),
-    #[error("the token must be {TOKEN_BYTES_MIN} to {TOKEN_BYTES_MAX} visible ASCII characters: make one with `openssl rand -hex 32`")]
+    #[error(
+        "cannot read the token file {}: {detail}; create it with `openssl rand -hex 32`, readable by its owner only",
+        path.display()
+    )]
+    TokenFile { path: PathBuf, detail: String },
+    #[error("the token file {} has mode {mode:o}, so that others can read it: run `chmod 600` on it", path.display())]
+    TokenFileOpen { path: PathBuf, mode: u32 },
+    #[error(
+        "the token must be {TOKEN_BYTES_MIN} to {TOKEN_BYTES_MAX} visible ASCII characters: make one with `openssl rand -hex 32`"
+    )]
     WeakToken,
     #[error("`{0}` is not an origin: write it as a browser sends it, such as `https://prunella.example.com`")]
     Origin(String),
@@ -148,7 +154,13 @@ mod tests {
 
     #[test]
     fn tokens_are_long_visible_and_compared_whole() {
-        for weak in ["", "short", &"k".repeat(31), &"k".repeat(513), &format!("{} {}", "k".repeat(20), "k".repeat(20))] {
+        for weak in [
+            "",
+            "short",
+            &"k".repeat(31),
+            &"k".repeat(513),
+            &format!("{} {}", "k".repeat(20), "k".repeat(20)),
+        ] {
             assert_eq!(Token::new(weak).err(), Some(ConfigError::WeakToken), "{weak}");
         }
         let token = Token::new(&format!("  {}\n", "k".repeat(32))).ok().unwrap();

@@ -73,7 +73,9 @@ impl Gate {
         }
         match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
             None | Some(b"same-origin" | b"none") => Ok(()),
-            Some(_) => Err(Problem::cross_site("the browser says that another site sent this: use the console's own page")),
+            Some(_) => Err(Problem::cross_site(
+                "the browser says that another site sent this: use the console's own page",
+            )),
         }
     }
 }
@@ -96,7 +98,8 @@ async fn bounded(gate: &Gate, request: Request, next: Next) -> Response {
     let limit_ms = gate.config.request_timeout_ms;
     match tokio::time::timeout(Duration::from_millis(limit_ms), next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Problem::busy(format!("the request took longer than {limit_ms} ms: it is safe to repeat")).into_response(),
+        Err(_) => Problem::busy(format!("the request took longer than {limit_ms} ms: it is safe to repeat"))
+            .into_response(),
     }
 }
 
@@ -122,7 +125,10 @@ fn check_host(request: &Request) -> Result<(), Problem> {
     if local && !host.contains('@') {
         return Ok(());
     }
-    let detail = format!("the host `{}` is not a loopback name: use http://127.0.0.1, or set `token_file`", echo(host));
+    let detail = format!(
+        "the host `{}` is not a loopback name: use http://127.0.0.1, or set `token_file`",
+        echo(host)
+    );
     Err(Problem::wrong_host(detail))
 }
 

@@ -11,7 +11,6 @@ use prunella_schemas::port::{QUERY_ROWS_MAX, Query};
 use prunella_schemas::{Id, Timestamp};
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer};
-use utoipa::IntoParams;
 
 /// Largest body of a route that takes a small JSON object, in bytes.
 pub(crate) const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -28,9 +27,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let read: Result<QueryString<T>, QueryRejection> = QueryString::from_request_parts(parts, state).await;
-        read.map(|QueryString(params)| Params(params))
-            .map_err(|e| Problem::invalid(format!("the query string does not read: {}", echo(&e.body_text()))))
+        let read: Result<QueryString<T>, QueryRejection> =
+            QueryString::from_request_parts(parts, state).await;
+        read.map(|QueryString(params)| Params(params)).map_err(|e| {
+            Problem::invalid(format!("the query string does not read: {}", echo(&e.body_text())))
+        })
     }
 }
 
@@ -71,7 +72,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
 
 /// The whole body, or why not.
 pub(crate) async fn body(request: Request, bytes_max: usize) -> Result<Vec<u8>, Problem> {
-    let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|l| l.to_str().ok()?.parse::<u64>().ok());
+    let declared =
+        request.headers().get(header::CONTENT_LENGTH).and_then(|l| l.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > bytes_max as u64) {
         return Err(Problem::too_large(bytes_max));
     }
@@ -88,128 +90,75 @@ pub(crate) fn media_type(headers: &HeaderMap) -> String {
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// Filters of `/api/events`.
-#[derive(Default, Deserialize, IntoParams)]
-#[serde(default, deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct EventFilter {
-    tenant: Option<String>,
-    /// The whole principal key, such as `aws:user:arn:aws:iam::111122223333:user/alice`.
-    principal: Option<String>,
-    /// The provider's name of the call, such as `ConsoleLogin`.
-    operation: Option<String>,
-    /// Lowest OCSF severity: 0 to 6.
-    #[param(maximum = 6)]
-    severity_min: Option<u8>,
-    /// From this time on: RFC 3339, or milliseconds since 1970.
-    #[serde(deserialize_with = "time")]
-    #[param(value_type = Option<String>)]
-    since: Option<Timestamp>,
-    /// Before this time: RFC 3339, or milliseconds since 1970.
-    #[serde(deserialize_with = "time")]
-    #[param(value_type = Option<String>)]
-    until: Option<Timestamp>,
-    /// The `next` of the page before.
-    before: Option<String>,
-    /// Most rows; more than 1 000 are never returned. Default 100.
-    limit: Option<u32>,
+/// A filter: what every list can be asked, and fields of its own. An unknown field is an error.
+macro_rules! filter {
+    ($(#[$doc:meta])* $name:ident { $($(#[$own:meta])* $field:ident: $kind:ty),* }) => {
+        $(#[$doc])*
+        #[derive(Default, Deserialize, utoipa::IntoParams)]
+        #[serde(default, deny_unknown_fields)]
+        #[into_params(parameter_in = Query)]
+        pub(crate) struct $name {
+            $($(#[$own])* $field: Option<$kind>,)*
+            /// Absent: all tenants.
+            tenant: Option<String>,
+            /// From this time on: RFC 3339, or milliseconds since 1970.
+            #[serde(deserialize_with = "time")]
+            #[param(value_type = Option<String>)]
+            since: Option<Timestamp>,
+            /// Before this time: RFC 3339, or milliseconds since 1970.
+            #[serde(deserialize_with = "time")]
+            #[param(value_type = Option<String>)]
+            until: Option<Timestamp>,
+            /// The `next` of the page before.
+            before: Option<String>,
+            /// Most rows; more than 1 000 are never returned. Default 100.
+            limit: Option<u32>,
+        }
+
+        impl $name {
+            pub(crate) fn query(self) -> Result<Query, Problem> {
+                let mut query = Query { tenant: self.tenant, since: self.since, until: self.until, ..Query::default() };
+                (query.before, query.limit) = (self.before, self.limit.unwrap_or_default());
+                $(query.$field = self.$field;)*
+                checked(query)
+            }
+        }
+    };
 }
 
-/// Filters of `/api/threats`.
-#[derive(Default, Deserialize, IntoParams)]
-#[serde(default, deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct ThreatFilter {
-    tenant: Option<String>,
-    /// The whole principal key.
-    principal: Option<String>,
-    /// Lowest OCSF severity: 0 to 6.
-    #[param(maximum = 6)]
-    severity_min: Option<u8>,
-    /// From this time on: RFC 3339, or milliseconds since 1970.
-    #[serde(deserialize_with = "time")]
-    #[param(value_type = Option<String>)]
-    since: Option<Timestamp>,
-    /// Before this time: RFC 3339, or milliseconds since 1970.
-    #[serde(deserialize_with = "time")]
-    #[param(value_type = Option<String>)]
-    until: Option<Timestamp>,
-    /// The `next` of the page before.
-    before: Option<String>,
-    /// Most rows; more than 1 000 are never returned. Default 100.
-    limit: Option<u32>,
-}
-
-/// Filters of `/api/plans` and `/api/receipts`.
-#[derive(Default, Deserialize, IntoParams)]
-#[serde(default, deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct PrincipalFilter {
-    tenant: Option<String>,
-    /// The whole principal key.
-    principal: Option<String>,
-    /// From this time on: RFC 3339, or milliseconds since 1970.
-    #[serde(deserialize_with = "time")]
-    #[param(value_type = Option<String>)]
-    since: Option<Timestamp>,
-    /// Before this time: RFC 3339, or milliseconds since 1970.
-    #[serde(deserialize_with = "time")]
-    #[param(value_type = Option<String>)]
-    until: Option<Timestamp>,
-    /// The `next` of the page before.
-    before: Option<String>,
-    /// Most rows; more than 1 000 are never returned. Default 100.
-    limit: Option<u32>,
-}
-
-/// Filters of `/api/dlq`.
-#[derive(Default, Deserialize, IntoParams)]
-#[serde(default, deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct TimeFilter {
-    tenant: Option<String>,
-    /// From this time on: RFC 3339, or milliseconds since 1970.
-    #[serde(deserialize_with = "time")]
-    #[param(value_type = Option<String>)]
-    since: Option<Timestamp>,
-    /// Before this time: RFC 3339, or milliseconds since 1970.
-    #[serde(deserialize_with = "time")]
-    #[param(value_type = Option<String>)]
-    until: Option<Timestamp>,
-    /// The `next` of the page before.
-    before: Option<String>,
-    /// Most rows; more than 1 000 are never returned. Default 100.
-    limit: Option<u32>,
-}
-
-impl EventFilter {
-    pub(crate) fn query(self) -> Result<Query, Problem> {
-        let EventFilter { tenant, principal, operation, severity_min, since, until, before, limit } = self;
-        let limit = limit.unwrap_or_default();
-        checked(Query { tenant, principal, operation, severity_min, since, until, before, limit })
+filter!(
+    /// Filters of `/api/events`.
+    EventFilter {
+        /// The whole principal key, such as `aws:user:arn:aws:iam::111122223333:user/alice`.
+        principal: String,
+        /// The provider's name of the call, such as `ConsoleLogin`.
+        operation: String,
+        /// Lowest OCSF severity: 0 to 6.
+        #[param(maximum = 6)]
+        severity_min: u8
     }
-}
-
-impl ThreatFilter {
-    pub(crate) fn query(self) -> Result<Query, Problem> {
-        let ThreatFilter { tenant, principal, severity_min, since, until, before, limit } = self;
-        EventFilter { tenant, principal, operation: None, severity_min, since, until, before, limit }.query()
+);
+filter!(
+    /// Filters of `/api/threats`.
+    ThreatFilter {
+        /// The whole principal key.
+        principal: String,
+        /// Lowest OCSF severity: 0 to 6.
+        #[param(maximum = 6)]
+        severity_min: u8
     }
-}
-
-impl PrincipalFilter {
-    pub(crate) fn query(self) -> Result<Query, Problem> {
-        let PrincipalFilter { tenant, principal, since, until, before, limit } = self;
-        EventFilter { tenant, principal, since, until, before, limit, ..EventFilter::default() }.query()
+);
+filter!(
+    /// Filters of `/api/plans` and `/api/receipts`.
+    PrincipalFilter {
+        /// The whole principal key.
+        principal: String
     }
-}
-
-impl TimeFilter {
-    pub(crate) fn query(self) -> Result<Query, Problem> {
-        let TimeFilter { tenant, since, until, before, limit } = self;
-        EventFilter { tenant, since, until, before, limit, ..EventFilter::default() }.query()
-    }
-}
+);
+filter!(
+    /// Filters of `/api/dlq`.
+    TimeFilter {}
+);
 
 /// Clamps the limit; refuses filters that cannot match anything.
 fn checked(mut query: Query) -> Result<Query, Problem> {
@@ -226,7 +175,9 @@ fn checked(mut query: Query) -> Result<Query, Problem> {
         }
     }
     if let Some(severity) = query.severity_min.filter(|s| *s > SEVERITY_MAX) {
-        return Err(Problem::invalid(format!("severity_min is {severity}: OCSF severities are 0 to {SEVERITY_MAX}")));
+        return Err(Problem::invalid(format!(
+            "severity_min is {severity}: OCSF severities are 0 to {SEVERITY_MAX}"
+        )));
     }
     if let (Some(since), Some(until)) = (query.since, query.until)
         && since > until
@@ -248,6 +199,7 @@ pub(crate) fn filter_text(name: &str, text: &str) -> Result<(), Problem> {
 fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
     let text = String::deserialize(deserializer)?;
     let read = text.parse().map(Timestamp).ok().or_else(|| Timestamp::parse(&text));
-    read.map(Some)
-        .ok_or_else(|| D::Error::custom(format!("`{}` is not a time: use RFC 3339 or milliseconds since 1970", echo(&text))))
+    read.map(Some).ok_or_else(|| {
+        D::Error::custom(format!("`{}` is not a time: use RFC 3339 or milliseconds since 1970", echo(&text)))
+    })
 }

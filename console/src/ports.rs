@@ -27,7 +27,12 @@ pub struct Ports {
 #[async_trait]
 pub trait Simulator: Send + Sync {
     /// Starts it and returns at once with what was started.
-    async fn start(&self, attack_type: &str, intensity: &str, seed: Option<u64>) -> Result<serde_json::Value, PortError>;
+    async fn start(
+        &self,
+        attack_type: &str,
+        intensity: &str,
+        seed: Option<u64>,
+    ) -> Result<serde_json::Value, PortError>;
     /// The attack types it knows.
     fn catalog(&self) -> Vec<String>;
 }

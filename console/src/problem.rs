@@ -43,7 +43,12 @@ impl Problem {
     }
 
     pub(crate) fn not_local(detail: impl Into<String>) -> Self {
-        Problem::new(StatusCode::FORBIDDEN, "/problems/not-local", "Only this machine is served without a token", detail)
+        Problem::new(
+            StatusCode::FORBIDDEN,
+            "/problems/not-local",
+            "Only this machine is served without a token",
+            detail,
+        )
     }
 
     pub(crate) fn wrong_host(detail: impl Into<String>) -> Self {
@@ -51,7 +56,10 @@ impl Problem {
     }
 
     pub(crate) fn missing(what: &str, id: impl std::fmt::Display) -> Self {
-        let detail = format!("there is no {what} `{}` here: it may have aged out, or not be stored yet", echo(&id.to_string()));
+        let detail = format!(
+            "there is no {what} `{}` here: it may have aged out, or not be stored yet",
+            echo(&id.to_string())
+        );
         Problem::new(StatusCode::NOT_FOUND, "/problems/not-found", "Not found", detail)
     }
 
@@ -65,7 +73,12 @@ impl Problem {
     }
 
     pub(crate) fn unsupported(detail: impl Into<String>) -> Self {
-        Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "/problems/media-type", "Not a form this route reads", detail)
+        Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "/problems/media-type",
+            "Not a form this route reads",
+            detail,
+        )
     }
 
     pub(crate) fn busy(detail: impl Into<String>) -> Self {
@@ -82,12 +95,18 @@ impl From<PortError> for Problem {
         match error {
             PortError::Unavailable(detail) => Problem::busy(detail),
             PortError::Invalid(detail) => Problem::invalid(detail),
-            PortError::Full(detail) => {
-                Problem::new(StatusCode::INSUFFICIENT_STORAGE, "/problems/full", "No room: nothing was changed", detail)
-            }
-            PortError::Corrupt(detail) => {
-                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "/problems/corrupt", "Stored data does not read", detail)
-            }
+            PortError::Full(detail) => Problem::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "/problems/full",
+                "No room: nothing was changed",
+                detail,
+            ),
+            PortError::Corrupt(detail) => Problem::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "/problems/corrupt",
+                "Stored data does not read",
+                detail,
+            ),
         }
     }
 }
@@ -111,7 +130,8 @@ impl IntoResponse for Problem {
 }
 
 pub(crate) async fn no_such_route(uri: Uri) -> Problem {
-    let detail = format!("nothing is served at `{}`: the routes are listed in /openapi.json", echo(uri.path()));
+    let detail =
+        format!("nothing is served at `{}`: the routes are listed in /openapi.json", echo(uri.path()));
     Problem::new(StatusCode::NOT_FOUND, "/problems/no-route", "No such route", detail)
 }
 

@@ -1,1 +1,28 @@
-//! placeholder
+//! EVENT -> FINDING, per principal: a pure stage that compares each event with the principal's own past.
+//!
+//! [`Detect`] is the stage. A [`Detector`] holds its thresholds and nothing else: what is remembered of a principal
+//! lives in [`Past`] (facts shared by all detectors) and in one [`Window`] per detector, both bounded. An event is
+//! scored before it is learnt, so that it cannot excuse itself; the only clock is the event's own time.
+
+pub mod attack;
+pub mod config;
+pub mod detector;
+pub mod detectors;
+pub mod evidence;
+pub mod known;
+pub mod network;
+pub mod past;
+pub mod principals;
+pub mod rhythm;
+pub mod sighting;
+pub mod stage;
+pub mod window;
+
+pub use config::Config;
+pub use detector::Detector;
+pub use detectors::{Detectors, catalog};
+pub use evidence::{Draft, Evidence};
+pub use past::Past;
+pub use sighting::Sighting;
+pub use stage::{Detect, Verdict, run};
+pub use window::{Mark, Window};

@@ -1,2 +1,158 @@
-//! Placeholder until the benchmark is written.
-fn main() {}
+//! What a record costs on its way to an event, step by step, in nanoseconds.
+//!
+//! `cargo bench -p prunella-ingest --bench decode -- [NAME]`, where NAME is part of a line's name. Each line is the best
+//! of several rounds over the same generated records.
+
+#![expect(clippy::print_stdout, reason = "a benchmark reports to the terminal")]
+
+use prunella_ingest::{Content, Limits, check, normalize, unpack};
+use prunella_schemas::{Event, Record, Tenant, Timestamp};
+use prunella_translate::by_name;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use std::hint::black_box;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+const RECORDS: usize = 4_000;
+const ROUNDS: usize = 15;
+const RECEIVED: Timestamp = Timestamp(1_722_429_000_000);
+
+fn main() {
+    let records: Vec<Record> = (0..RECORDS).map(record).collect();
+    let bytes: usize = records.iter().map(|r| r.body.len()).sum();
+    println!("{RECORDS} records of {} bytes on average", bytes / RECORDS);
+
+    report("from_utf8", &records, bytes, |r| std::str::from_utf8(&r.body).map_or(0, str::len));
+    report("check", &records, bytes, |r| check(&r.body).map_or(0, |c| c.keys));
+    report("serde_json to IgnoredAny", &records, bytes, |r| {
+        usize::from(serde_json::from_slice::<IgnoredAny>(&r.body).is_ok())
+    });
+    report("serde_json to a borrowed struct", &records, bytes, |r| {
+        serde_json::from_slice::<Borrowed<'_>>(&r.body).map_or(0, |b| b.weight())
+    });
+    let translator = by_name("aws.cloudtrail");
+    let mut out: Vec<Event> = Vec::new();
+    report("translate and identify", &records, bytes, |r| {
+        out.clear();
+        let text = std::str::from_utf8(&r.body).unwrap_or_default();
+        translator.is_some_and(|t| t.translate(r, text, &mut out).is_ok()).into()
+    });
+    let mut out: Vec<Event> = Vec::new();
+    report("normalize (check, translate, identify)", &records, bytes, |r| {
+        out.clear();
+        usize::from(normalize(r, &mut out).is_ok())
+    });
+
+    let lines: Vec<u8> = records.iter().flat_map(|r| [&r.body[..], b"\n"].concat()).collect();
+    let bodies: Vec<&str> = records.iter().filter_map(|r| std::str::from_utf8(&r.body).ok()).collect();
+    let log_file = format!("{{\"Records\":[{}]}}", bodies.join(",")).into_bytes();
+    for (name, content, input) in [
+        ("unpack, lines", Content::Ndjson, &lines),
+        ("unpack, told by the bytes", Content::Auto, &lines),
+        ("unpack, log file", Content::Auto, &log_file),
+    ] {
+        let best = best_of(name, || {
+            let tally = unpack(&input[..], content, &Limits::FILE, &mut |piece| {
+                black_box(piece.body);
+                ControlFlow::Continue(())
+            });
+            assert!(tally.is_ok_and(|t| t.records == RECORDS as u64 && t.rejects == 0));
+        });
+        line(name, best, input.len());
+    }
+}
+
+fn report(name: &str, records: &[Record], bytes: usize, mut each: impl FnMut(&Record) -> usize) {
+    let best = best_of(name, || {
+        let sum: usize = records.iter().map(&mut each).sum();
+        assert!(black_box(sum) >= records.len(), "{name} failed");
+    });
+    line(name, best, bytes);
+}
+
+fn line(name: &str, best: Option<Duration>, bytes: usize) {
+    let Some(best) = best else { return };
+    let ns = best.as_nanos() as f64 / RECORDS as f64;
+    let rate = bytes as f64 / best.as_secs_f64() / 1e6;
+    println!("{name:<40} {ns:>8.0} ns/record {:>10.0} records/s {rate:>7.0} MB/s", 1e9 / ns);
+}
+
+/// The best round; `None` when the command line asks for another line.
+fn best_of(name: &str, mut round: impl FnMut()) -> Option<Duration> {
+    let wanted = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
+    if wanted.is_some_and(|wanted| !name.contains(&wanted)) {
+        return None;
+    }
+    let timed = |_| {
+        #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+        let start = std::time::Instant::now();
+        round();
+        start.elapsed()
+    };
+    (0..ROUNDS).map(timed).min()
+}
+
+/// What the least mapping would read, borrowed from the bytes: the yardstick.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Borrowed<'a> {
+    event_time: &'a str,
+    event_source: &'a str,
+    event_name: &'a str,
+    aws_region: &'a str,
+    #[serde(rename = "sourceIPAddress")]
+    source_ip_address: &'a str,
+    #[serde(rename = "eventID")]
+    event_id: &'a str,
+    user_identity: Identity<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Identity<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    arn: &'a str,
+    account_id: &'a str,
+}
+
+impl Borrowed<'_> {
+    fn weight(&self) -> usize {
+        let own = [
+            self.event_time,
+            self.event_source,
+            self.event_name,
+            self.aws_region,
+            self.source_ip_address,
+            self.event_id,
+        ];
+        let identity = [self.user_identity.kind, self.user_identity.arn, self.user_identity.account_id];
+        own.iter().chain(&identity).map(|text| text.len()).sum()
+    }
+}
+
+/// A CloudTrail record of 1.2 to 1.8 kB; every third one has a session and a long request.
+fn record(n: usize) -> Record {
+    let session = if n.is_multiple_of(3) {
+        r#","sessionContext":{"sessionIssuer":{"type":"Role","principalId":"AROAEXAMPLE","arn":"arn:aws:iam::123456789012:role/service/Deploy","accountId":"123456789012","userName":"Deploy"},"webIdFederationData":{},"attributes":{"creationDate":"2024-07-31T11:02:03Z","mfaAuthenticated":"false"}}"#
+    } else {
+        r#","sessionContext":{"attributes":{"creationDate":"2024-07-31T11:02:03Z","mfaAuthenticated":"true"}}"#
+    };
+    let kind = if n.is_multiple_of(3) { "AssumedRole" } else { "IAMUser" };
+    let body = format!(
+        r#"{{"eventVersion":"1.09","userIdentity":{{"type":"{kind}","principalId":"AROAEXAMPLE:deploy-{n}","arn":"arn:aws:sts::123456789012:assumed-role/Deploy/deploy-{n}","accountId":"123456789012","accessKeyId":"ASIAEXAMPLE{n:05}"{session}}},"eventTime":"2024-07-31T12:{:02}:{:02}Z","eventSource":"s3.amazonaws.com","eventName":"GetObject","awsRegion":"eu-west-1","sourceIPAddress":"203.0.113.{}","userAgent":"[aws-sdk-go-v2/1.30.3 os/linux lang/go#1.22.5 md/GOOS#linux md/GOARCH#amd64 api/s3#1.58.2]","requestParameters":{{"bucketName":"reports-{}","Host":"reports.s3.eu-west-1.amazonaws.com","key":"2024/07/31/part-{n:08}.parquet"}},"responseElements":null,"additionalEventData":{{"SignatureVersion":"SigV4","CipherSuite":"TLS_AES_128_GCM_SHA256","bytesTransferredIn":0,"AuthenticationMethod":"AuthHeader","x-amz-id-2":"kq2pQv2nU0n5mA8xwqG1Yh1y5m0oEXAMPLE{n}","bytesTransferredOut":{n}}},"requestID":"7Q3EXAMPLE{n:08}","eventID":"0f8fad5b-d9cb-469f-a165-{n:012}","readOnly":true,"resources":[{{"type":"AWS::S3::Object","ARN":"arn:aws:s3:::reports/2024/07/31/part-{n:08}.parquet"}},{{"accountId":"123456789012","type":"AWS::S3::Bucket","ARN":"arn:aws:s3:::reports"}}],"eventType":"AwsApiCall","managementEvent":false,"recipientAccountId":"123456789012","eventCategory":"Data","tlsDetails":{{"tlsVersion":"TLSv1.3","cipherSuite":"TLS_AES_128_GCM_SHA256","clientProvidedHostHeader":"reports.s3.eu-west-1.amazonaws.com"}}}}"#,
+        n / 60 % 60,
+        n % 60,
+        n % 250,
+        n % 17,
+    );
+    let tenant = Tenant::default();
+    Record {
+        source: "aws.cloudtrail".to_owned(),
+        tenant,
+        received: RECEIVED,
+        origin: String::new(),
+        body: body.into(),
+    }
+}

@@ -4,7 +4,7 @@
 //! that looks at hostile bytes before the parser (`decode`, `settle`, `unpack`) is a loop over its steps.
 
 /// Levels whose kind, object or array, is remembered. Deeper ones are counted but not told apart.
-const KINDS_MAX: usize = 128;
+const KINDS_MAX: usize = 64;
 
 /// What the scanner came upon. Positions are relative to the slice it is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ enum Within {
 pub struct Scanner {
     at: usize,
     depth: usize,
-    kinds: u128,
+    kinds: u64,
     expect: Expect,
     within: Within,
     unicode_escapes: bool,
@@ -98,6 +98,12 @@ impl Scanner {
 
     /// Goes on to the next step. After `More`, call again with a longer slice.
     pub fn next(&mut self, bytes: &[u8]) -> Step {
+        self.next_inline(bytes)
+    }
+
+    /// [`Scanner::next`] as part of the calling loop, for the one loop that every record goes through.
+    #[inline(always)]
+    pub fn next_inline(&mut self, bytes: &[u8]) -> Step {
         loop {
             match self.within {
                 Within::Between => {}
@@ -116,6 +122,14 @@ impl Scanner {
             }
             let Some(&byte) = bytes.get(self.at) else { return Step::More };
             self.at += 1;
+            if byte == b'"'
+                && let Some(plain) = self.plain_string(bytes)
+            {
+                match plain {
+                    Some(key) => return key,
+                    None => continue,
+                }
+            }
             if let Some(step) = self.token(byte) {
                 return step;
             }
@@ -158,6 +172,36 @@ impl Scanner {
         }
     }
 
+    /// The common case at once: a string without escapes that lies whole in the slice, and the colon or comma after it.
+    /// `None` when it is another case; nothing has moved then.
+    #[inline(always)]
+    fn plain_string(&mut self, bytes: &[u8]) -> Option<Option<Step>> {
+        let key = matches!(self.expect, Expect::Key | Expect::KeyOrEnd);
+        if !key && !self.wants_value() {
+            return None;
+        }
+        let start = self.at;
+        let end = special(bytes, start);
+        if bytes.get(end) != Some(&b'"') {
+            return None;
+        }
+        self.at = end + 1;
+        let next = bytes.get(self.at);
+        if key {
+            let colon = next == Some(&b':');
+            self.at += usize::from(colon);
+            self.expect = if colon { Expect::Value } else { Expect::Colon };
+            return Some(Some(Step::Key { start, end, escaped: false }));
+        }
+        self.ended_value();
+        if next == Some(&b',') && self.depth > 0 {
+            self.at += 1;
+            self.expect = if self.in_object() { Expect::Key } else { Expect::Value };
+        }
+        Some(None)
+    }
+
+    #[inline]
     fn wants_value(&self) -> bool {
         matches!(self.expect, Expect::Value | Expect::ValueOrEnd)
     }
@@ -181,7 +225,7 @@ impl Scanner {
     fn open(&mut self, object: bool) -> Option<Step> {
         let fits = self.wants_value();
         if self.depth < KINDS_MAX {
-            let bit = 1u128 << self.depth;
+            let bit = 1u64 << self.depth;
             self.kinds = if object { self.kinds | bit } else { self.kinds & !bit };
         }
         self.depth += 1;
@@ -191,7 +235,9 @@ impl Scanner {
 
     #[inline]
     fn close(&mut self, object: bool) -> Option<Step> {
-        let Some(outer) = self.depth.checked_sub(1) else { return self.flaw("a bracket closes that never opened") };
+        let Some(outer) = self.depth.checked_sub(1) else {
+            return self.flaw("a bracket closes that never opened");
+        };
         let known = self.depth <= KINDS_MAX;
         let ends = match self.expect {
             Expect::CommaOrEnd => true,
@@ -225,9 +271,10 @@ impl Scanner {
     }
 
     /// Passes the rest of a string. `None` when a value ended that the caller need not see.
-    #[inline(always)]
     fn string(&mut self, bytes: &[u8]) -> Option<Step> {
-        let Within::String { start, key, mut escaped, mut after_backslash } = self.within else { return None };
+        let Within::String { start, key, mut escaped, mut after_backslash } = self.within else {
+            return None;
+        };
         loop {
             if after_backslash {
                 let Some(&byte) = bytes.get(self.at) else { break };
@@ -251,13 +298,21 @@ impl Scanner {
                 b'\\' => (escaped, after_backslash) = (true, true),
                 _ => {
                     self.within = Within::String { start, key, escaped, after_backslash };
-                    return Some(Step::Flaw { at: self.at - 1, what: "a control character stands in a string" });
+                    return Some(Step::Flaw {
+                        at: self.at - 1,
+                        what: "a control character stands in a string",
+                    });
                 }
             }
         }
         self.within = Within::String { start, key, escaped, after_backslash };
         Some(Step::More)
     }
+}
+
+/// White space as JSON has it.
+pub fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\n' | b'\r' | b'\t')
 }
 
 /// The position, from `at` on, of the next quote, backslash or control character; else the length.
@@ -307,8 +362,8 @@ mod tests {
     fn steps_are_the_same_however_the_text_is_cut() {
         let text = r#"{"a":[1,{"b\"\\":"long enough to span words \u00e9"},null],"c":{}} "#;
         let whole = steps(text, text.len());
-        assert_eq!(whole.len(), 10, "{whole:?}");
-        assert_eq!(whole[9], Step::Done);
+        assert_eq!(whole.len(), 12, "{whole:?}");
+        assert_eq!(whole[11], Step::Done);
         for split in 1..text.len() {
             assert_eq!(steps(text, split), whole, "cut every {split} bytes");
         }

@@ -82,7 +82,7 @@ pub mod base64_bytes {
 
 /// A list of hashes, each as canonical base64.
 pub mod base64_hashes {
-    use crate::Hash;
+    use crate::{Hash, PROOF_HASHES_MAX};
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
     pub fn serialize<S: Serializer>(hashes: &[Hash], serializer: S) -> Result<S::Ok, S::Error> {
@@ -91,6 +91,9 @@ pub mod base64_hashes {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Hash>, D::Error> {
         let texts = Vec::<String>::deserialize(deserializer)?;
+        if texts.len() > PROOF_HASHES_MAX {
+            return Err(D::Error::custom("a proof of more than 65 hashes belongs to no tree"));
+        }
         let hashes = texts.iter().map(|text| super::hash_from_base64(text)).collect::<Option<Vec<Hash>>>();
         hashes.ok_or_else(|| D::Error::custom("expected base64 of 32 bytes"))
     }

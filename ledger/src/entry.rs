@@ -37,9 +37,28 @@ pub struct Entry {
 impl Entry {
     /// Links an entry to the one whose hash is `prev`.
     pub fn seal(prev: Hash, index: u64, time: Timestamp, kind: &str, id: Id, body: Vec<u8>) -> Self {
+        Entry::seal_with_leaf(prev, index, time, kind, id, body).0
+    }
+
+    /// Seals an entry and hashes its leaf from one encoding.
+    pub(crate) fn seal_with_leaf(
+        prev: Hash,
+        index: u64,
+        time: Timestamp,
+        kind: &str,
+        id: Id,
+        body: Vec<u8>,
+    ) -> (Self, Hash) {
         let mut entry = Entry { index, time, kind: kind.to_owned(), id, body, prev, hash: [0; 32] };
-        entry.hash = sha256(&[&entry.encode()]);
-        entry
+        let (hash, leaf) = entry.digests();
+        entry.hash = hash;
+        (entry, leaf)
+    }
+
+    /// What [`Entry::hash`] should be, and the leaf.
+    pub(crate) fn digests(&self) -> (Hash, Hash) {
+        let bytes = self.encode();
+        (sha256(&[&bytes]), leaf_hash(&bytes))
     }
 
     /// The bytes that are hashed and that are the leaf of the tree.
@@ -67,7 +86,7 @@ impl Entry {
 
     /// True when `hash` is the hash of everything else.
     pub fn is_sealed(&self) -> bool {
-        self.hash == sha256(&[&self.encode()])
+        self.hash == self.digests().0
     }
 }
 
@@ -82,7 +101,8 @@ mod tests {
 
     #[test]
     fn fields_do_not_run_together() {
-        let seal = |kind: &str, body: &str| Entry::seal([0; 32], 0, Timestamp(1), kind, Id([0; 16]), body.into());
+        let seal =
+            |kind: &str, body: &str| Entry::seal([0; 32], 0, Timestamp(1), kind, Id([0; 16]), body.into());
         assert_ne!(seal("ab", "c").hash, seal("a", "bc").hash);
         assert_ne!(seal("a", "").leaf(), seal("", "a").leaf());
         assert!(seal("a", "b").is_sealed());
@@ -93,7 +113,8 @@ mod tests {
         let entry = Entry::seal([0xab; 32], 7, Timestamp(-5), "note", Id([0xcd; 16]), b"{}".to_vec());
         let text = serde_json::to_string(&entry).unwrap();
         assert_eq!(serde_json::from_str::<Entry>(&text).unwrap(), entry);
-        let cases = [("abab", "ABab"), ("cdcd", "CDcd"), ("e30=", "e30"), ("e30=", "e31="), ("\"kind\"", "\"kin\"")];
+        let cases =
+            [("abab", "ABab"), ("cdcd", "CDcd"), ("e30=", "e30"), ("e30=", "e31="), ("\"kind\"", "\"kin\"")];
         for (from, to) in cases {
             let changed = text.replacen(from, to, 1);
             assert_ne!(changed, text);

@@ -3,7 +3,9 @@
 /// Something given to the ledger cannot be read or used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LedgerError {
-    #[error("the origin `{0}` cannot name a ledger: use one line without control characters, such as example.org/ledger")]
+    #[error(
+        "the origin `{0}` cannot name a ledger: use one line without control characters, such as example.org/ledger"
+    )]
     Origin(String),
     #[error("the key is not usable: {0}")]
     Key(&'static str),
@@ -24,7 +26,9 @@ pub enum LedgerError {
 pub enum ProofError {
     #[error("the Merkle proof does not lead to the root: {0}")]
     Merkle(&'static str),
-    #[error("no signature by the key {0} on the note: get the ledger's verifier key from somewhere you trust")]
+    #[error(
+        "no signature by the key {0} on the note: get the ledger's verifier key from somewhere you trust"
+    )]
     UnknownKey(String),
     #[error("the signature by the key {0} is wrong: the note was changed")]
     Signature(String),

@@ -2,8 +2,9 @@
 
 use crate::encoding::{from_base64, sha256, to_base64};
 use crate::{LedgerError, ProofError, SignedNote};
+use aws_lc_rs::encoding::AsBigEndian;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// The signature type that the C2SP signed-note specification assigns to Ed25519.
 const ED25519_TYPE: u8 = 0x01;
@@ -19,7 +20,8 @@ pub struct Signer {
 impl Signer {
     /// The key called `name` made from a secret seed of 32 random bytes.
     pub fn from_seed(name: &str, seed: &[u8; 32]) -> Result<Self, LedgerError> {
-        let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| LedgerError::Key("the seed is refused"))?;
+        let pair =
+            Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| LedgerError::Key("the seed is refused"))?;
         let public = pair.public_key().as_ref().try_into();
         let public = public.map_err(|_| LedgerError::Key("the public key does not have 32 bytes"))?;
         Ok(Signer { verifier: Verifier::new(name, public)?, pair })
@@ -28,11 +30,13 @@ impl Signer {
     /// Reads the text of a key file: `PRIVATE+KEY+<name>+<hash>+<base64>`.
     pub fn parse(text: &str) -> Result<Self, LedgerError> {
         let text = text.trim_end_matches(['\r', '\n']);
-        let rest = text.strip_prefix("PRIVATE+KEY+").ok_or(LedgerError::Key("it does not start with `PRIVATE+KEY+`"))?;
+        let rest = text
+            .strip_prefix("PRIVATE+KEY+")
+            .ok_or(LedgerError::Key("it does not start with `PRIVATE+KEY+`"))?;
         let (name, id, mut data) = parse_key(rest)?;
         let mut seed = Zeroizing::new([0; 32]);
         seed.copy_from_slice(&data);
-        zeroize::Zeroize::zeroize(&mut data);
+        data.zeroize();
         let signer = Signer::from_seed(name, &seed)?;
         if signer.verifier.id != id {
             return Err(LedgerError::Key("its hash does not match its name and key"));
@@ -42,11 +46,15 @@ impl Signer {
 
     /// The text of a key file, wiped from memory when dropped. Whoever reads it can sign in the ledger's name.
     pub fn to_secret_text(&self) -> Result<Zeroizing<String>, LedgerError> {
-        let seed = self.pair.seed().and_then(|seed| {
-            aws_lc_rs::encoding::AsRawBytes::<aws_lc_rs::encoding::Curve25519SeedBin>::as_raw_bytes(&seed)
-        });
-        let _ = seed;
-        Err(LedgerError::Key("todo"))
+        let refused = |_| LedgerError::Key("its seed cannot be read");
+        let bytes = self.pair.seed().and_then(|seed| seed.as_be_bytes()).map_err(refused)?;
+        let mut seed = Zeroizing::new([0; 32]);
+        if bytes.as_ref().len() != seed.len() {
+            return Err(LedgerError::Key("its seed does not have 32 bytes"));
+        }
+        seed.copy_from_slice(bytes.as_ref());
+        let text = Zeroizing::new(key_text(&self.verifier.name, self.verifier.id, &seed));
+        Ok(Zeroizing::new(format!("PRIVATE+KEY+{}", *text)))
     }
 
     pub fn verifier(&self) -> &Verifier {
@@ -55,7 +63,8 @@ impl Signer {
 
     /// The signed note over `text`, which must end in a newline.
     pub fn sign(&self, text: &str) -> Result<String, LedgerError> {
-        let signature = self.pair.try_sign(text.as_bytes()).map_err(|_| LedgerError::Key("signing failed"))?;
+        let signature =
+            self.pair.try_sign(text.as_bytes()).map_err(|_| LedgerError::Key("signing failed"))?;
         let mut bytes = self.verifier.id.to_vec();
         bytes.extend_from_slice(signature.as_ref());
         let note = format!("{text}\n\u{2014} {} {}\n", self.verifier.name, to_base64(&bytes));
@@ -83,7 +92,11 @@ impl Verifier {
     pub fn parse(text: &str) -> Result<Self, LedgerError> {
         let (name, id, data) = parse_key(text.trim_end_matches(['\r', '\n']))?;
         let verifier = Verifier::new(name, data)?;
-        if verifier.id == id { Ok(verifier) } else { Err(LedgerError::Key("its hash does not match its name and key")) }
+        if verifier.id == id {
+            Ok(verifier)
+        } else {
+            Err(LedgerError::Key("its hash does not match its name and key"))
+        }
     }
 
     pub fn name(&self) -> &str {
@@ -119,7 +132,9 @@ impl std::fmt::Display for Verifier {
 pub(crate) fn check_name(name: &str) -> Result<(), LedgerError> {
     let plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '+';
     if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.chars().all(plain) {
-        return Err(LedgerError::Key("its name must be 1 to 256 bytes without spaces, control characters and `+`"));
+        return Err(LedgerError::Key(
+            "its name must be 1 to 256 bytes without spaces, control characters and `+`",
+        ));
     }
     Ok(())
 }

@@ -158,7 +158,13 @@ impl Frontier {
 }
 
 /// Checks that `leaf` is leaf `index` of the tree with `size` leaves and this `root` (RFC 9162, 2.1.3.2).
-pub fn verify_inclusion(leaf: Hash, index: u64, size: u64, proof: &[Hash], root: Hash) -> Result<(), ProofError> {
+pub fn verify_inclusion(
+    leaf: Hash,
+    index: u64,
+    size: u64,
+    proof: &[Hash],
+    root: Hash,
+) -> Result<(), ProofError> {
     if index >= size {
         return Err(ProofError::Merkle("the index lies outside the tree"));
     }
@@ -190,13 +196,21 @@ pub fn verify_inclusion(leaf: Hash, index: u64, size: u64, proof: &[Hash], root:
 
 /// Checks that the tree of `new` leaves extends the tree of `old` leaves (RFC 9162, 2.1.4.2).
 pub fn verify_consistency(
-    old: u64, new: u64, proof: &[Hash], old_root: Hash, new_root: Hash,
+    old: u64,
+    new: u64,
+    proof: &[Hash],
+    old_root: Hash,
+    new_root: Hash,
 ) -> Result<(), ProofError> {
     if old > new {
         return Err(ProofError::Merkle("the older tree is the larger one"));
     }
     if old == 0 || old == new {
-        let same = if old == 0 { old_root == empty_root() && (new > 0 || new_root == old_root) } else { old_root == new_root };
+        let same = if old == 0 {
+            old_root == empty_root() && (new > 0 || new_root == old_root)
+        } else {
+            old_root == new_root
+        };
         return match (same, proof.is_empty()) {
             (true, true) => Ok(()),
             (false, _) => Err(ProofError::Merkle("the root differs")),

@@ -15,10 +15,10 @@ use std::time::Duration;
 const SNAPSHOT_MESSAGES_MAX: u64 = 200_000;
 /// ... or after this much time of the log, in milliseconds, if anything was consumed.
 const SNAPSHOT_MS_MAX: i64 = 30_000;
+/// An idle stage says where it stands after this many batches of others, so that retention can pass it.
+const IDLE_BATCHES_MAX: i64 = 256;
 /// How long an idle pump sleeps before it looks whether it should stop.
 const IDLE_MS_MAX: u64 = 100;
-/// How long a pump waits before it tries again after the log refused it, for example on a full disk.
-const RETRY_MS: u64 = 500;
 
 /// Counts of one stage, for health and metrics.
 #[derive(Debug, Default)]
@@ -100,6 +100,9 @@ impl<S: Stage> Pump<S> {
         let Some(last) = batches.last().map(|b| (b.sequence, b.at)) else {
             // What lies between here and the end concerns other stages.
             self.position = self.position.max(until);
+            if !replaying && self.position - self.committed >= IDLE_BATCHES_MAX {
+                self.commit(Vec::new(), Timestamp::ZERO)?;
+            }
             return Ok(Turn::Idle);
         };
         let mut out = Outbox::default();
@@ -127,11 +130,7 @@ impl<S: Stage> Pump<S> {
                         self.log.wait(self.position, Duration::from_millis(IDLE_MS_MAX));
                     }
                 }
-                Err(LogError::Full(e)) => {
-                    tracing::error!(stage = self.stage.name(), error = %e, "the disk is full; waiting for space");
-                    std::thread::sleep(Duration::from_millis(RETRY_MS));
-                    return Err(LogError::Full(e));
-                }
+                // The stage has moved on and the log has not: the caller opens the pump again.
                 Err(e) => return Err(e),
             }
         }

@@ -27,7 +27,9 @@ pub enum StoreError {
     Full { path: String, detail: String },
     #[error("`{path}` is damaged: {detail}; move it aside and restore it from a backup")]
     Corrupt { path: String, detail: String },
-    #[error("`{path}` was written by a newer prunella (schema {found}, this build reads up to {newest}); upgrade prunella")]
+    #[error(
+        "`{path}` was written by a newer prunella (schema {found}, this build reads up to {newest}); upgrade prunella"
+    )]
     Newer { path: String, found: i64, newest: i64 },
     #[error("`{path}` is not a prunella {kind} database; give another data directory")]
     OtherKind { path: String, kind: &'static str },
@@ -41,7 +43,9 @@ impl From<StoreError> for PortError {
         match error {
             StoreError::Unavailable { .. } => PortError::Unavailable(text),
             StoreError::Full { .. } => PortError::Full(text),
-            StoreError::Corrupt { .. } | StoreError::Newer { .. } | StoreError::OtherKind { .. } => PortError::Corrupt(text),
+            StoreError::Corrupt { .. } | StoreError::Newer { .. } | StoreError::OtherKind { .. } => {
+                PortError::Corrupt(text)
+            }
             StoreError::Invalid(_) => PortError::Invalid(text),
         }
     }
@@ -78,7 +82,9 @@ pub fn open_reader(path: &Path, kind: &'static str, migrations: &[&str]) -> Resu
     check_kind(&connection, path, kind, migrations.len())?;
     let version = user_version(&connection).map_err(|e| describe(path, &e))?;
     if usize::try_from(version) != Ok(migrations.len()) {
-        let detail = format!("its schema {version} is older than this build's; start prunella once to bring it up to date");
+        let detail = format!(
+            "its schema {version} is older than this build's; start prunella once to bring it up to date"
+        );
         return Err(StoreError::Unavailable { path: shown(path), detail });
     }
     Ok(connection)
@@ -87,21 +93,25 @@ pub fn open_reader(path: &Path, kind: &'static str, migrations: &[&str]) -> Resu
 /// Says in words what SQLite reported about the file at `path`.
 pub fn describe(path: &Path, error: &rusqlite::Error) -> StoreError {
     let (path, detail) = (shown(path), error.to_string());
-    if matches!(error, rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..)) {
+    if matches!(error, rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..))
+    {
         return StoreError::Corrupt { path, detail };
     }
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull | ErrorCode::TooBig) => StoreError::Full { path, detail },
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Corrupt { path, detail },
-        Some(ErrorCode::ReadOnly) => {
-            StoreError::Unavailable { path, detail: "the file or its directory is read-only; make it writable".into() }
-        }
-        Some(ErrorCode::CannotOpen) => {
-            StoreError::Unavailable { path, detail: format!("{detail}; check that its directory exists and is writable") }
-        }
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            StoreError::Unavailable { path, detail: "another process is writing to it; stop that process or wait".into() }
-        }
+        Some(ErrorCode::ReadOnly) => StoreError::Unavailable {
+            path,
+            detail: "the file or its directory is read-only; make it writable".into(),
+        },
+        Some(ErrorCode::CannotOpen) => StoreError::Unavailable {
+            path,
+            detail: format!("{detail}; check that its directory exists and is writable"),
+        },
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Unavailable {
+            path,
+            detail: "another process is writing to it; stop that process or wait".into(),
+        },
         _ => StoreError::Unavailable { path, detail },
     }
 }
@@ -167,7 +177,8 @@ pub(crate) fn damaged(error: impl std::error::Error + Send + Sync + 'static) -> 
 }
 
 fn connect_reader(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     let ready = |connection: Connection| {
         connection.busy_timeout(Duration::from_millis(BUSY_MS_MAX))?;
         connection.execute_batch("PRAGMA query_only = ON;")?;
@@ -176,7 +187,8 @@ fn connect_reader(path: &Path) -> rusqlite::Result<Connection> {
     };
     let plain = Connection::open_with_flags(path, flags).and_then(ready);
     let blocked = |e: &rusqlite::Error| {
-        matches!(e.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly)) && !sidecar(path, "-wal").exists()
+        matches!(e.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
+            && !sidecar(path, "-wal").exists()
     };
     match plain {
         // A WAL file on read-only media cannot have the shared memory that readers need, nor does it need any.
@@ -194,7 +206,12 @@ fn uri_path(path: &Path) -> String {
     bytes.iter().map(|b| if plain(*b) { char::from(*b).to_string() } else { format!("%{b:02x}") }).collect()
 }
 
-fn check_kind(connection: &Connection, path: &Path, kind: &'static str, newest: usize) -> Result<(), StoreError> {
+fn check_kind(
+    connection: &Connection,
+    path: &Path,
+    kind: &'static str,
+    newest: usize,
+) -> Result<(), StoreError> {
     let read = || {
         let number = |name: &str| connection.pragma_query_value(None, name, |r| r.get::<_, i64>(0));
         let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))?;
@@ -269,7 +286,9 @@ fn sidecar(path: &Path, suffix: &str) -> PathBuf {
 
 fn unavailable(path: &Path, error: &std::io::Error) -> StoreError {
     let detail = match error.kind() {
-        std::io::ErrorKind::StorageFull => return StoreError::Full { path: shown(path), detail: error.to_string() },
+        std::io::ErrorKind::StorageFull => {
+            return StoreError::Full { path: shown(path), detail: error.to_string() };
+        }
         std::io::ErrorKind::PermissionDenied => format!("{error}; give this user the right to write there"),
         _ => error.to_string(),
     };

@@ -100,6 +100,8 @@ pub struct Facts {
 pub enum Flag {
     /// An object had the same key twice; the last value was taken.
     DuplicateKey,
+    /// A string held half of a surrogate pair; U+FFFD was read in its place.
+    LoneSurrogate,
     /// No readable event time; the time of receipt was taken.
     MissingTime,
     /// The event time lies further ahead of its receipt than clocks drift.

@@ -167,6 +167,7 @@ pub trait Store: Send + Sync {
 
 /// The ledger as readers see it. Proofs are in the text forms of C2SP.
 #[async_trait]
+#[allow(clippy::len_without_is_empty, reason = "readers ask how long it is, never whether it has begun")]
 pub trait LedgerView: Send + Sync {
     /// The newest signed checkpoint, as a C2SP signed note.
     async fn checkpoint(&self) -> Result<String, PortError>;

@@ -84,11 +84,18 @@ pub fn aws(identity: &AwsIdentity<'_>) -> Principal {
         "FederatedUser" => identity.arn.map(|arn| join("federated", arn)),
         "Root" => Some(format!("aws:root:{account}")),
         "AssumedRole" | "Role" => {
-            identity.issuer_arn.map(|arn| join("role", arn)).or_else(|| identity.arn.map(|arn| join("role", &role_of_session(arn))))
+            let by_arn = identity.issuer_arn.map(|arn| join("role", arn));
+            let by_session = by_arn.or_else(|| identity.arn.map(|arn| join("role", &role_of_session(arn))));
+            by_session.or_else(|| identity.principal_id.map(|id| format!("aws:role:{account}:{}", without_session(id))))
+        }
+        // Some services leave out the type, and name themselves only as the source address.
+        "AWSService" | "" if identity.arn.is_none() => {
+            let address = identity.source_address.filter(|address| address.ends_with(".amazonaws.com"));
+            identity.invoked_by.or(address).map(|service| join("service", service))
         }
         "AWSService" => identity.invoked_by.map(|service| join("service", service)),
         "AWSAccount" => Some(match identity.principal_id {
-            Some(id) => format!("aws:account:{account}:{id}"),
+            Some(id) => format!("aws:account:{account}:{}", without_session(id)),
             None => format!("aws:account:{account}"),
         }),
         "SAMLUser" | "WebIdentityUser" => {
@@ -144,6 +151,11 @@ fn role_of_session(arn: &str) -> String {
     format!("{}:role/{role}", head.replacen(":sts:", ":iam:", 1))
 }
 
+/// `AROA...:session` names a session of the role or user `AROA...`.
+fn without_session(principal_id: &str) -> &str {
+    principal_id.split(':').next().unwrap_or(principal_id)
+}
+
 /// The /24 of an IPv4 address or the /48 of an IPv6 address; a name stays as it is.
 pub fn network(address: &str) -> String {
     match address.parse::<std::net::IpAddr>() {
@@ -183,7 +195,11 @@ mod tests {
         check(AwsIdentity { arn: Some(session), issuer_arn: issuer, ..of("AssumedRole") }, role, Kind::Workload);
         check(AwsIdentity { arn: Some(session), ..of("AssumedRole") }, role, Kind::Workload);
         check(AwsIdentity { invoked_by: Some("config.amazonaws.com"), ..of("AWSService") }, "aws:service:config.amazonaws.com", Kind::Service);
+        check(AwsIdentity { source_address: Some("ecs.amazonaws.com"), ..of("AWSService") }, "aws:service:ecs.amazonaws.com", Kind::Service);
+        check(AwsIdentity { invoked_by: Some("AWS Internal"), ..of("") }, "aws:service:AWS Internal", Kind::Service);
+        check(AwsIdentity { principal_id: Some("AROA:s"), ..of("AssumedRole") }, "aws:role:1:AROA", Kind::Workload);
         check(AwsIdentity { principal_id: Some("AIDA"), ..of("AWSAccount") }, "aws:account:1:AIDA", Kind::Unknown);
+        check(AwsIdentity { principal_id: Some("AROA:s"), ..of("AWSAccount") }, "aws:account:1:AROA", Kind::Unknown);
         check(AwsIdentity { identity_provider: Some("okta"), user_name: Some("c"), ..of("SAMLUser") }, "aws:saml:okta:c", Kind::Human);
         check(AwsIdentity { identity_provider: Some("g"), user_name: Some("d"), ..of("WebIdentityUser") }, "aws:web:g:d", Kind::Human);
         check(AwsIdentity { on_behalf_of: Some("u-1"), ..of("IdentityCenterUser") }, "aws:identity-center:u-1", Kind::Human);

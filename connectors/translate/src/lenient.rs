@@ -250,36 +250,6 @@ pub fn lookup<'a>(json: &'a str, wanted: &str) -> Text<'a> {
     (&mut deserializer).deserialize_any(Lookup(wanted)).unwrap_or_default()
 }
 
-/// The same JSON with every unpaired surrogate escape replaced by U+FFFD, or `None` when there is none.
-///
-/// A provider that cuts a string between the two halves of a character writes such an escape; the JSON parser refuses
-/// it, and the record must not be lost for that.
-pub fn mend_surrogates(json: &str) -> Option<String> {
-    let mut mended = String::new();
-    let (mut copied, mut at) = (0, 0);
-    while let Some(skip) = json.get(at..).and_then(|rest| rest.find('\\')) {
-        at += skip;
-        at += match (escape(json, at), escape(json, at + 6)) {
-            (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => 12,
-            (Some(0xD800..=0xDFFF), _) => {
-                mended.push_str(json.get(copied..at)?);
-                mended.push_str("\\ufffd");
-                copied = at + 6;
-                6
-            }
-            _ => 2,
-        };
-    }
-    mended.push_str(json.get(copied..)?);
-    (copied > 0).then_some(mended)
-}
-
-/// The code unit of the `\uXXXX` escape that starts at `at`.
-fn escape(json: &str, at: usize) -> Option<u16> {
-    let digits = json.get(at..at.checked_add(6)?)?.strip_prefix("\\u")?;
-    u16::from_str_radix(digits, 16).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -298,11 +268,21 @@ mod tests {
     fn a_value_of_another_type_empties_one_field_only() {
         let check = |json: &str, name: Option<&str>, size: Option<u64>, tags: usize, id: Option<&str>| {
             let got: Sample<'_> = serde_json::from_str(json).unwrap();
-            assert_eq!((got.name.get(), got.size.0, got.tags.items.len(), got.inner.id.get()), (name, size, tags, id), "{json}");
+            assert_eq!(
+                (got.name.get(), got.size.0, got.tags.items.len(), got.inner.id.get()),
+                (name, size, tags, id),
+                "{json}"
+            );
         };
         check(r#"{"name":"a","size":1,"tags":["x"],"inner":{"id":"i"}}"#, Some("a"), Some(1), 1, Some("i"));
         check(r#"{"name":7,"size":"12","tags":"x","inner":"i"}"#, Some("7"), Some(12), 0, None);
-        check(r#"{"name":true,"size":3.0,"tags":{"x":[1]},"inner":[{"id":1}]}"#, Some("true"), Some(3), 0, None);
+        check(
+            r#"{"name":true,"size":3.0,"tags":{"x":[1]},"inner":[{"id":1}]}"#,
+            Some("true"),
+            Some(3),
+            0,
+            None,
+        );
         check(r#"{"name":null,"size":-1,"tags":null,"inner":null}"#, None, None, 0, None);
         check(r#"{"name":"","size":1e300,"tags":[1,2,3,4],"inner":{"id":{}}}"#, None, None, 2, None);
         check(r#"{"name":"a","name":"b","other":{"name":"c"}}"#, Some("b"), None, 0, None);
@@ -321,21 +301,6 @@ mod tests {
             ("nonsense", None),
         ] {
             assert_eq!(lookup(json, "a").get(), want, "{json}");
-        }
-    }
-
-    #[test]
-    fn half_characters_are_mended_and_whole_ones_left() {
-        for (json, want) in [
-            (r#"{"a":"\ud83d"}"#, Some(r#"{"a":"\ufffd"}"#)),
-            (r#"{"a":"\ud83d\ude00 \ude00"}"#, Some(r#"{"a":"\ud83d\ude00 \ufffd"}"#)),
-            (r#"{"a":"\ud83d\ude00"}"#, None),
-            (r#"{"a":"\\ud83d"}"#, None),
-            (r#"{"a":"\ud83d\ud83d\n"}"#, Some(r#"{"a":"\ufffd\ufffd\n"}"#)),
-            ("\\", None),
-            ("\\ud8é", None),
-        ] {
-            assert_eq!(mend_surrogates(json).as_deref(), want, "{json}");
         }
     }
 }

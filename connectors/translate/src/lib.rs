@@ -8,6 +8,8 @@ mod lenient;
 mod ocsf;
 
 pub use aws::cloudtrail::CloudTrail;
+#[doc(hidden)]
+pub use aws::cloudtrail::decode_only;
 pub use ocsf::Ocsf;
 
 use prunella_schemas::{Event, Record};
@@ -48,7 +50,8 @@ impl Malformed {
 
     /// What `serde_json` refused in `body`.
     fn json(body: &str, error: &serde_json::Error) -> Self {
-        let before: usize = body.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
+        let before: usize =
+            body.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
         let offset = (before + error.column().saturating_sub(1)).min(body.len());
         let detail = format!("the record is not one JSON object: {error}; give one complete record");
         Malformed { detail, offset: Some(offset as u64) }

@@ -3,7 +3,7 @@
 use super::LogError;
 use prunella_schemas::{Id, Posted, Timestamp, Topic};
 
-pub fn encode(messages: &[Posted]) -> Vec<u8> {
+pub fn encode(messages: &[&Posted]) -> Vec<u8> {
     let size = messages.iter().map(|m| 33 + m.key.len() + m.bytes.len()).sum();
     let mut out = Vec::with_capacity(size);
     for message in messages {
@@ -67,9 +67,10 @@ mod tests {
             bytes: vec![n; usize::from(n) * 3],
         };
         let messages: Vec<_> = (0..5).map(message).collect();
-        let bytes = encode(&messages);
+        let all: Vec<&Posted> = messages.iter().collect();
+        let bytes = encode(&all);
         assert_eq!(decode(Topic::Events, &bytes).unwrap(), messages);
-        let whole: Vec<usize> = (0..=5).map(|n| encode(&messages[..n]).len()).collect();
+        let whole: Vec<usize> = (0..=5).map(|n| encode(&all[..n]).len()).collect();
         for cut in 0..bytes.len() {
             assert_eq!(decode(Topic::Events, &bytes[..cut]).is_ok(), whole.contains(&cut), "cut at {cut}");
         }

@@ -52,8 +52,9 @@ impl Log for MemoryLog {
     fn commit(&self, commit: Commit) -> Result<i64, LogError> {
         let mut inner = self.lock();
         inner.at = inner.at.max((self.clock)());
-        for (topic, messages) in group(commit.outputs) {
+        for (topic, messages) in group(&commit.outputs) {
             inner.head += 1;
+            let messages = messages.into_iter().cloned().collect();
             let batch = Batch { sequence: inner.head, at: inner.at, topic, messages };
             inner.batches.push(batch);
         }

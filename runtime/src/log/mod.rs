@@ -7,6 +7,7 @@ mod frame;
 pub mod memory;
 pub mod sqlite;
 
+use prunella_schemas::limits::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX};
 use prunella_schemas::{Posted, Timestamp, Topic};
 use std::time::Duration;
 
@@ -100,16 +101,12 @@ pub trait Log: Send + Sync {
 }
 
 /// Splits what one commit wrote into batches: one per topic, in order of first appearance, each of bounded size.
-fn group(outputs: Vec<Posted>) -> Vec<(Topic, Vec<Posted>)> {
-    let mut groups: Vec<(Topic, Vec<Posted>, usize)> = Vec::new();
+fn group(outputs: &[Posted]) -> Vec<(Topic, Vec<&Posted>)> {
+    let mut groups: Vec<(Topic, Vec<&Posted>, usize)> = Vec::new();
     for posted in outputs {
         let size = posted.bytes.len();
-        let open = groups.iter_mut().rev().find(|(topic, ..)| *topic == posted.topic);
-        match open {
-            Some((_, messages, bytes))
-                if messages.len() < prunella_schemas::limits::BATCH_MESSAGES_MAX
-                    && *bytes + size <= prunella_schemas::limits::BATCH_BYTES_MAX =>
-            {
+        match groups.iter_mut().rev().find(|(topic, ..)| *topic == posted.topic) {
+            Some((_, messages, bytes)) if messages.len() < BATCH_MESSAGES_MAX && *bytes + size <= BATCH_BYTES_MAX => {
                 *bytes += size;
                 messages.push(posted);
             }

@@ -3,7 +3,9 @@
 use prunella_schemas::limits::FUTURE_MS_MAX;
 use prunella_schemas::message::WireError;
 use prunella_schemas::risk::RISK_HALF_LIFE_MS;
-use prunella_schemas::{DeadLetter, Event, Finding, Id, Message, Posted, Receipt, Risk, Timestamp, Topic, Transition};
+use prunella_schemas::{
+    DeadLetter, Event, Finding, Id, Message, Posted, Receipt, Risk, Timestamp, Topic, Transition,
+};
 use serde::Deserialize;
 use std::borrow::Cow;
 
@@ -29,13 +31,23 @@ pub struct Row<'a> {
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
     /// With the minute it counts in.
-    Event { minute: Timestamp },
+    Event {
+        minute: Timestamp,
+    },
     /// With the words it is counted under.
-    Finding { tallies: Vec<(&'static str, String)> },
-    Transition { sequence: u32, state: String },
+    Finding {
+        tallies: Vec<(&'static str, String)>,
+    },
+    Transition {
+        sequence: u32,
+        state: String,
+    },
     Receipt,
     DeadLetter,
-    Risk { score: f64, heat: f64 },
+    Risk {
+        score: f64,
+        heat: f64,
+    },
 }
 
 impl<'a> Row<'a> {
@@ -57,16 +69,25 @@ impl<'a> Row<'a> {
 
     fn new(uid: Id, time: Timestamp, version: u8, bytes: &'a [u8], kind: Kind) -> Self {
         let (tenant, principal, operation) = (TENANT_DEFAULT.into(), "".into(), "".into());
-        Row { uid, time, origin: Timestamp::ZERO, tenant, principal, operation, severity: 0, version, bytes, kind }
+        Row {
+            uid,
+            time,
+            origin: Timestamp::ZERO,
+            tenant,
+            principal,
+            operation,
+            severity: 0,
+            version,
+            bytes,
+            kind,
+        }
     }
 }
 
-/// The words a stored finding is counted under, so that they can be taken back when it goes.
-pub(super) fn finding_tallies(version: u8, bytes: &[u8]) -> Vec<(&'static str, String)> {
-    match finding(version, bytes).map(|row| row.kind) {
-        Ok(Kind::Finding { tallies }) => tallies,
-        _ => Vec::new(),
-    }
+/// What a stored event or finding is counted under, so that it can be taken back when the row goes.
+pub(super) fn kind_of(table: &str, version: u8, bytes: &[u8]) -> Option<Kind> {
+    let row = if table == "event" { event(version, bytes) } else { finding(version, bytes) };
+    row.ok().map(|row| row.kind)
 }
 
 /// Reads only the columns of an event; the rest is skipped, since events are nearly all there is to store.
@@ -141,7 +162,10 @@ fn finding(version: u8, bytes: &[u8]) -> Result<Row<'_>, WireError> {
 fn transition(version: u8, bytes: &[u8]) -> Result<Row<'_>, WireError> {
     let transition = Transition::decode(version, bytes)?;
     // The state's wire name, as the API shows it.
-    let state = serde_json::to_value(transition.to).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
+    let state = serde_json::to_value(transition.to)
+        .ok()
+        .and_then(|v| v.as_str().map(str::to_owned))
+        .unwrap_or_default();
     let kind = Kind::Transition { sequence: transition.sequence, state };
     let mut row = Row::new(transition.plan_uid, transition.at, version, bytes, kind);
     row.tenant = transition.plan.tenant.to_string().into();

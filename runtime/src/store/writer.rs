@@ -1,6 +1,6 @@
 //! The one writer of the store: a batch of rows, their counts and the log position, in one transaction.
 
-use super::row::{Kind, Row, finding_tallies};
+use super::row::{Kind, Row, kind_of};
 use crate::sqlite::{StoreError, damaged, describe, used_bytes};
 use prunella_schemas::{Id, Timestamp};
 use rusqlite::types::{ToSqlOutput, ValueRef};
@@ -10,6 +10,10 @@ use std::path::{Path, PathBuf};
 
 /// Rows that retention deletes in one transaction, so that the sink is never kept waiting for long.
 const RETAIN_ROWS_MAX: usize = 2_000;
+/// Pages kept in memory, in KiB: the indexes by id and principal are written all over.
+const CACHE_KIB_MAX: i64 = 64 * 1024;
+/// Pages of the write-ahead log before they are copied into the file: a page written often is then copied once.
+const CHECKPOINT_PAGES: i64 = 8 * 1024;
 
 /// The blocking writer. The sink owns it; a second one waits for the first one's transaction.
 pub struct StoreWriter {
@@ -35,6 +39,10 @@ impl StoreWriter {
     /// Opens or makes the store at `path`.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let connection = crate::sqlite::open(path, super::sqlite::KIND, super::sqlite::MIGRATIONS)?;
+        let set = |name: &str, value: i64| connection.pragma_update(None, name, value);
+        set("cache_size", -CACHE_KIB_MAX)
+            .and_then(|()| set("wal_autocheckpoint", CHECKPOINT_PAGES))
+            .map_err(|e| describe(path, &e))?;
         Ok(StoreWriter { path: path.to_owned(), connection })
     }
 
@@ -97,7 +105,10 @@ impl StoreWriter {
         Ok(shed)
     }
 
-    fn transact<T>(&mut self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+    fn transact<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
         let path = &self.path;
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
         let result = transaction.and_then(|transaction| {
@@ -121,8 +132,23 @@ impl Tallies {
         *self.rows.entry((tenant.to_owned(), kind, word.to_owned())).or_default() += by;
     }
 
+    /// Takes back what a deleted event or finding was counted under.
+    fn forget(&mut self, tenant: &str, table: &str, version: u8, bytes: &[u8]) {
+        match kind_of(table, version, bytes) {
+            Some(Kind::Event { minute }) => {
+                *self.minutes.entry((minute, tenant.to_owned())).or_default() -= 1
+            }
+            Some(Kind::Finding { tallies }) => {
+                tallies.iter().for_each(|(kind, word)| self.count(tenant, kind, word, -1))
+            }
+            _ => {}
+        }
+        self.count(tenant, if table == "event" { "event" } else { "finding" }, "", -1);
+    }
+
     fn save(&self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
-        let sql = "INSERT INTO tally VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET rows = rows + excluded.rows";
+        let sql =
+            "INSERT INTO tally VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET rows = rows + excluded.rows";
         let mut statement = transaction.prepare_cached(sql)?;
         for ((tenant, kind, word), by) in &self.rows {
             statement.execute(params![tenant, kind, word, by])?;
@@ -148,7 +174,11 @@ impl ToSql for Text<'_> {
 fn insert(transaction: &Transaction<'_>, row: &Row<'_>, tallies: &mut Tallies) -> rusqlite::Result<bool> {
     let new = match &row.kind {
         Kind::Event { minute } => {
-            let new = insert_plain(transaction, row, "INSERT OR IGNORE INTO event VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9)")?;
+            let new = insert_plain(
+                transaction,
+                row,
+                "INSERT OR IGNORE INTO event VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9)",
+            )?;
             if new {
                 tallies.count(&row.tenant, "event", "", 1);
                 *tallies.minutes.entry((*minute, row.tenant.to_string())).or_default() += 1;
@@ -156,7 +186,11 @@ fn insert(transaction: &Transaction<'_>, row: &Row<'_>, tallies: &mut Tallies) -
             new
         }
         Kind::Finding { tallies: words } => {
-            let new = insert_plain(transaction, row, "INSERT OR IGNORE INTO finding VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9)")?;
+            let new = insert_plain(
+                transaction,
+                row,
+                "INSERT OR IGNORE INTO finding VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9)",
+            )?;
             if new {
                 tallies.count(&row.tenant, "finding", "", 1);
                 words.iter().for_each(|(kind, word)| tallies.count(&row.tenant, kind, word, 1));
@@ -164,7 +198,11 @@ fn insert(transaction: &Transaction<'_>, row: &Row<'_>, tallies: &mut Tallies) -
             new
         }
         Kind::Receipt => {
-            let new = insert_plain(transaction, row, "INSERT OR IGNORE INTO receipt VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9)")?;
+            let new = insert_plain(
+                transaction,
+                row,
+                "INSERT OR IGNORE INTO receipt VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9)",
+            )?;
             tallies.count(&row.tenant, "receipt", "", i64::from(new));
             new
         }
@@ -196,7 +234,11 @@ fn insert_plain(transaction: &Transaction<'_>, row: &Row<'_>, sql: &str) -> rusq
 }
 
 /// A record that was replayed and refused again is listed again.
-fn insert_dead_letter(transaction: &Transaction<'_>, row: &Row<'_>, tallies: &mut Tallies) -> rusqlite::Result<bool> {
+fn insert_dead_letter(
+    transaction: &Transaction<'_>,
+    row: &Row<'_>,
+    tallies: &mut Tallies,
+) -> rusqlite::Result<bool> {
     let known: Option<(i64, bool)> = transaction
         .prepare_cached("SELECT time, replayed FROM dead_letter WHERE uid = ?1")?
         .query_row([row.uid.0], |r| Ok((r.get(0)?, r.get(1)?)))
@@ -206,7 +248,8 @@ fn insert_dead_letter(transaction: &Transaction<'_>, row: &Row<'_>, tallies: &mu
             tallies.count(&row.tenant, "dead_letter", "", i64::from(replayed));
             let sql = "UPDATE dead_letter SET time = ?2, origin = ?3, operation = ?4, version = ?5, bytes = ?6, \
                        replayed = 0 WHERE uid = ?1";
-            let values = params![row.uid.0, row.time.0, row.origin.0, row.operation, row.version, Text(row.bytes)];
+            let values =
+                params![row.uid.0, row.time.0, row.origin.0, row.operation, row.version, Text(row.bytes)];
             transaction.prepare_cached(sql)?.execute(values)?;
             Ok(replayed)
         }
@@ -218,7 +261,12 @@ fn insert_dead_letter(transaction: &Transaction<'_>, row: &Row<'_>, tallies: &mu
     }
 }
 
-fn insert_transition(transaction: &Transaction<'_>, row: &Row<'_>, sequence: u32, state: &str) -> rusqlite::Result<bool> {
+fn insert_transition(
+    transaction: &Transaction<'_>,
+    row: &Row<'_>,
+    sequence: u32,
+    state: &str,
+) -> rusqlite::Result<bool> {
     let sql = "INSERT OR IGNORE INTO transition VALUES (?1, ?2, ?3, ?4)";
     let values = params![row.uid.0, sequence, row.version, Text(row.bytes)];
     let new = transaction.prepare_cached(sql)?.execute(values)? == 1;
@@ -259,28 +307,25 @@ fn shed_rows(transaction: &Transaction<'_>, table: &str, older_than: Timestamp) 
             deleted += 1;
             let tenant = row.get_ref(0)?.as_str().map_err(damaged)?;
             match table {
-                "event" => tallies.count(tenant, "event", "", -1),
-                "finding" => {
-                    tallies.count(tenant, "finding", "", -1);
+                "event" | "finding" => {
                     let bytes = row.get_ref(3)?.as_bytes().map_err(damaged)?;
-                    for (kind, word) in finding_tallies(row.get(2)?, bytes) {
-                        tallies.count(tenant, kind, &word, -1);
-                    }
+                    tallies.forget(tenant, table, row.get(2)?, bytes);
                 }
                 "receipt" => tallies.count(tenant, "receipt", "", -1),
-                "dead_letter" => tallies.count(tenant, "dead_letter", "", i64::from(row.get::<_, bool>(4)?) - 1),
+                "dead_letter" => {
+                    tallies.count(tenant, "dead_letter", "", i64::from(row.get::<_, bool>(4)?) - 1)
+                }
                 _ => {
                     let uid: [u8; 16] = row.get(1)?;
-                    transaction.prepare_cached("DELETE FROM transition WHERE plan_uid = ?1")?.execute([uid])?;
+                    transaction
+                        .prepare_cached("DELETE FROM transition WHERE plan_uid = ?1")?
+                        .execute([uid])?;
                 }
             }
         }
     }
     tallies.save(transaction)?;
-    if table == "event" {
-        let sql = "DELETE FROM minute WHERE minute < (SELECT MIN(time) FROM event) - 60000";
-        transaction.prepare_cached(sql)?.execute([])?;
-        transaction.execute("DELETE FROM tally WHERE rows <= 0", [])?;
-    }
+    transaction.prepare_cached("DELETE FROM minute WHERE events <= 0")?.execute([])?;
+    transaction.prepare_cached("DELETE FROM tally WHERE rows <= 0")?.execute([])?;
     Ok(deleted)
 }

@@ -146,7 +146,6 @@ const VERBS: Operations = &[
     ("List", 2),
     ("Describe", 2),
     ("Head", 2),
-    ("Batch", 2),
     ("Lookup", 2),
     ("Search", 2),
     ("Scan", 2),
@@ -231,7 +230,9 @@ pub fn class_of(trail: &Trail<'_>) -> (Class, u8) {
         "s3.amazonaws.com" | "s3express.amazonaws.com" => {
             activity_in(S3_OBJECTS, name).map(|activity| (DATASTORE_ACTIVITY, activity))
         }
-        "dynamodb.amazonaws.com" => activity_in(DYNAMODB_ITEMS, name).map(|activity| (DATASTORE_ACTIVITY, activity)),
+        "dynamodb.amazonaws.com" => {
+            activity_in(DYNAMODB_ITEMS, name).map(|activity| (DATASTORE_ACTIVITY, activity))
+        }
         _ => None,
     };
     listed.unwrap_or_else(|| (API_ACTIVITY, api_activity(trail)))
@@ -254,10 +255,9 @@ fn activity_in(operations: Operations, name: &str) -> Option<u8> {
 
 /// The activity of an API call: by its verb, else by whether it only reads.
 fn api_activity(trail: &Trail<'_>) -> u8 {
-    let verb = first_word(trail.name());
-    match activity_in(VERBS, verb) {
-        // A batch is what is done in the batch.
-        Some(_) if verb == "Batch" => activity_in(VERBS, first_word(&trail.name()[verb.len()..])).unwrap_or(OTHER),
+    // A batch is what is done in the batch.
+    let name = trail.name().strip_prefix("Batch").unwrap_or(trail.name());
+    match activity_in(VERBS, first_word(name)) {
         Some(activity) => activity,
         None if trail.read_only.is("true") => 2,
         None => OTHER,
@@ -277,7 +277,9 @@ mod tests {
     #[test]
     fn an_operation_has_one_class_and_activity() {
         let check = |source: &str, name: &str, read_only: bool, want: (u32, &str)| {
-            let json = format!(r#"{{"eventSource":"{source}.amazonaws.com","eventName":"{name}","readOnly":{read_only}}}"#);
+            let json = format!(
+                r#"{{"eventSource":"{source}.amazonaws.com","eventName":"{name}","readOnly":{read_only}}}"#
+            );
             let trail: Trail<'_> = serde_json::from_str(&json).unwrap();
             let (class, activity) = class_of(&trail);
             assert_eq!((class.uid, class.activity_name(activity)), want, "{source} {name}");

@@ -111,7 +111,7 @@ lenient_objects! {
         instance_id: Text<'a> = "instanceId",
         instance_profile_name: Text<'a> = "instanceProfileName",
         instances: ItemSet<'a> = "instancesSet",
-        key: Text<'a> = "key",
+        object_key: Text<'a> = "key",
         key_id: Text<'a> = "keyId",
         kms_key_id: Text<'a> = "kmsKeyId",
         log_group_name: Text<'a> = "logGroupName",

@@ -1,0 +1,16 @@
+//! One file per verb.
+
+pub mod completions;
+pub mod config;
+pub mod demo;
+pub mod detect;
+pub mod dlq;
+pub mod findings;
+pub mod ingest;
+pub mod input;
+pub mod ledger;
+pub mod normalize;
+pub mod plans;
+pub mod receipts;
+pub mod simulate;
+pub mod up;

@@ -1,0 +1,107 @@
+//! `prunella simulate-attack`: attack yourself, and see whether it is found and contained.
+
+use crate::args::{Intensity as Level, Run, SimulateAttack};
+use crate::client;
+use crate::config::Config;
+use crate::{App, Outcome, Refusal, output, pipeline, progress};
+use anyhow::Context;
+use prunella_runtime::clock;
+use prunella_schemas::plan::Mode;
+use prunella_simulate::scenario::CATALOG;
+use prunella_simulate::{Intensity, Options, Progress, Report, Scenario, Traffic};
+use std::fs::File;
+use std::io::BufWriter;
+use std::net::SocketAddr;
+use std::path::Path;
+
+pub fn run(app: &App, args: SimulateAttack) -> anyhow::Result<Outcome> {
+    match args {
+        SimulateAttack::List => {
+            output::rows(app.format, &CATALOG, &["SCENARIO", "WHAT HAPPENS", "ATT&CK"], |entry| {
+                vec![entry.scenario.name().to_owned(), entry.description.to_owned(), entry.attacks.join(" ")]
+            })?;
+            Ok(Outcome::Ok)
+        }
+        SimulateAttack::Run(args) => {
+            let scenario = pipeline::scenario(&args.scenario).map_err(Refusal)?;
+            if args.into != "embedded" && !args.into.starts_with("http://") && !args.into.starts_with("https://") {
+                return write_file(app, &args, scenario);
+            }
+            let report = pipeline::runtime()?.block_on(attack(app, &args, scenario)).map_err(Refusal)?;
+            output::one(app.format, &report, |report| report.timeline().join("\n"))?;
+            let missed = scenario != Scenario::None && !report.detected;
+            Ok(if missed { Outcome::Found } else { Outcome::Ok })
+        }
+    }
+}
+
+async fn attack(app: &App, args: &Run, scenario: Scenario) -> anyhow::Result<Report> {
+    if args.into != "embedded" {
+        let mut options = options(args, scenario, &args.into);
+        options.bearer = client::bearer(&app.loaded.config)?;
+        return Ok(watched(options).await?);
+    }
+    let folder = tempfile::tempdir().context("cannot make a temporary directory")?;
+    let served = pipeline::serve(&throwaway(&app.loaded.config, folder.path(), SocketAddr::from(([127, 0, 0, 1], 0)))).await?;
+    let result = watched(options(args, scenario, &served.url())).await;
+    served.stop().await?;
+    Ok(result?)
+}
+
+/// The user's configuration, in a directory of its own, with automatic response.
+pub fn throwaway(config: &Config, dir: &Path, listen: SocketAddr) -> Config {
+    let mut config = config.clone();
+    config.data_dir = dir.to_owned();
+    config.api.listen = listen;
+    config.api.token_file = Default::default();
+    config.webhooks.clear();
+    config.response.mode_max = Mode::Auto;
+    config
+}
+
+fn options(args: &Run, scenario: Scenario, url: &str) -> Options {
+    let mut options = Options::new(scenario, url, clock::wall());
+    options.seed = args.seed;
+    options.intensity = intensity(args.intensity);
+    options
+}
+
+/// Runs with a line of progress on a terminal.
+pub async fn watched(mut options: Options) -> Result<Report, prunella_simulate::SimulateError> {
+    let bar = progress::spinner("starting");
+    let shown = bar.clone();
+    options.progress = std::sync::Arc::new(move |progress| shown.set_message(line(&progress)));
+    let report = prunella_simulate::run(options).await;
+    bar.finish_and_clear();
+    report
+}
+
+fn line(progress: &Progress) -> String {
+    match progress {
+        Progress::Background { sent, total } => format!("background traffic: {sent} of {total} records durable"),
+        Progress::Draining { lag } => format!("waiting for the pipeline: {lag} messages to go"),
+        Progress::Attack { sent, scripted, accepted, refused } => {
+            format!("attacking: call {sent} of {scripted}, {accepted} accepted, {refused} refused")
+        }
+        Progress::Finding { message, .. } => output::printable(&format!("found: {message}")),
+        Progress::Receipt { uid } => format!("receipt {uid}"),
+    }
+}
+
+fn write_file(app: &App, args: &Run, scenario: Scenario) -> anyhow::Result<Outcome> {
+    let path = Path::new(&args.into);
+    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+    let end = prunella_simulate::attack_time((clock::wall())());
+    let traffic = Traffic::new(args.seed, end);
+    let summary = prunella_simulate::write_records(&traffic, scenario, intensity(args.intensity), &mut BufWriter::new(file))?;
+    output::one(app.format, &summary, |_| format!("wrote {}", path.display()))?;
+    Ok(Outcome::Ok)
+}
+
+fn intensity(level: Level) -> Intensity {
+    match level {
+        Level::Low => Intensity::Low,
+        Level::Medium => Intensity::Medium,
+        Level::High => Intensity::High,
+    }
+}

@@ -1,0 +1,187 @@
+//! Putting the pipeline together from a configuration: files opened, secrets read, console attached.
+
+use crate::config::Config;
+use anyhow::Context;
+use async_trait::async_trait;
+use prunella_console::{Ports, Simulator, Token};
+use prunella_runtime::clock;
+use prunella_runtime::ledger::LedgerReader;
+use prunella_runtime::log::Retention;
+use prunella_runtime::store::SqliteStore;
+use prunella_runtime::topology::{Embedded, Settings};
+use prunella_runtime::webhook::{Endpoint, Secret};
+use prunella_schemas::port::PortError;
+use prunella_simulate::scenario::CATALOG;
+use prunella_simulate::{Intensity, Options, Scenario};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use tokio::net::TcpListener;
+
+/// Largest secret file read, in bytes.
+const SECRET_BYTES_MAX: u64 = 4_096;
+
+pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the async runtime")
+}
+
+/// The store of a data directory, read only; it works beside a running pipeline and without one.
+pub fn store(config: &Config) -> anyhow::Result<SqliteStore> {
+    let path = config.data_dir.join("store.db");
+    anyhow::ensure!(path.exists(), "there is no pipeline's data in `{}`; run `prunella up`, or give --data-dir", config.data_dir.display());
+    Ok(SqliteStore::reading(&path))
+}
+
+pub fn ledger(config: &Config) -> anyhow::Result<LedgerReader> {
+    Ok(LedgerReader::open(&config.data_dir)?)
+}
+
+/// What the configuration means for the runtime.
+pub fn settings(config: &Config) -> anyhow::Result<Settings> {
+    let mut webhooks = Vec::new();
+    for (name, webhook) in &config.webhooks {
+        let text = secret_text(&webhook.secret_file).with_context(|| format!("webhook `{name}`"))?;
+        let secrets = text.lines().filter(|line| !line.trim().is_empty()).map(Secret::parse).collect::<Result<Vec<_>, _>>();
+        let secrets = secrets.with_context(|| format!("webhook `{name}`: {}", webhook.secret_file.display()))?;
+        webhooks.push(Endpoint::new(name, &webhook.url, secrets, webhook.allow_private)?);
+    }
+    let mut respond = config.response.clone();
+    respond.webhook_endpoints = config.webhooks.keys().cloned().collect();
+    let hours = i64::from(config.log.retention_hours_max);
+    Ok(Settings {
+        data_dir: config.data_dir.clone(),
+        detect: config.detect.clone(),
+        respond,
+        playbooks: playbooks(&config.playbooks_dir)?,
+        webhooks,
+        retention: Retention { age_ms_max: hours * 3_600_000, bytes_max: config.log.retention_mib_max * 1024 * 1024 },
+        clock: clock::wall(),
+    })
+}
+
+/// The built-in playbooks, then those of a directory, in the order of their names.
+fn playbooks(dir: &Path) -> anyhow::Result<prunella_respond::Playbooks> {
+    let mut files: Vec<(String, String)> =
+        prunella_respond::BUILT_IN.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+    if !dir.as_os_str().is_empty() {
+        let listed = std::fs::read_dir(dir).with_context(|| format!("cannot read the playbooks in {}", dir.display()))?;
+        let mut paths: Vec<PathBuf> = listed.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
+        paths.retain(|path| path.extension().is_some_and(|e| e == "yaml" || e == "yml"));
+        paths.sort();
+        for path in paths {
+            let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            files.push((path.display().to_string(), text));
+        }
+    }
+    let borrowed: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    Ok(prunella_respond::Playbooks::parse(&borrowed)?)
+}
+
+fn secret_text(path: &Path) -> anyhow::Result<String> {
+    let size = std::fs::metadata(path).with_context(|| format!("cannot read the secret file {}", path.display()))?.len();
+    anyhow::ensure!(size <= SECRET_BYTES_MAX, "{} is too large for a secret file", path.display());
+    std::fs::read_to_string(path).with_context(|| format!("cannot read the secret file {}", path.display()))
+}
+
+/// A pipeline with its console, serving.
+pub struct Served {
+    pub embedded: Embedded,
+    pub address: SocketAddr,
+    stop: tokio::sync::oneshot::Sender<()>,
+    server: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+impl Served {
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Ends the API first, so that nothing is accepted that would not be processed before the end.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        // The receiver is gone only when the server has ended already.
+        let _ = self.stop.send(());
+        let served = self.server.await.context("the API was cut short")?;
+        self.embedded.stop().await;
+        served.context("the API stopped with an error")
+    }
+}
+
+/// Binds, starts every stage, and serves. The port is taken before any file is touched.
+pub async fn serve(config: &Config) -> anyhow::Result<Served> {
+    let mut console = prunella_console::Config { listen: config.api.listen, tenant: config.tenant.clone(), ..Default::default() };
+    let bearer_file = &config.api.token_file;
+    if !bearer_file.as_os_str().is_empty() {
+        console.token = Some(Token::load(bearer_file)?);
+    }
+    let listener = TcpListener::bind(config.api.listen).await.with_context(|| {
+        format!("cannot listen on {}; is another prunella running there? choose another with --listen", config.api.listen)
+    })?;
+    let address = listener.local_addr().context("cannot read the address that was bound")?;
+    console.listen = address;
+    let handle = tokio::runtime::Handle::current();
+    let settings = settings(config)?;
+    let embedded = tokio::task::spawn_blocking(move || Embedded::start(settings, &handle)).await.context("start was cut short")??;
+    let simulator = Arc::new(SelfAttack { url: OnceLock::from(format!("http://{address}")), bearer_file: bearer_file.clone() });
+    let ports = Ports {
+        store: Arc::clone(&embedded.store) as _,
+        intake: Arc::new(embedded.intake.clone()),
+        state: Arc::clone(&embedded.state) as _,
+        ledger: Arc::clone(&embedded.ledger) as _,
+        health: Arc::new(embedded.health.clone()),
+        live: embedded.live.clone(),
+        simulator: Some(simulator),
+        clock: clock::wall(),
+        sources: prunella_translate::catalog().iter().map(|t| t.name().to_owned()).collect(),
+    };
+    let router = prunella_console::router(ports, console)?;
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let shutdown = async move {
+        // A dropped sender means the same as a sent word: stop.
+        let _ = stopped.await;
+    };
+    let server = tokio::spawn(prunella_console::serve(listener, router, shutdown));
+    Ok(Served { embedded, address, stop, server })
+}
+
+/// `POST /api/simulate-attack`: an attack against this very process, through its own API.
+struct SelfAttack {
+    url: OnceLock<String>,
+    bearer_file: PathBuf,
+}
+
+#[async_trait]
+impl Simulator for SelfAttack {
+    async fn start(&self, attack_type: &str, intensity: &str, seed: Option<u64>) -> Result<serde_json::Value, PortError> {
+        let invalid = |e: anyhow::Error| PortError::Invalid(format!("{e:#}"));
+        let scenario = scenario(attack_type).map_err(invalid)?;
+        let mut options = Options::new(scenario, self.url.get().map_or("", String::as_str), clock::wall());
+        options.intensity = self::intensity(intensity).map_err(invalid)?;
+        options.seed = seed.unwrap_or(options.seed);
+        if !self.bearer_file.as_os_str().is_empty() {
+            options.bearer = Some(secret_text(&self.bearer_file).map_err(invalid)?.trim().to_owned());
+        }
+        let started = serde_json::json!({ "scenario": attack_type, "intensity": intensity, "seed": options.seed, "status": "started" });
+        tokio::spawn(async move {
+            match prunella_simulate::run(options).await {
+                Ok(report) => tracing::info!(detected = report.detected, contained = report.contained, "simulated attack ended"),
+                Err(e) => tracing::error!(error = %e, "simulated attack failed"),
+            }
+        });
+        Ok(started)
+    }
+
+    fn catalog(&self) -> Vec<String> {
+        CATALOG.iter().map(|entry| entry.scenario.name().to_owned()).collect()
+    }
+}
+
+pub fn scenario(name: &str) -> anyhow::Result<Scenario> {
+    name.parse().map_err(|e| anyhow::anyhow!("{e}"))
+}
+
+pub fn intensity(name: &str) -> anyhow::Result<Intensity> {
+    if name.is_empty() {
+        return Ok(Intensity::default());
+    }
+    name.parse().map_err(|e| anyhow::anyhow!("{e}"))
+}

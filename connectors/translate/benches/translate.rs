@@ -1,2 +1,0 @@
-//! Placeholder until the benchmark is written.
-fn main() {}

@@ -1,0 +1,120 @@
+//! Golden table: every fixture beside the event it becomes. `UPDATE=1 cargo test -p prunella-translate` rewrites them.
+
+use crate::{crate_dir, translate, valid};
+use prunella_schemas::Flag;
+use std::path::PathBuf;
+
+fn fixtures() -> Vec<(String, String)> {
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(crate_dir().join("fixtures")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| {
+        path.extension().is_some_and(|e| e == "json") && !path.to_string_lossy().ends_with(".ocsf.json")
+    });
+    paths.sort();
+    let name = |path: &PathBuf| path.file_stem().unwrap().to_string_lossy().into_owned();
+    paths.iter().map(|path| (name(path), std::fs::read_to_string(path).unwrap())).collect()
+}
+
+pub fn bodies() -> Vec<(&'static str, String)> {
+    fixtures().into_iter().map(|(name, body)| (source_of(&name), body)).collect()
+}
+
+fn source_of(name: &str) -> &'static str {
+    if name.starts_with("ocsf-") { "ocsf" } else { "aws.cloudtrail" }
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "UPDATE=1 rewrites the expected files")]
+fn every_fixture_becomes_its_event() {
+    let update = std::env::var("UPDATE").is_ok();
+    let mut wrong = Vec::new();
+    for (name, body) in fixtures() {
+        let events = translate(source_of(&name), &body).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(events.len(), 1, "{name}");
+        let mut event = events.into_iter().next().unwrap();
+        valid::check(&event);
+        assert_eq!(
+            event.raw_data.take().as_deref(),
+            Some(body.as_str()),
+            "{name}: the raw record stays whole"
+        );
+        let got = format!("{}\n", serde_json::to_string_pretty(&event).unwrap());
+        let path = crate_dir().join("fixtures").join(format!("{name}.ocsf.json"));
+        if update {
+            std::fs::write(&path, &got).unwrap();
+        } else if std::fs::read_to_string(&path).ok().as_deref() != Some(got.as_str()) {
+            wrong.push(format!("--- {name}\n{got}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{} differ; look, then UPDATE=1:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn an_envelope_is_the_event_it_holds() {
+    let event = |name: &str| {
+        let (_, body) = fixtures().into_iter().find(|(n, _)| n == name).unwrap();
+        crate::translate_one("aws.cloudtrail", &body)
+    };
+    let (bare, enveloped) = (event("iam-create-user"), event("eventbridge-envelope"));
+    assert_eq!(bare.prunella.event_uid, enveloped.prunella.event_uid);
+    assert_eq!(bare.prunella.principal, enveloped.prunella.principal);
+}
+
+#[test]
+fn what_is_odd_is_flagged_and_kept() {
+    let check = |json: &str, want: &[Flag]| {
+        let event = crate::translate_one("aws.cloudtrail", json);
+        assert_eq!(event.prunella.flags, want, "{json}");
+        valid::check(&event);
+    };
+    let whole = r#""userIdentity":{"type":"Root","accountId":"1"},"eventID":"e","eventName":"X","eventTime":"2026-03-02T09:00:00Z""#;
+    check(&format!("{{{whole}}}"), &[]);
+    check(&format!(r#"{{{whole},"eventVersion":"1.99"}}"#), &[]);
+    check(&format!(r#"{{{whole},"eventVersion":"3.0"}}"#), &[Flag::UnknownVersion]);
+    check(&format!(r#"{{{whole},"eventTime":null}}"#), &[Flag::MissingTime]);
+    check(&format!(r#"{{{whole},"eventTime":"2026-03-02T09:45:00Z"}}"#), &[]);
+    check(&format!(r#"{{{whole},"eventTime":"2026-03-02T09:45:01Z"}}"#), &[Flag::FutureTime]);
+    check(&format!(r#"{{{whole},"eventTime":"1970-01-01T00:00:00Z"}}"#), &[Flag::AncientTime]);
+    check(&format!(r#"{{{whole},"eventID":{{}}}}"#), &[Flag::MissingId]);
+    check(&format!(r#"{{{whole},"userIdentity":null}}"#), &[Flag::MissingActor]);
+    check(&format!(r#"{{{whole},"userIdentity":"x"}}"#), &[Flag::MissingActor]);
+    check(&format!(r#"{{{whole},"userAgent":"{}"}}"#, "é".repeat(3000)), &[Flag::TruncatedField]);
+    check(r#"{"eventSource":"s3.amazonaws.com"}"#, &[Flag::MissingId, Flag::MissingTime, Flag::MissingActor]);
+}
+
+#[test]
+fn what_is_refused_says_where_and_what_to_do() {
+    let check = |source: &str, body: &str, detail: &str, offset: Option<u64>| {
+        let error = translate(source, body).expect_err(body);
+        assert!(error.detail.contains(detail), "{body}: {error}");
+        assert_eq!(error.offset, offset, "{body}: {error}");
+    };
+    check("aws.cloudtrail", "", "is a JSON object, and this is not", Some(0));
+    check("aws.cloudtrail", "[]", "is a JSON object, and this is not", Some(0));
+    check("aws.cloudtrail", "\"eventName\"", "is a JSON object, and this is not", Some(0));
+    check("aws.cloudtrail", "{\n \"eventName\": x}", "not one JSON object", Some(16));
+    check("aws.cloudtrail", r#"{"eventName":"A"} x"#, "trailing characters", Some(18));
+    check("aws.cloudtrail", "{}", "neither `eventName` nor `eventSource`", None);
+    check("aws.cloudtrail", r#"{"detail":{"detail":{"eventName":"A"}}}"#, "neither `eventName` nor", None);
+    let with = |old: &str, new: &str| {
+        r#"{"class_uid":6003,"activity_id":1,"type_uid":600301,"severity_id":1,"time":1,"metadata":{"version":"1.8.0"}}"#
+            .replace(old, new)
+    };
+    check("ocsf", "[]", "not one JSON object", Some(0));
+    check("ocsf", "{}", "`class_uid` is missing", None);
+    check("ocsf", &with("6003,", "1001,"), "`class_uid` 1001 is not a class", None);
+    check("ocsf", &with("\"activity_id\":1", "\"activity_id\":9"), "`activity_id` 9 does not exist", None);
+    check(
+        "ocsf",
+        &with("600301", "600302"),
+        "`type_uid` is 600302; for this class and activity it must be 600301",
+        None,
+    );
+    check("ocsf", &with("\"severity_id\":1", "\"severity_id\":9"), "`severity_id` is 9", None);
+    check("ocsf", &with("\"time\":1", "\"time\":1.5"), "`time` is not as OCSF", None);
+    check("ocsf", &with("\"time\":1", "\"time\":null"), "`time` is missing", None);
+    check("ocsf", &with("1.8.0", "2.0.0"), "`metadata.version` is `2.0.0`", None);
+    let ip = "\"time\":1,\"src_endpoint\":{\"ip\":\"config.amazonaws.com\"}";
+    check("ocsf", &with("\"time\":1", ip), "`src_endpoint.ip` is not an IP address", None);
+    check("ocsf", &with("\"time\":1", "\"time\":1,\"api\":{\"operation\":{}}"), "`api` is not as OCSF", None);
+}

@@ -1,0 +1,135 @@
+//! What operators decide: approve, reject or roll back a plan, and the kill switch. Accepted when durable, carried out later.
+
+use crate::params::{Json as Body, NoParams, Params, PathId};
+use crate::{Console, Problem};
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use prunella_schemas::{Command, Id, PlanState, Transition};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Longest name of an operator, in bytes.
+const NAME_BYTES_MAX: usize = 128;
+
+/// Who decides.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Decision {
+    /// Name of the person or system, for the ledger.
+    by: String,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KillSwitch {
+    /// True stops every action; false lets them go on.
+    engaged: bool,
+    /// Name of the person or system, for the ledger.
+    by: String,
+}
+
+/// A command that is durable and will be carried out.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Queued {
+    /// `approve`, `reject`, `rollback` or `kill-switch`.
+    command: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan_uid: Option<Id>,
+    by: String,
+}
+
+type Answer = Result<(StatusCode, Json<Queued>), Problem>;
+
+/// Lets a plan that awaits approval act.
+#[utoipa::path(post, path = "/api/plans/{id}/approve", operation_id = "approve_plan", tag = "respond", params(("id" = String, Path)),
+    request_body(content = ref("#/components/schemas/Decision"), content_type = "application/json"),
+    responses((status = 202, body = ref("#/components/schemas/Queued"))))]
+pub(crate) async fn approve(
+    State(console): State<Console>,
+    PathId(plan_uid): PathId,
+    _: Params<NoParams>,
+    Body(Decision { by }): Body<Decision>,
+) -> Answer {
+    let plan = newest(&console, plan_uid).await?;
+    require(&plan, "approved", &[PlanState::AwaitingApproval])?;
+    let (tenant, at) = (plan.plan.tenant, (console.ports.clock)());
+    queue(&console, "approve", Some(plan_uid), by, |by| Command::Approve { tenant, plan_uid, by, at }).await
+}
+
+/// Refuses a plan that awaits approval.
+#[utoipa::path(post, path = "/api/plans/{id}/reject", operation_id = "reject_plan", tag = "respond", params(("id" = String, Path)),
+    request_body(content = ref("#/components/schemas/Decision"), content_type = "application/json"),
+    responses((status = 202, body = ref("#/components/schemas/Queued"))))]
+pub(crate) async fn reject(
+    State(console): State<Console>,
+    PathId(plan_uid): PathId,
+    _: Params<NoParams>,
+    Body(Decision { by }): Body<Decision>,
+) -> Answer {
+    let plan = newest(&console, plan_uid).await?;
+    require(&plan, "rejected", &[PlanState::AwaitingApproval])?;
+    let (tenant, at) = (plan.plan.tenant, (console.ports.clock)());
+    queue(&console, "reject", Some(plan_uid), by, |by| Command::Reject { tenant, plan_uid, by, at }).await
+}
+
+/// Takes back what a plan did.
+#[utoipa::path(post, path = "/api/plans/{id}/rollback", operation_id = "roll_back_plan", tag = "respond", params(("id" = String, Path)),
+    request_body(content = ref("#/components/schemas/Decision"), content_type = "application/json"),
+    responses((status = 202, body = ref("#/components/schemas/Queued"))))]
+pub(crate) async fn rollback(
+    State(console): State<Console>,
+    PathId(plan_uid): PathId,
+    _: Params<NoParams>,
+    Body(Decision { by }): Body<Decision>,
+) -> Answer {
+    use PlanState::{Applied, Escalated, Escaped, Failed, Propagating, Unknown, Verified};
+    let plan = newest(&console, plan_uid).await?;
+    require(&plan, "rolled back", &[Applied, Unknown, Failed, Propagating, Verified, Escaped, Escalated])?;
+    let (tenant, at) = (plan.plan.tenant, (console.ports.clock)());
+    queue(&console, "rollback", Some(plan_uid), by, |by| Command::RollBack { tenant, plan_uid, by, at }).await
+}
+
+/// Stops every action, or lets them go on.
+#[utoipa::path(post, path = "/api/kill-switch", tag = "respond",
+    request_body(content = ref("#/components/schemas/KillSwitch"), content_type = "application/json"),
+    responses((status = 202, body = ref("#/components/schemas/Queued"))))]
+pub(crate) async fn kill_switch(
+    State(console): State<Console>,
+    _: Params<NoParams>,
+    Body(KillSwitch { engaged, by }): Body<KillSwitch>,
+) -> Answer {
+    let at = (console.ports.clock)();
+    queue(&console, "kill-switch", None, by, |by| Command::KillSwitch { engaged, by, at }).await
+}
+
+async fn newest(console: &Console, plan_uid: Id) -> Result<Transition, Problem> {
+    console.ports.store.plan(plan_uid).await?.pop().ok_or_else(|| Problem::missing("plan", plan_uid))
+}
+
+/// Tells the operator early; the response stage, which sees every transition in order, decides for itself.
+fn require(plan: &Transition, done: &str, states: &[PlanState]) -> Result<(), Problem> {
+    if states.contains(&plan.to) {
+        return Ok(());
+    }
+    let state = serde_json::to_value(plan.to).unwrap_or_default();
+    let state = state.as_str().unwrap_or_default();
+    Err(Problem::conflict(format!("the plan is in state {state} ({}), where it cannot be {done}", plan.why)))
+}
+
+async fn queue(
+    console: &Console,
+    command: &'static str,
+    plan_uid: Option<Id>,
+    by: String,
+    build: impl FnOnce(String) -> Command,
+) -> Answer {
+    let by = by.trim().to_owned();
+    if by.is_empty() || by.len() > NAME_BYTES_MAX || by.chars().any(char::is_control) {
+        return Err(Problem::invalid(format!(
+            "`by` must name who decides, in 1 to {NAME_BYTES_MAX} visible bytes"
+        )));
+    }
+    console.ports.intake.command(build(by.clone())).await?;
+    Ok((StatusCode::ACCEPTED, Json(Queued { command, plan_uid, by })))
+}

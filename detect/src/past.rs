@@ -1,0 +1,124 @@
+//! Past: the facts about a principal that all detectors share, as they were before the event at hand.
+
+use crate::config::Config;
+use crate::detectors::destruction;
+use crate::known::Known;
+use crate::network::Network;
+use crate::rhythm::Rhythm;
+use crate::sighting::Sighting;
+use prunella_schemas::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub const NETWORKS_MAX: usize = 64;
+pub const OPERATIONS_MAX: usize = 256;
+pub const USER_AGENTS_MAX: usize = 16;
+pub const ENCRYPTION_KEYS_MAX: usize = 32;
+/// Ids remembered to recognise a repeat that follows soon.
+pub const REPEATS_MAX: usize = 64;
+/// The hour histogram is halved when one hour reaches this count.
+const HOUR_COUNT_MAX: u32 = 1 << 16;
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Past {
+    pub events: u64,
+    pub first: Timestamp,
+    pub last: Timestamp,
+    pub networks: Known,
+    pub operations: Known,
+    pub user_agents: Known,
+    pub encryption_keys: Known,
+    pub rhythm: Rhythm,
+    hours_of_day: [u32; 24],
+    recent: Vec<u64>,
+    recent_next: usize,
+}
+
+impl Past {
+    /// Whether this very event was seen a moment ago.
+    pub fn is_repeat(&self, seen: &Sighting<'_>) -> bool {
+        self.recent.contains(&seen.short_id())
+    }
+
+    /// Whether too little is known of the principal to call anything unusual.
+    pub fn is_learning(&self, time: Timestamp, config: &Config) -> bool {
+        self.events < config.learning_events_min || time.since_ms(self.first) < config.learning_ms
+    }
+
+    /// Whether the network came up lately and not in the principal's first days. Of a principal that is still
+    /// learning, no network is called new.
+    pub fn is_new_network(&self, network: Network, time: Timestamp, config: &Config) -> bool {
+        if self.is_learning(time, config) {
+            return false;
+        }
+        match self.networks.get(network.key()) {
+            None => true,
+            Some(known) => {
+                known.first.since_ms(self.first) > config.learning_ms
+                    && time.since_ms(known.first) < config.network_new_ms
+            }
+        }
+    }
+
+    /// Whether the operation was first called lately and not in the principal's first days.
+    pub fn is_new_operation(&self, key: u64, time: Timestamp, config: &Config) -> bool {
+        match self.operations.get(key) {
+            None => true,
+            Some(known) => {
+                (known.first.since_ms(self.first) > config.learning_ms || self.is_learning(time, config))
+                    && time.since_ms(known.first) < config.operation_new_ms
+            }
+        }
+    }
+
+    /// How many operations were called for the first time within `span_ms` before `time`.
+    pub fn operations_met_within(&self, span_ms: i64, time: Timestamp) -> usize {
+        self.operations.met_since(time.plus_ms(-span_ms))
+    }
+
+    /// Events in the hour of day of `time` and its two neighbours, in thousandths of all.
+    pub fn hour_share_permille(&self, time: Timestamp) -> u64 {
+        let hour = usize::from(time.hour());
+        let near: u64 = [23, 0, 1].iter().map(|shift| u64::from(self.hours_of_day[(hour + shift) % 24])).sum();
+        let all: u64 = self.hours_of_day.iter().map(|count| u64::from(*count)).sum();
+        (near * 1_000).checked_div(all).unwrap_or(0)
+    }
+
+    /// Takes the event in, after it was judged.
+    pub fn learn(&mut self, seen: &Sighting<'_>) {
+        let time = seen.time;
+        self.first = if self.events == 0 { time } else { self.first.min(time) };
+        self.last = if self.events == 0 { time } else { self.last.max(time) };
+        self.events += 1;
+        if let Some(network) = seen.network {
+            self.networks.meet(network.key(), time, NETWORKS_MAX);
+        }
+        if !seen.operation.is_empty() {
+            self.operations.meet(seen.operation_key, time, OPERATIONS_MAX);
+        }
+        if let Some(agent) = seen.user_agent_key() {
+            self.user_agents.meet(agent, time, USER_AGENTS_MAX);
+        }
+        if let Some(key) = seen.encryption_key() {
+            self.encryption_keys.meet(key, time, ENCRYPTION_KEYS_MAX);
+        }
+        self.rhythm.learn(time, self.last, [seen.event.bytes_out().unwrap_or(0), destruction::amount(seen)]);
+        self.count_hour(time);
+        self.remember(seen.short_id());
+    }
+
+    fn count_hour(&mut self, time: Timestamp) {
+        let count = &mut self.hours_of_day[usize::from(time.hour()) % 24];
+        *count += 1;
+        if *count >= HOUR_COUNT_MAX {
+            self.hours_of_day.iter_mut().for_each(|count| *count /= 2);
+        }
+    }
+
+    fn remember(&mut self, id: u64) {
+        match self.recent.get_mut(self.recent_next) {
+            Some(slot) => *slot = id,
+            None => self.recent.push(id),
+        }
+        self.recent_next = (self.recent_next + 1) % REPEATS_MAX;
+    }
+}

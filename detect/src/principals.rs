@@ -1,0 +1,216 @@
+//! Principals: the bounded memory of the stage, one entry per tenant and principal, and its snapshot.
+
+use crate::past::Past;
+use crate::window::Window;
+use prunella_schemas::risk::{self, RiskLevel};
+use prunella_schemas::{Event, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+
+/// Cool-downs remembered per principal.
+pub const COOLDOWNS_MAX: usize = 64;
+/// A risk below this is forgotten.
+const RISK_MIN: f64 = 0.5;
+
+/// All that is remembered of one principal.
+#[derive(Debug, Default)]
+pub struct Memory {
+    pub past: Past,
+    /// One per detector, in the order of the catalog.
+    pub windows: Vec<Window>,
+    pub cooldowns: Cooldowns,
+    pub risk: Standing,
+}
+
+/// When each detector last spoke of which technique, and how severely.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Cooldowns(Vec<Spoken>);
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Spoken {
+    detector: Cow<'static, str>,
+    technique: Cow<'static, str>,
+    time: Timestamp,
+    severity: u8,
+}
+
+impl Cooldowns {
+    /// Whether there is something to say that was not just said.
+    pub fn permit(&self, detector: &str, technique: &str, time: Timestamp, severity: u8, quiet_ms: i64) -> bool {
+        !self.0.iter().any(|spoken| {
+            spoken.is(detector, technique)
+                && severity <= spoken.severity
+                && time.since_ms(spoken.time).saturating_abs() < quiet_ms
+        })
+    }
+
+    pub fn speak(&mut self, detector: &'static str, technique: &'static str, time: Timestamp, severity: u8) {
+        self.0.retain(|spoken| !spoken.is(detector, technique));
+        if self.0.len() >= COOLDOWNS_MAX {
+            self.0.remove(0);
+        }
+        self.0.push(Spoken { detector: detector.into(), technique: technique.into(), time, severity });
+    }
+}
+
+impl Spoken {
+    fn is(&self, detector: &str, technique: &str) -> bool {
+        self.detector == detector && self.technique == technique
+    }
+}
+
+/// The risk of a principal as of a time. The score is kept as its bits, so that a snapshot loses nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Standing {
+    score_bits: u64,
+    time: Timestamp,
+    pub level: RiskLevel,
+}
+
+impl Standing {
+    pub fn score(&self) -> f64 {
+        f64::from_bits(self.score_bits)
+    }
+
+    /// Lets time pass; time that runs backwards changes nothing.
+    pub fn decay_to(&mut self, time: Timestamp) {
+        if self.score_bits == 0 || time <= self.time {
+            return;
+        }
+        let score = risk::decay(self.score(), time.since_ms(self.time));
+        self.score_bits = if score < RISK_MIN { 0 } else { score.to_bits() };
+        self.time = time;
+    }
+
+    /// Adds evidence as of `time`.
+    pub fn add(&mut self, weight: f64, time: Timestamp) {
+        self.decay_to(time);
+        self.score_bits = risk::add(self.score(), weight).to_bits();
+        self.time = self.time.max(time);
+    }
+}
+
+/// The table. Its order never reaches an output: lookups are by key, snapshots and evictions sort.
+#[derive(Debug, Default)]
+pub struct Principals {
+    table: HashMap<Box<str>, Memory>,
+    key: String,
+}
+
+impl Principals {
+    /// The memory of the event's principal, made if it is new; another one may be forgotten for it.
+    pub fn of(
+        &mut self,
+        event: &Event,
+        detectors: usize,
+        principals_max: usize,
+        settled_min: u64,
+    ) -> Option<&mut Memory> {
+        self.key.clear();
+        self.key.push_str(event.tenant());
+        self.key.push('\0');
+        self.key.push_str(event.principal());
+        if !self.table.contains_key(self.key.as_str()) {
+            if self.table.len() >= principals_max.max(1) {
+                self.evict(principals_max, settled_min);
+            }
+            let fresh = Memory { windows: vec![Window::default(); detectors], ..Memory::default() };
+            self.table.insert(self.key.as_str().into(), fresh);
+        }
+        self.table.get_mut(self.key.as_str())
+    }
+
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// Forgets an eighth at once: first those with little history, so that a flood of made-up principals cannot wash
+    /// out the real ones; then the longest unseen; then by key.
+    fn evict(&mut self, principals_max: usize, settled_min: u64) {
+        let mut order: Vec<(bool, Timestamp, &str)> = self
+            .table
+            .iter()
+            .map(|(key, memory)| (memory.past.events >= settled_min, memory.past.last, &**key))
+            .collect();
+        let surplus = (order.len() + 1).saturating_sub(principals_max).max(principals_max / 8).max(1);
+        let at = surplus.min(order.len()).saturating_sub(1);
+        order.select_nth_unstable(at);
+        let gone: Vec<Box<str>> = order.iter().take(at + 1).map(|(_, _, key)| Box::from(*key)).collect();
+        for key in gone {
+            self.table.remove(&key);
+        }
+    }
+
+    pub fn save(&self, detectors: &[&'static str]) -> Vec<u8> {
+        let principals = self.table.iter().map(|(key, memory)| (&**key, Saved::of(memory, detectors))).collect();
+        serde_json::to_vec(&Snapshot { version: SNAPSHOT_VERSION, principals }).unwrap_or_default()
+    }
+
+    pub fn restore(snapshot: &[u8], detectors: &[&'static str]) -> Result<Self, RestoreError> {
+        #[derive(Deserialize)]
+        struct Version {
+            version: u32,
+        }
+        let corrupt = |error: serde_json::Error| RestoreError::Corrupt(error.to_string());
+        let Version { version } = serde_json::from_slice(snapshot).map_err(corrupt)?;
+        if version != SNAPSHOT_VERSION {
+            return Err(RestoreError::Version(version));
+        }
+        let snapshot: Snapshot<Box<str>, OwnedSaved> = serde_json::from_slice(snapshot).map_err(corrupt)?;
+        let table = snapshot.principals.into_iter().map(|(key, saved)| (key, saved.memory(detectors))).collect();
+        Ok(Principals { table, key: String::new() })
+    }
+}
+
+/// Changes whenever an older build could not read what this one writes.
+pub const SNAPSHOT_VERSION: u32 = 1;
+
+#[derive(Debug)]
+pub enum RestoreError {
+    Version(u32),
+    Corrupt(String),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Snapshot<Key: Ord, Value> {
+    version: u32,
+    principals: BTreeMap<Key, Value>,
+}
+
+/// A memory whose windows are named by detector, so that the catalog may grow between saving and restoring.
+#[derive(Serialize)]
+struct Saved<'a> {
+    past: &'a Past,
+    windows: BTreeMap<&'static str, &'a Window>,
+    cooldowns: &'a Cooldowns,
+    risk: Standing,
+}
+
+#[derive(Deserialize)]
+struct OwnedSaved {
+    past: Past,
+    windows: BTreeMap<String, Window>,
+    cooldowns: Cooldowns,
+    risk: Standing,
+}
+
+impl<'a> Saved<'a> {
+    fn of(memory: &'a Memory, detectors: &[&'static str]) -> Self {
+        let named = detectors.iter().copied().zip(&memory.windows);
+        let windows = named.filter(|(_, window)| !window.is_empty()).collect();
+        Saved { past: &memory.past, windows, cooldowns: &memory.cooldowns, risk: memory.risk }
+    }
+}
+
+impl OwnedSaved {
+    fn memory(mut self, detectors: &[&'static str]) -> Memory {
+        let windows = detectors.iter().map(|id| self.windows.remove(*id).unwrap_or_default()).collect();
+        Memory { past: self.past, windows, cooldowns: self.cooldowns, risk: self.risk }
+    }
+}

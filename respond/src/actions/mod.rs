@@ -1,0 +1,76 @@
+//! The actions: one file each and one visible list. A new action is a file here and a word in `CATALOG`.
+
+mod notify_webhook;
+mod tokens_revoke;
+
+pub use notify_webhook::NotifyWebhook;
+pub use tokens_revoke::TokensRevoke;
+
+use crate::Config;
+use prunella_schemas::plan::{Reach, Read, Step, TargetState};
+use prunella_schemas::{Finding, Id, Timestamp};
+use serde_json::Value;
+
+/// Every action that a playbook may name. Those that contain come before those that tell.
+pub const CATALOG: &[&'static dyn Action] = &[&TokensRevoke, &NotifyWebhook];
+
+/// Most targets of one action for one finding.
+pub const TARGETS_MAX: usize = 16;
+/// Most steps of one plan.
+pub const STEPS_MAX: usize = 16;
+
+/// MITRE D3FEND tactics, as `activity_id` of OCSF Remediation Activity 7001.
+pub const EVICT: u8 = 2;
+pub const RESTORE: u8 = 3;
+pub const DETECT: u8 = 5;
+
+/// What can be done about a finding. It describes steps and never takes them.
+pub trait Action: Send + Sync {
+    /// Such as `tokens.revoke`.
+    fn name(&self) -> &'static str;
+    fn reach(&self) -> Reach;
+    /// The D3FEND tactic, for the receipt.
+    fn tactic(&self) -> u8;
+    /// How long the provider may take to enforce it. `None`: there is nothing to verify, and applied is the end.
+    fn horizon_ms(&self) -> Option<i64>;
+    /// On what it acts; one plan each.
+    fn targets(&self, finding: &Finding, config: &Config) -> Vec<String>;
+    /// What must be read before a plan can be made, to settle an unknown outcome and before it is taken back: every target of
+    /// its steps. An action that needs nothing must be harmless to repeat under its key, and has nothing to take back.
+    fn needs(&self, target: &str) -> Vec<Read>;
+    /// The steps, and those that take them back. What a step desires depends on the case alone, never on `states`: the plan's
+    /// id is known, and may be signed, without them.
+    fn plan(&self, case: &Case<'_>, states: &[TargetState]) -> Result<Steps, NotApplicable>;
+    /// Whether the state found is what the step wants.
+    fn stands(&self, step: &Step, found: &Value) -> bool {
+        step.desired == *found
+    }
+}
+
+/// What an action plans for.
+pub struct Case<'a> {
+    pub finding: &'a Finding,
+    pub target: &'a str,
+    pub plan_uid: Id,
+    pub incident: Id,
+    /// When the plan was opened. Steps that speak of time mean this instant, so that a repeat means the same.
+    pub now: Timestamp,
+    /// How many notifications were held back since the one before.
+    pub suppressed: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Steps {
+    pub steps: Vec<Step>,
+    /// Empty when nothing needs taking back.
+    pub undo: Vec<Step>,
+}
+
+/// Why an action does not fit this case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotApplicable(pub String);
+
+/// The state of `target` among those read.
+pub fn state_of<'a>(states: &'a [TargetState], provider: &str, target: &str) -> Option<&'a Value> {
+    states.iter().find(|s| s.provider == provider && s.target == target).map(|s| &s.value)
+}

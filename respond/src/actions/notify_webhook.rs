@@ -1,0 +1,168 @@
+//! `notify.webhook`: tells an endpoint about the finding, once per incident, from a durable outbox.
+
+use super::{Action, Case, DETECT, NotApplicable, Steps, TARGETS_MAX};
+use crate::Config;
+use prunella_schemas::Finding;
+use prunella_schemas::plan::{Reach, Read, Step, TargetState};
+use serde_json::{Value, json};
+
+/// Largest payload, in bytes; the Standard Webhooks specification asks for less than 20 kB.
+pub const PAYLOAD_BYTES_MAX: usize = 20_000;
+/// Longest text in a payload, in bytes. Attackers write some of them.
+const TEXT_BYTES_MAX: usize = 512;
+/// Longest name in a payload, in bytes.
+const NAME_BYTES_MAX: usize = 128;
+/// Most entries of each list in a payload.
+const LIST_MAX: usize = 8;
+
+pub struct NotifyWebhook;
+
+impl Action for NotifyWebhook {
+    fn name(&self) -> &'static str {
+        "notify.webhook"
+    }
+
+    fn reach(&self) -> Reach {
+        Reach::Notify
+    }
+
+    fn tactic(&self) -> u8 {
+        DETECT
+    }
+
+    fn horizon_ms(&self) -> Option<i64> {
+        None
+    }
+
+    fn targets(&self, _: &Finding, config: &Config) -> Vec<String> {
+        config.webhook_endpoints.iter().take(TARGETS_MAX).cloned().collect()
+    }
+
+    fn needs(&self, _: &str) -> Vec<Read> {
+        Vec::new()
+    }
+
+    fn plan(&self, case: &Case<'_>, _: &[TargetState]) -> Result<Steps, NotApplicable> {
+        let desired = payload(case);
+        let bytes = desired.to_string().len();
+        if bytes >= PAYLOAD_BYTES_MAX {
+            return Err(NotApplicable(format!(
+                "the payload would have {bytes} bytes; {PAYLOAD_BYTES_MAX} are too many"
+            )));
+        }
+        let step = Step {
+            provider: "webhook".to_owned(),
+            operation: "alert.created".to_owned(),
+            target: case.target.to_owned(),
+            desired,
+            prior: None,
+        };
+        Ok(Steps { steps: vec![step], undo: Vec::new() })
+    }
+}
+
+fn payload(case: &Case<'_>) -> Value {
+    let finding = case.finding;
+    let info = &finding.finding_info;
+    let techniques: Vec<&str> = info
+        .attacks
+        .iter()
+        .take(LIST_MAX)
+        .map(|a| cut(a.sub_technique.as_ref().map_or(&a.technique.uid, |s| &s.uid), NAME_BYTES_MAX))
+        .collect();
+    let reasons: Vec<&str> =
+        finding.prunella.reasons.iter().take(LIST_MAX).map(|r| cut(r, TEXT_BYTES_MAX)).collect();
+    let evidence: Vec<&str> =
+        info.related_events.iter().take(LIST_MAX).map(|e| cut(&e.uid, NAME_BYTES_MAX)).collect();
+    json!({
+        "type": "alert.created",
+        "timestamp": case.now.to_string(),
+        "data": {
+            "finding_uid": finding.prunella.finding_uid,
+            "incident": case.incident,
+            "plan_uid": case.plan_uid,
+            "tenant": cut(finding.tenant(), NAME_BYTES_MAX),
+            "principal": cut(finding.principal(), TEXT_BYTES_MAX),
+            "title": cut(&info.title, TEXT_BYTES_MAX),
+            "message": cut(&finding.message, TEXT_BYTES_MAX),
+            "severity": finding.severity,
+            "severity_id": finding.severity_id,
+            "confidence_score": finding.confidence_score,
+            "risk_level": finding.risk_level,
+            "risk_score": finding.risk_score,
+            "analytic": cut(&info.analytic.uid, NAME_BYTES_MAX),
+            "techniques": techniques,
+            "reasons": reasons,
+            "events": evidence,
+            "event_count": finding.prunella.event_count,
+            "time": finding.time,
+            "suppressed": case.suppressed,
+        },
+    })
+}
+
+/// The longest start of `text` that takes at most `bytes_max` bytes in JSON, escapes included.
+fn cut(text: &str, bytes_max: usize) -> &str {
+    let mut bytes = 0;
+    let end = text.char_indices().find(|(_, c)| {
+        bytes += match c {
+            '"' | '\\' => 2,
+            c if c.is_control() => 6,
+            c => c.len_utf8(),
+        };
+        bytes > bytes_max
+    });
+    end.and_then(|(at, _)| text.get(..at)).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prunella_schemas::finding::{Attack, RelatedEvent};
+    use prunella_schemas::{Id, Timestamp};
+
+    #[test]
+    fn the_longest_finding_still_fits() {
+        // A control character takes six bytes in JSON: the worst an attacker can write.
+        let long = "\u{1}".repeat(100_000);
+        let mut finding = Finding::new(5);
+        finding.message = long.clone();
+        finding.finding_info.title = long.clone();
+        finding.finding_info.analytic.uid = long.clone().into();
+        finding.prunella.principal = long.clone();
+        finding.prunella.reasons = vec![long.clone(); 64];
+        finding.finding_info.related_events =
+            vec![RelatedEvent { uid: long.clone(), ..RelatedEvent::default() }; 32];
+        let mut attack = Attack::default();
+        attack.technique.uid = long.into();
+        finding.finding_info.attacks = vec![attack; 64];
+        let id = Id::default();
+        let case = Case {
+            finding: &finding,
+            target: "x",
+            plan_uid: id,
+            incident: id,
+            now: Timestamp(1),
+            suppressed: 0,
+        };
+        match NotifyWebhook.plan(&case, &[]) {
+            Ok(steps) => assert!(steps.steps[0].desired.to_string().len() < PAYLOAD_BYTES_MAX),
+            Err(NotApplicable(why)) => panic!("{why}"),
+        }
+    }
+
+    #[test]
+    fn cuts_between_characters() {
+        for (text, max, want) in [
+            ("abc", 2, "ab"),
+            ("aé", 2, "a"),
+            ("aé", 3, "aé"),
+            ("", 5, ""),
+            ("é", 1, ""),
+            ("a\"b", 2, "a"),
+            ("\u{1}b", 6, "\u{1}"),
+        ] {
+            assert_eq!(cut(text, max), want);
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! The stage: findings and commands in, transitions out.
+
+use crate::actions::{Action, CATALOG, TokensRevoke};
+use crate::guard::{Kept, target_fault};
+use crate::life::{Again, Desk, Live, Wait};
+use crate::memory::{Memory, PLANS_MAX};
+use crate::playbook::Wanted;
+use crate::{Config, Error, Playbooks};
+use prunella_schemas::message::WireError;
+use prunella_schemas::plan::{Marks, Mode, Order, Plan, PlanState, Reach};
+use prunella_schemas::stage::SnapshotError;
+use prunella_schemas::{
+    Command, Delivered, Finding, Id, Inbound, Message, Outbox, Stage, Tenant, Timestamp, Topic, Transition,
+};
+
+/// Longest reason kept on a plan, in characters.
+const REASON_CHARS_MAX: usize = 512;
+/// Longest name of a person, in bytes.
+const PERSON_BYTES_MAX: usize = 256;
+
+/// What the stage reads.
+#[derive(Clone, Debug)]
+pub enum Input {
+    Finding(Box<Finding>),
+    Command(Box<Command>),
+}
+
+impl Inbound for Input {
+    const TOPICS: &'static [Topic] = &[Topic::Findings, Topic::Commands];
+
+    fn decode(topic: Topic, version: u8, bytes: &[u8]) -> Result<Self, WireError> {
+        match topic {
+            Topic::Findings => {
+                <Finding as Message>::decode(version, bytes).map(|f| Input::Finding(Box::new(f)))
+            }
+            Topic::Commands => {
+                <Command as Message>::decode(version, bytes).map(|c| Input::Command(Box::new(c)))
+            }
+            other => {
+                let detail = "the response stage does not read this topic".to_owned();
+                Err(WireError::Malformed { topic: other.name(), detail })
+            }
+        }
+    }
+
+    fn id(&self) -> Id {
+        match self {
+            Input::Finding(finding) => Message::id(finding.as_ref()),
+            Input::Command(command) => Message::id(command.as_ref()),
+        }
+    }
+}
+
+/// The response stage.
+pub struct Respond {
+    config: Config,
+    playbooks: Playbooks,
+    actions: Vec<&'static dyn Action>,
+    memory: Memory,
+}
+
+impl Respond {
+    /// A stage with the actions of the catalog.
+    pub fn new(config: Config, playbooks: Playbooks) -> Result<Self, Error> {
+        Respond::with_actions(config, playbooks, CATALOG.to_vec())
+    }
+
+    /// A stage with other actions. The order is the order of the plans for one finding.
+    pub fn with_actions(
+        config: Config,
+        playbooks: Playbooks,
+        actions: Vec<&'static dyn Action>,
+    ) -> Result<Self, Error> {
+        config.check(&actions)?;
+        Ok(Respond { config, playbooks, actions, memory: Memory::default() })
+    }
+
+    /// When the stage has something to do by itself. Once it has passed, the shell posts a `Command::Tick`.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.memory.next_due()
+    }
+
+    /// Whether the kill switch is engaged, as far as the log says.
+    pub fn kill_switch(&self) -> bool {
+        self.memory.guard.engaged
+    }
+
+    pub fn open_plans(&self) -> usize {
+        self.memory.open_plans()
+    }
+
+    fn take(&mut self, input: &Delivered<Input>, sent: &mut Vec<Transition>) {
+        let at = match &input.message {
+            Input::Finding(_) => input.at,
+            Input::Command(command) => command.at().min(input.at),
+        };
+        self.memory.now = self.memory.now.max(at);
+        self.fire_due(sent);
+        match &input.message {
+            Input::Finding(finding) => self.finding(finding, input.origin, input.at, sent),
+            Input::Command(command) => self.command(command, sent),
+        }
+        self.fire_due(sent);
+        self.memory.guard.prune(&self.config, self.memory.now);
+        self.memory.forget();
+    }
+
+    fn fire_due(&mut self, sent: &mut Vec<Transition>) {
+        while let Some(id) = self.memory.first_due() {
+            self.with(id, sent, |live, desk| match live.wait {
+                Wait::Reply { .. } => live.unanswered(desk),
+                Wait::Retry => live.retry_read(desk),
+                Wait::Approval => live.end(desk, PlanState::Expired, "nobody approved it in time"),
+                Wait::Expiry => live.expire(desk),
+                Wait::Release => live.take_back(desk),
+                Wait::End => {}
+            });
+        }
+        while let Some(Kept { finding, origin, at, .. }) = self.memory.guard.take_due_notice(self.memory.now)
+        {
+            self.finding_for(&finding, origin, at, |action| action.reach() == Reach::Notify, sent);
+        }
+    }
+
+    fn finding(&mut self, finding: &Finding, origin: Timestamp, at: Timestamp, sent: &mut Vec<Transition>) {
+        self.finding_for(finding, origin, at, |_| true, sent);
+    }
+
+    fn finding_for(
+        &mut self,
+        finding: &Finding,
+        origin: Timestamp,
+        at: Timestamp,
+        only: impl Fn(&dyn Action) -> bool,
+        sent: &mut Vec<Transition>,
+    ) {
+        let playbooks = std::mem::take(&mut self.playbooks);
+        let wanted = playbooks.wanted(finding, &self.actions);
+        if !wanted.is_empty() {
+            let incident =
+                self.memory.incident(finding, self.config.incident_gap_ms, self.config.incident_ms_max);
+            let marks = Marks { provider: finding.time, ingested: origin, detected: at, ..Marks::default() };
+            for wanted in wanted.iter().filter(|w| only(w.action)) {
+                for target in wanted.action.targets(finding, &self.config) {
+                    self.want(finding, wanted, &target, incident, marks, sent);
+                }
+            }
+        }
+        self.playbooks = playbooks;
+    }
+
+    /// One action on one target for one finding: joins the plan there is, or opens one.
+    fn want(
+        &mut self,
+        f: &Finding,
+        wanted: &Wanted<'_>,
+        target: &str,
+        incident: Id,
+        marks: Marks,
+        sent: &mut Vec<Transition>,
+    ) {
+        let action = wanted.action;
+        let mode = match action.reach() {
+            Reach::Notify => wanted.mode,
+            Reach::Principal | Reach::Tenant => wanted.mode.min(self.config.mode_max),
+        };
+        let parts = [f.tenant(), target, action.name()].map(str::as_bytes);
+        let key = Id::derive("action", &[parts[0], parts[1], parts[2], &incident.0]);
+        if let Some(seen) = self.memory.seen(key) {
+            if seen.open {
+                return self.with(seen.plan, sent, |live, desk| {
+                    live.join(f.prunella.finding_uid);
+                    live.raise(desk, mode, wanted.playbook);
+                });
+            }
+            let allowed = match seen.again {
+                Again::Never => false,
+                Again::IfFurther => mode > seen.mode,
+                Again::Always => true,
+            };
+            if !allowed {
+                return;
+            }
+        }
+        if action.reach() == Reach::Notify
+            && !self.memory.guard.may_notify(&self.config, f, marks.ingested, self.memory.now)
+        {
+            return;
+        }
+        let plan = self.plan(f, action, mode, wanted.playbook, key, incident, marks);
+        let mut live = Live::new(plan, target.to_owned(), Box::new(f.clone()));
+        if action.reach() == Reach::Notify {
+            live.suppressed = self.memory.guard.take_suppressed(f.tenant());
+        }
+        let full = self.memory.open_plans() >= PLANS_MAX;
+        let bad_tenant = Tenant::try_from(f.tenant().to_owned()).is_err();
+        let mut desk = desk(&self.config, action, &mut self.memory, sent);
+        open(&mut live, &mut desk, full, bad_tenant);
+        self.memory.put(live);
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of a plan, named where it is made")]
+    fn plan(
+        &self,
+        f: &Finding,
+        action: &dyn Action,
+        mode: Mode,
+        playbook: &str,
+        key: Id,
+        incident: Id,
+        marks: Marks,
+    ) -> Plan {
+        let now = self.memory.now;
+        let opened_by = f.prunella.finding_uid;
+        let uid = Id::derive("plan", &[&key.0, &opened_by.0, playbook.as_bytes(), &now.0.to_le_bytes()]);
+        let horizon = self.config.horizons_ms.get(action.name()).copied().or(action.horizon_ms());
+        let message: String = f.message.chars().take(REASON_CHARS_MAX).collect();
+        Plan {
+            uid,
+            action_key: key,
+            tenant: Tenant::try_from(f.tenant().to_owned()).unwrap_or_default(),
+            principal: f.principal().to_owned(),
+            incident,
+            playbook: playbook.to_owned(),
+            action: action.name().to_owned(),
+            reach: action.reach(),
+            mode,
+            finding_uids: vec![opened_by],
+            reason: format!("{message} (severity {}, risk {} of 100)", f.severity, f.risk_score),
+            steps: Vec::new(),
+            undo: Vec::new(),
+            horizon_ms: horizon.unwrap_or(0),
+            created: now,
+            expires: None,
+            marks,
+        }
+    }
+
+    fn command(&mut self, command: &Command, sent: &mut Vec<Transition>) {
+        match command {
+            Command::Approve { tenant, plan_uid, by, .. } => {
+                self.by_person(tenant, *plan_uid, by, sent, approve);
+            }
+            Command::Reject { tenant, plan_uid, by, .. } => {
+                self.by_person(tenant, *plan_uid, by, sent, |live, desk, by| {
+                    if live.awaits_approval() {
+                        live.end(desk, PlanState::Rejected, &format!("rejected by {by}"));
+                    }
+                });
+            }
+            Command::RollBack { tenant, plan_uid, by, .. } => {
+                self.by_person(tenant, *plan_uid, by, sent, |live, desk, by| live.roll_back(desk, by));
+            }
+            Command::KillSwitch { engaged, .. } => self.switch(*engaged, sent),
+            Command::Reply { plan_uid, sequence, reply, .. } => {
+                self.with(*plan_uid, sent, |live, desk| live.replied(desk, *sequence, reply.clone()));
+            }
+            Command::Tick { .. } => {}
+        }
+    }
+
+    /// What waits keeps waiting while the switch is engaged; on release it has its full time again.
+    fn switch(&mut self, engaged: bool, sent: &mut Vec<Transition>) {
+        if self.memory.guard.engaged == engaged {
+            return;
+        }
+        self.memory.guard.engaged = engaged;
+        for id in self.memory.plan_ids() {
+            self.with(id, sent, |live, desk| match live.wait {
+                Wait::Approval if engaged => live.due = None,
+                Wait::Approval => live.due = Some(desk.now.plus_ms(desk.config.approval_ms)),
+                Wait::Release if engaged => live.due = None,
+                Wait::Release => live.take_back(desk),
+                _ => {}
+            });
+        }
+    }
+
+    /// Runs a person's command on a plan of their tenant.
+    fn by_person(
+        &mut self,
+        tenant: &Tenant,
+        id: Id,
+        by: &str,
+        sent: &mut Vec<Transition>,
+        run: impl FnOnce(&mut Live, &mut Desk<'_>, &str),
+    ) {
+        let by = by.trim();
+        if by.is_empty() || by.len() > PERSON_BYTES_MAX {
+            return;
+        }
+        self.with(id, sent, |live, desk| {
+            if live.plan.tenant == *tenant {
+                run(live, desk, by);
+            }
+        });
+    }
+
+    /// Runs something on an open plan, if there is one.
+    fn with(&mut self, id: Id, sent: &mut Vec<Transition>, run: impl FnOnce(&mut Live, &mut Desk<'_>)) {
+        let Some(mut live) = self.memory.take(id) else { return };
+        match self.actions.iter().find(|a| a.name() == live.plan.action).copied() {
+            Some(action) => run(&mut live, &mut desk(&self.config, action, &mut self.memory, sent)),
+            None => {
+                // A snapshot of a build that knew more actions. The plan cannot go on; a person must know.
+                let mut desk = desk(&self.config, &TokensRevoke, &mut self.memory, sent);
+                live.end(&mut desk, PlanState::Escalated, "this build does not know the action");
+                live.wait = Wait::End;
+            }
+        }
+        self.memory.put(live);
+    }
+}
+
+fn desk<'a>(
+    config: &'a Config,
+    action: &'static dyn Action,
+    memory: &'a mut Memory,
+    sent: &'a mut Vec<Transition>,
+) -> Desk<'a> {
+    Desk { config, action, now: memory.now, pending: memory.pending, guard: &mut memory.guard, sent }
+}
+
+/// The first steps of a new plan.
+fn open(live: &mut Live, desk: &mut Desk<'_>, full: bool, bad_tenant: bool) {
+    if bad_tenant {
+        return live.end(desk, PlanState::Refused, "the finding names no valid tenant");
+    }
+    if let Some(why) = target_fault(live.plan.reach, &live.target) {
+        return live.end(desk, PlanState::Refused, why);
+    }
+    if live.plan.mode == Mode::Observe {
+        live.again = Again::IfFurther;
+        return live.end(desk, PlanState::Observed, "mode observe: its playbook matches");
+    }
+    if full {
+        live.again = Again::Always;
+        return live.end(desk, PlanState::Refused, &format!("{PLANS_MAX} plans are open already"));
+    }
+    live.reads = desk.action.needs(&live.target);
+    let why = format!("playbook {} matches", live.plan.playbook);
+    if live.reads.is_empty() {
+        live.pass(desk, PlanState::Planned, &why);
+        return live.decide(desk, &[], "");
+    }
+    let order = Order::Read { reads: live.reads.clone() };
+    live.order(desk, PlanState::Planned, &format!("{why}; asking for the state before"), order);
+}
+
+/// Counts a person's approval, and acts once there are enough.
+fn approve(live: &mut Live, desk: &mut Desk<'_>, by: &str) {
+    let known = live.approvals.iter().any(|p| p.eq_ignore_ascii_case(by));
+    if !live.awaits_approval() || known {
+        return;
+    }
+    if let Some(why) = desk.guard.forbids(desk.config, &live.plan, desk.now) {
+        return live.note(desk, &format!("the approval of {by} does not count: {why}"));
+    }
+    live.approvals.push(by.to_owned());
+    if live.approvals.len() < usize::from(live.persons) {
+        let (have, need) = (live.approvals.len(), live.persons);
+        return live.note(desk, &format!("approved by {by}: {have} of {need} persons"));
+    }
+    let why = format!("approved by {}", live.approvals.join(" and "));
+    live.approve(desk, &why);
+}
+
+impl Stage for Respond {
+    type In = Input;
+
+    fn name(&self) -> &'static str {
+        "respond"
+    }
+
+    fn step(&mut self, batch: &[Delivered<Input>], out: &mut Outbox) {
+        let mut sent = Vec::new();
+        for input in batch {
+            self.take(input, &mut sent);
+            for transition in sent.drain(..) {
+                // Latency counts from the finding's first cause, also where a reply or a tick made the transition.
+                out.originating(transition.plan.marks.ingested);
+                out.push(&transition);
+            }
+        }
+    }
+
+    fn save(&self) -> Vec<u8> {
+        self.memory.save()
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), SnapshotError> {
+        self.memory = Memory::read(self.name(), snapshot)?;
+        Ok(())
+    }
+}

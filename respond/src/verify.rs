@@ -1,0 +1,106 @@
+//! Verification: probes from applied to the horizon, and what kind of proof they give.
+
+use crate::guard::span;
+use crate::life::{Desk, Live};
+use prunella_schemas::Timestamp;
+use prunella_schemas::plan::{EvidenceKind, Order, PlanState, Probe};
+
+/// Wait before the second probe; it doubles.
+const PROBE_DELAY_MS: i64 = 50;
+/// Longest wait between probes when the horizon is short.
+const PROBE_DELAY_MS_MAX: i64 = 1_000;
+/// A long horizon is probed about so many times.
+const PROBES_PER_HORIZON: i64 = 16;
+
+impl Live {
+    /// The first probe, at once.
+    pub fn propagate(&mut self, desk: &mut Desk<'_>) {
+        let why = format!("the provider may take {} to enforce it; probing", span(self.plan.horizon_ms));
+        self.probing.delay_ms = PROBE_DELAY_MS;
+        self.probe(desk, desk.now, &why);
+    }
+
+    /// A refused call settles it at once. A standing configuration is enough only at the horizon, and so is an attacker who is
+    /// still accepted: before it, the provider has the right to be slow.
+    pub fn probed(&mut self, desk: &mut Desk<'_>, probe: Probe) {
+        if let Probe::Held { last_accepted, .. } | Probe::Escaped { last_accepted, .. } = &probe {
+            self.probing.last_accepted = self.probing.last_accepted.max(*last_accepted);
+        }
+        let horizon = self.plan.marks.applied.plus_ms(self.plan.horizon_ms);
+        let passed = desk.now >= horizon;
+        match probe {
+            Probe::Held { evidence: EvidenceKind::RefusedCall, detail, .. } => {
+                self.verified(desk, EvidenceKind::RefusedCall, &detail);
+            }
+            Probe::Held { evidence: EvidenceKind::ConfigurationRead, detail, .. } if passed => {
+                self.verified(desk, EvidenceKind::ConfigurationRead, &detail);
+            }
+            Probe::Held { detail, .. } => {
+                self.probe_again(desk, horizon, &format!("the setting stands ({detail})"));
+            }
+            Probe::Escaped { detail, .. } if passed => self.escaped(desk, &detail),
+            Probe::Escaped { detail, .. } => {
+                self.probe_again(desk, horizon, &format!("still accepted ({detail})"));
+            }
+            Probe::NotYet { detail } if !passed => {
+                self.probe_again(desk, horizon, &format!("not yet ({detail})"));
+            }
+            Probe::NotYet { detail } if !self.probing.last => {
+                self.probing.last = true;
+                self.probe(desk, desk.now, &format!("not yet at the horizon ({detail}); asking a last time"));
+            }
+            Probe::NotYet { detail } => {
+                let within = span(self.plan.horizon_ms);
+                self.escalate(desk, &format!("not enforced within {within}: {detail}"));
+            }
+        }
+    }
+
+    fn probe_again(&mut self, desk: &mut Desk<'_>, horizon: Timestamp, seen: &str) {
+        let at = desk.now.plus_ms(self.probing.delay_ms).min(horizon);
+        let longest = PROBE_DELAY_MS_MAX.max(self.plan.horizon_ms / PROBES_PER_HORIZON);
+        self.probing.delay_ms = (self.probing.delay_ms * 2).min(longest);
+        self.probe(desk, at, &format!("{seen}; probing on for a refused call"));
+    }
+
+    fn probe(&mut self, desk: &mut Desk<'_>, not_before: Timestamp, why: &str) {
+        let order = Order::Probe {
+            steps: self.plan.steps.clone(),
+            principal: self.plan.principal.clone(),
+            applied: self.plan.marks.applied,
+            not_before,
+        };
+        self.order(desk, PlanState::Propagating, why, order);
+    }
+
+    fn verified(&mut self, desk: &mut Desk<'_>, kind: EvidenceKind, detail: &str) {
+        self.plan.marks.verified = desk.now;
+        let (action, principal) = (&self.plan.action, &self.plan.principal);
+        let message = match kind {
+            EvidenceKind::RefusedCall => {
+                format!("{action} on {principal}: contained, the target refused a call")
+            }
+            EvidenceKind::ConfigurationRead => {
+                format!("{action} on {principal}: the setting stands; no refused call was seen")
+            }
+        };
+        let receipt = self.proof(desk, kind, detail, &message);
+        self.finish(desk, PlanState::Verified, &format!("{message} ({detail})"), receipt);
+    }
+
+    fn escaped(&mut self, desk: &mut Desk<'_>, detail: &str) {
+        let within = span(self.plan.horizon_ms);
+        let why = format!("the principal was still accepted after {within}: {detail}");
+        let mut receipt = self.receipt(desk, PlanState::Escaped, false, &why);
+        if let Some(receipt) = &mut receipt {
+            receipt.prunella.evidence_detail = detail.to_owned();
+        }
+        self.note_escape(desk, &why, receipt);
+        self.finish(
+            desk,
+            PlanState::Escalated,
+            "a person must take over: the action did not contain the principal",
+            None,
+        );
+    }
+}

@@ -1,0 +1,3 @@
+//! Effectors of our own: what Prunella can change without any provider's SDK.
+
+pub mod tokens;

@@ -1,0 +1,166 @@
+//! Token versions as something to act on: "tokens issued before T are invalid", and whether the attacker felt it.
+
+use async_trait::async_trait;
+use prunella_schemas::plan::{EvidenceKind, Outcome, Probe, Read, TargetState};
+use prunella_schemas::port::{Effector, PortError, Query, State, Store};
+use prunella_schemas::{Event, Id, Step, Tenant, Timestamp};
+use std::sync::Arc;
+
+/// The provider word of our own state.
+pub const PROVIDER: &str = "prunella";
+pub const SET_NOT_BEFORE: &str = "tokens.set_not_before";
+
+/// Error codes with which targets refuse a credential as such, rather than one call: AWS STS and API common errors.
+const CREDENTIAL_REFUSED: [&str; 7] = [
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidClientTokenId",
+    "InvalidToken",
+    "TokenRefreshRequired",
+    "UnrecognizedClientException",
+    "RequestExpired",
+];
+
+/// Most calls of one principal that one probe looks at.
+const PROBE_EVENTS_MAX: u32 = 1_000;
+/// Providers write event times in whole seconds, cut off, so a call can be this much later than it says.
+const EVENT_TIME_GRAIN_MS: i64 = 1_000;
+
+/// Acts on token versions; sees what came of it in the events of the principal.
+pub struct TokenEffector {
+    state: Arc<dyn State>,
+    store: Arc<dyn Store>,
+}
+
+impl TokenEffector {
+    pub fn new(state: Arc<dyn State>, store: Arc<dyn Store>) -> Self {
+        TokenEffector { state, store }
+    }
+
+    async fn calls_since(&self, tenant: &Tenant, principal: &str, since: Timestamp) -> Result<Vec<Event>, PortError> {
+        let query = Query {
+            tenant: Some(tenant.as_str().to_owned()),
+            principal: Some(principal.to_owned()),
+            since: Some(since),
+            limit: PROBE_EVENTS_MAX,
+            ..Query::default()
+        };
+        Ok(self.store.events(&query).await?.rows)
+    }
+}
+
+#[async_trait]
+impl Effector for TokenEffector {
+    fn provider(&self) -> &str {
+        PROVIDER
+    }
+
+    async fn read(&self, tenant: &Tenant, what: &Read) -> Result<TargetState, PortError> {
+        let version = self.state.token_version(tenant, &what.target).await?;
+        let value = serde_json::json!({ "not_before": version.not_before, "version": version.version });
+        Ok(TargetState { provider: PROVIDER.into(), target: what.target.clone(), value })
+    }
+
+    async fn apply(&self, tenant: &Tenant, step: &Step, _: Id) -> Outcome {
+        let Some(not_before) = not_before(step) else {
+            return Outcome::Failed { detail: format!("step `{}` does not say `not_before` in milliseconds", step.operation) };
+        };
+        match self.state.revoke_tokens(tenant, &step.target, not_before).await {
+            Ok(version) => Outcome::Done {
+                detail: format!("tokens issued before {} are refused, version {}", version.not_before, version.version),
+            },
+            Err(e @ (PortError::Invalid(_) | PortError::Full(_))) => Outcome::Failed { detail: e.to_string() },
+            Err(e) => Outcome::Unknown { detail: e.to_string() },
+        }
+    }
+
+    async fn probe(&self, tenant: &Tenant, step: &Step, principal: &str, applied: Timestamp) -> Probe {
+        let (Some(wanted), Ok(version)) = (not_before(step), self.state.token_version(tenant, &step.target).await) else {
+            return Probe::NotYet { detail: "the token version cannot be read".into() };
+        };
+        if version.not_before < wanted {
+            let detail = format!("tokens issued since {} are still accepted", version.not_before);
+            return Probe::Escaped { detail, last_accepted: None };
+        }
+        // The second before shows the last calls that were accepted.
+        let since = Timestamp(applied.0 - applied.0.rem_euclid(EVENT_TIME_GRAIN_MS) - 60 * EVENT_TIME_GRAIN_MS);
+        match self.calls_since(tenant, principal, since).await {
+            Ok(calls) => judge(&calls, version.not_before, applied),
+            Err(e) => Probe::NotYet { detail: format!("the principal's calls cannot be read: {e}") },
+        }
+    }
+}
+
+fn not_before(step: &Step) -> Option<Timestamp> {
+    (step.operation == SET_NOT_BEFORE).then(|| step.desired.get("not_before")?.as_i64().map(Timestamp))?
+}
+
+/// What the principal's own calls say. Only a session from before the revocation can show that it held or failed, and
+/// its newest call decides: a change takes its time to reach every corner of a provider.
+fn judge(calls: &[Event], not_before: Timestamp, applied: Timestamp) -> Probe {
+    let old = |e: &&Event| e.session_created().is_none_or(|created| created < not_before);
+    let newest = |e: &&Event| (e.time, e.prunella.event_uid);
+    let accepted = calls.iter().filter(|e| e.succeeded()).filter(old).max_by_key(newest);
+    let last_accepted = accepted.map(|e| e.time);
+    let refused = |e: &&Event| {
+        let refuses = e.status_code.as_deref().is_some_and(|code| CREDENTIAL_REFUSED.contains(&code));
+        e.failed() && refuses && e.time.plus_ms(EVENT_TIME_GRAIN_MS) > applied
+    };
+    let refusal = calls.iter().filter(old).filter(refused).max_by_key(newest);
+    match (accepted, refusal) {
+        (Some(escape), refusal) if escape.time > applied && refusal.is_none_or(|r| r.time < escape.time) => {
+            let detail = format!("`{}` was accepted at {}, after the change", escape.operation(), escape.time);
+            Probe::Escaped { detail, last_accepted }
+        }
+        (_, Some(refusal)) => {
+            let (code, uid) = (refusal.status_code.as_deref().unwrap_or_default(), refusal.prunella.event_uid);
+            let detail = format!("`{}` was refused with {code} at {} (event {uid})", refusal.operation(), refusal.time);
+            Probe::Held { evidence: EvidenceKind::RefusedCall, detail, last_accepted }
+        }
+        (_, None) => {
+            let detail = format!("tokens issued before {not_before} are invalid; no call has tried one yet");
+            Probe::Held { evidence: EvidenceKind::ConfigurationRead, detail, last_accepted }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prunella_schemas::ocsf::{API_ACTIVITY, Actor, Session};
+
+    fn call(time: i64, status: u8, code: Option<&str>, created: Option<i64>) -> Event {
+        let mut event = Event::new(API_ACTIVITY, 2, status, 1);
+        event.time = Timestamp(time);
+        event.status_code = code.map(str::to_owned);
+        let session = created.map(|c| Session { created_time: Some(Timestamp(c)), ..Session::default() });
+        event.actor = Some(Actor { session, ..Actor::default() });
+        event
+    }
+
+    #[test]
+    fn only_a_refused_call_with_an_old_session_is_containment() {
+        let (before, old, new) = (10_000, Some(5_000), Some(10_500));
+        let check = |calls: &[Event], want: &str| {
+            let probe = judge(calls, Timestamp(before), Timestamp(10_400));
+            let got = match probe {
+                Probe::Held { evidence: EvidenceKind::RefusedCall, .. } => "refused",
+                Probe::Held { .. } => "configuration",
+                Probe::NotYet { .. } => "not yet",
+                Probe::Escaped { .. } => "escaped",
+            };
+            assert_eq!(got, want, "{calls:?}");
+        };
+        check(&[], "configuration");
+        check(&[call(9_000, 1, None, old)], "configuration");
+        check(&[call(10_000, 1, None, old)], "configuration");
+        check(&[call(10_000, 2, Some("ExpiredToken"), old)], "refused");
+        check(&[call(9_000, 2, Some("ExpiredToken"), old)], "configuration");
+        check(&[call(11_000, 2, Some("AccessDenied"), old)], "configuration");
+        check(&[call(11_000, 2, Some("ExpiredToken"), new)], "configuration");
+        check(&[call(11_000, 1, None, new)], "configuration");
+        check(&[call(11_000, 2, Some("ExpiredToken"), old), call(12_000, 1, None, old)], "escaped");
+        check(&[call(11_000, 1, None, old), call(12_000, 2, Some("ExpiredToken"), old)], "refused");
+        check(&[call(12_000, 1, None, None)], "escaped");
+    }
+}

@@ -1,0 +1,328 @@
+//! The executor: first the ledger, then the deed, then the report.
+//!
+//! It reads transitions. Each becomes a durable ledger entry before the order it carries is sent to an effector, and
+//! what came of the order goes back onto the log as a command. A crash in between is settled by asking the provider.
+
+use crate::clock::Clock;
+use crate::ledger::{LedgerReader, LedgerStore, NewEntry, PendingOrder, RECEIPT_KIND};
+use crate::log::{Commit, Log, LogError, Portion};
+use crate::sqlite::{StoreError, lock};
+use prunella_schemas::limits::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX};
+use prunella_schemas::plan::{EvidenceKind, Outcome, Probe, Reach};
+use prunella_schemas::port::Effector;
+use prunella_schemas::{Command, Id, Message, Order, Posted, Receipt, Reply, Step, Timestamp, Topic, Transition};
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// The name under which the executor's position stands in the log, as a hint for retention and lag.
+pub const READER: &str = "executor";
+/// Orders under way at once; more wait, and the log holds them.
+const ORDERS_MAX: usize = 64;
+const IDLE_MS_MAX: u64 = 100;
+/// How long a report waits before it is tried again when the log refuses it.
+const REPORT_RETRY_MS: u64 = 500;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ExecutorError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Ledger(#[from] StoreError),
+}
+
+/// A file whose mere presence stops every disruptive action.
+#[derive(Clone, Debug)]
+pub struct KillSwitch {
+    path: PathBuf,
+}
+
+impl KillSwitch {
+    pub fn in_directory(data_dir: &Path) -> Self {
+        KillSwitch { path: data_dir.join("kill-switch") }
+    }
+
+    /// Fails closed: what cannot be read counts as engaged.
+    pub fn is_engaged(&self) -> bool {
+        self.path.try_exists().unwrap_or(true)
+    }
+
+    pub fn set(&self, engaged: bool, by: &str) -> std::io::Result<()> {
+        match engaged {
+            true => std::fs::write(&self.path, format!("engaged by {by}\n")),
+            false if self.path.try_exists()? => std::fs::remove_file(&self.path),
+            false => Ok(()),
+        }
+    }
+}
+
+/// What orders need to be carried out.
+struct Hands {
+    log: Arc<dyn Log>,
+    ledger: Arc<Mutex<LedgerStore>>,
+    /// Reads beside the writer, without its lock.
+    reader: LedgerReader,
+    /// Orders under way in this process.
+    flying: Mutex<HashSet<Id>>,
+    effectors: BTreeMap<String, Arc<dyn Effector>>,
+    clock: Clock,
+    kill_switch: KillSwitch,
+}
+
+pub struct Executor {
+    hands: Arc<Hands>,
+    position: i64,
+    runtime: tokio::runtime::Handle,
+    slots: Arc<Semaphore>,
+}
+
+impl Executor {
+    pub fn open(
+        log: Arc<dyn Log>,
+        ledger: Arc<Mutex<LedgerStore>>,
+        effectors: Vec<Arc<dyn Effector>>,
+        clock: Clock,
+        kill_switch: KillSwitch,
+        runtime: tokio::runtime::Handle,
+    ) -> Result<Self, ExecutorError> {
+        let (position, reader) = {
+            let ledger = lock(&ledger);
+            (ledger.position()?, ledger.reader())
+        };
+        let effectors = effectors.into_iter().map(|e| (e.provider().to_owned(), e)).collect();
+        let flying = Mutex::default();
+        let hands = Arc::new(Hands { log, ledger, reader, flying, effectors, clock, kill_switch });
+        Ok(Executor { hands, position, runtime, slots: Arc::new(Semaphore::new(ORDERS_MAX)) })
+    }
+
+    /// Carries on what a crash interrupted, then every new transition, until told to stop.
+    pub fn run(&mut self, stop: &AtomicBool) -> Result<(), ExecutorError> {
+        self.dispatch_pending(stop)?;
+        while !stop.load(Ordering::Relaxed) {
+            if self.turn(stop)? == 0 {
+                self.hands.log.wait(self.hands.log.head(), Duration::from_millis(IDLE_MS_MAX));
+            }
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, stop: &AtomicBool) -> Result<usize, ExecutorError> {
+        let portion = Portion { messages_max: BATCH_MESSAGES_MAX, bytes_max: BATCH_BYTES_MAX, until: self.hands.log.head() };
+        let batches = self.hands.log.read(&[Topic::Plans], self.position, portion)?;
+        let Some(last) = batches.last().map(|b| b.sequence) else { return Ok(0) };
+        let mut entries = Vec::new();
+        for posted in batches.iter().flat_map(|b| &b.messages) {
+            match Transition::decode(posted.version, &posted.bytes) {
+                Ok(transition) => entries.extend(entries_of(&transition, &posted.bytes)?),
+                Err(e) => tracing::error!(id = %posted.id, error = %e, "a transition that does not decode is not carried out"),
+            }
+        }
+        lock(&self.hands.ledger).append(&entries, last)?;
+        self.position = last;
+        let hint = Commit { reader: Some(READER.into()), position: last, ..Commit::default() };
+        self.hands.log.commit(hint)?;
+        self.dispatch_pending(stop)?;
+        Ok(entries.len())
+    }
+
+    /// Starts whatever is in the ledger without a reply and not under way.
+    fn dispatch_pending(&self, stop: &AtomicBool) -> Result<(), ExecutorError> {
+        let pending = lock(&self.hands.ledger).pending_orders()?;
+        for order in pending {
+            if lock(&self.hands.flying).insert(order.id) {
+                self.dispatch(order, stop);
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts an order as soon as a slot is free.
+    fn dispatch(&self, pending: PendingOrder, stop: &AtomicBool) {
+        let slot = loop {
+            match Arc::clone(&self.slots).try_acquire_owned() {
+                Ok(slot) => break slot,
+                // Whatever is not started now is in the ledger and will be started after the restart.
+                Err(_) if stop.load(Ordering::Relaxed) => return,
+                Err(_) => std::thread::sleep(Duration::from_millis(5)),
+            }
+        };
+        let hands = Arc::clone(&self.hands);
+        self.runtime.spawn(async move {
+            hands.carry_out(pending).await;
+            drop(slot);
+        });
+    }
+}
+
+/// A transition's own entry, and one for the receipt it completes. The entry's body names the receipt by its id only.
+fn entries_of(transition: &Transition, bytes: &[u8]) -> Result<Vec<NewEntry>, StoreError> {
+    let mut bare = transition.clone();
+    let receipt = bare.receipt.take();
+    let order = (bare.order.is_some() || receipt.is_some()).then(|| bytes.to_vec());
+    let mut entries = vec![NewEntry { time: bare.at, kind: "transition".into(), id: bare.id(), body: bare.encode(), order }];
+    if let Some(receipt) = receipt {
+        let (time, id, body) = (receipt.time, receipt.id(), prunella_ledger::receipt_body(&receipt)?);
+        entries.push(NewEntry { time, kind: RECEIPT_KIND.into(), id, body, order: None });
+    }
+    Ok(entries)
+}
+
+impl Hands {
+    async fn carry_out(&self, pending: PendingOrder) {
+        let Ok(transition) = Transition::decode(Transition::VERSION, &pending.bytes) else {
+            tracing::error!(id = %pending.id, "a pending order does not decode; it stays pending");
+            return;
+        };
+        let origin = transition.plan.marks.ingested;
+        if let Some(receipt) = &transition.receipt {
+            match self.attest(receipt.id()).await {
+                Ok(receipt) => self.report(Posted::new(&receipt, origin)).await,
+                Err(e) => {
+                    tracing::error!(id = %pending.id, error = %e, "a receipt could not be attested; it stays pending");
+                    return;
+                }
+            }
+        }
+        if let Some(order) = &transition.order {
+            let reply = self.obey(&pending, &transition, order).await;
+            let (plan_uid, sequence, at) = (transition.plan_uid, transition.sequence, (self.clock)());
+            let command = Command::Reply { plan_uid, sequence, reply, at };
+            self.report(Posted::new(&command, origin)).await;
+        }
+        let done = self.in_ledger(move |ledger| ledger.done(pending.id)).await;
+        if let Err(e) = done {
+            // It will be carried out once more after a restart, and the answer will be dropped as a repeat.
+            tracing::warn!(id = %pending.id, error = %e, "a finished order could not be ticked off");
+        }
+        lock(&self.flying).remove(&pending.id);
+    }
+
+    /// The receipt as the ledger holds it, with its place in the ledger.
+    async fn attest(&self, id: Id) -> Result<Receipt, String> {
+        let entry = self.reader.entry(RECEIPT_KIND, id).await.map_err(|e| e.to_string())?;
+        let entry = entry.ok_or_else(|| "the ledger does not hold it".to_owned())?;
+        let receipt: Receipt = serde_json::from_slice(&entry.body).map_err(|e| e.to_string())?;
+        let verifier = self.reader.verifier();
+        prunella_ledger::attest(receipt, &entry, verifier.name(), verifier).map_err(|e| e.to_string())
+    }
+
+    /// The ledger's file is written off the async threads.
+    async fn in_ledger<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut LedgerStore) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, String> {
+        let ledger = Arc::clone(&self.ledger);
+        let worked = tokio::task::spawn_blocking(move || work(&mut lock(&ledger))).await;
+        worked.map_err(|e| e.to_string())?.map_err(|e| e.to_string())
+    }
+
+    async fn obey(&self, pending: &PendingOrder, transition: &Transition, order: &Order) -> Reply {
+        match order {
+            Order::Read { reads } => self.read(transition, reads).await,
+            Order::Apply { steps, key } => Reply::Applied { outcomes: self.act(pending, transition, steps, *key).await },
+            Order::Undo { steps, key } => Reply::Undone { outcomes: self.act(pending, transition, steps, *key).await },
+            Order::Probe { steps, principal, applied, not_before } => {
+                self.sleep_until(*not_before).await;
+                Reply::Probed { probe: self.probe(transition, steps, principal, *applied).await }
+            }
+        }
+    }
+
+    async fn read(&self, transition: &Transition, reads: &[prunella_schemas::plan::Read]) -> Reply {
+        let mut states = Vec::new();
+        for read in reads {
+            let Some(effector) = self.effectors.get(&read.provider) else {
+                return Reply::Unreadable { detail: not_configured(&read.provider) };
+            };
+            match effector.read(&transition.plan.tenant, read).await {
+                Ok(state) => states.push(state),
+                Err(e) => return Reply::Unreadable { detail: format!("{} of {}: {e}", read.operation, read.target) },
+            }
+        }
+        Reply::State { states }
+    }
+
+    /// One outcome per step; after one that is not done, the rest is not tried.
+    async fn act(&self, pending: &PendingOrder, transition: &Transition, steps: &[Step], key: Id) -> Vec<Outcome> {
+        if pending.started {
+            let detail = "the process stopped while this was being carried out".to_owned();
+            return vec![Outcome::Unknown { detail }; steps.len()];
+        }
+        let id = pending.id;
+        if let Err(e) = self.in_ledger(move |ledger| ledger.begin(id)).await {
+            return vec![Outcome::Failed { detail: format!("not begun, the ledger cannot be written: {e}") }];
+        }
+        let mut outcomes = Vec::new();
+        for (at, step) in steps.iter().enumerate() {
+            let outcome = self.act_once(transition, step, Id::derive("step", &[&key.0, &at.to_le_bytes()])).await;
+            let go_on = matches!(outcome, Outcome::Done { .. });
+            outcomes.push(outcome);
+            if !go_on {
+                break;
+            }
+        }
+        outcomes
+    }
+
+    async fn act_once(&self, transition: &Transition, step: &Step, key: Id) -> Outcome {
+        if transition.plan.reach != Reach::Notify && self.kill_switch.is_engaged() {
+            return Outcome::Failed { detail: prunella_respond::KILL_SWITCH_ENGAGED.into() };
+        }
+        match self.effectors.get(&step.provider) {
+            Some(effector) => effector.apply(&transition.plan.tenant, step, key).await,
+            None => Outcome::Failed { detail: not_configured(&step.provider) },
+        }
+    }
+
+    /// The weakest answer of all steps is the answer.
+    async fn probe(&self, transition: &Transition, steps: &[Step], principal: &str, applied: Timestamp) -> Probe {
+        let mut weakest: Option<Probe> = None;
+        for step in steps {
+            let probe = match self.effectors.get(&step.provider) {
+                Some(effector) => effector.probe(&transition.plan.tenant, step, principal, applied).await,
+                None => Probe::NotYet { detail: not_configured(&step.provider) },
+            };
+            if weakest.as_ref().is_none_or(|known| strength(&probe) < strength(known)) {
+                weakest = Some(probe);
+            }
+        }
+        weakest.unwrap_or(Probe::NotYet { detail: "there is no step to probe".into() })
+    }
+
+    async fn sleep_until(&self, at: Timestamp) {
+        let wait_ms = at.since_ms((self.clock)());
+        if wait_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(wait_ms.unsigned_abs())).await;
+        }
+    }
+
+    /// A report that the log refuses is tried again: without it the plan would wait for ever.
+    async fn report(&self, posted: Posted) {
+        loop {
+            let (log, message) = (Arc::clone(&self.log), posted.clone());
+            match tokio::task::spawn_blocking(move || log.append(vec![message])).await {
+                Ok(Ok(_)) => return,
+                Ok(Err(e)) => tracing::error!(error = %e, "a report could not be written; trying again"),
+                // The process is stopping; the order is still pending in the ledger.
+                Err(_) => return,
+            }
+            tokio::time::sleep(Duration::from_millis(REPORT_RETRY_MS)).await;
+        }
+    }
+}
+
+fn not_configured(provider: &str) -> String {
+    format!("no effector for provider `{provider}` is configured")
+}
+
+fn strength(probe: &Probe) -> u8 {
+    match probe {
+        Probe::Escaped { .. } => 0,
+        Probe::NotYet { .. } => 1,
+        Probe::Held { evidence: EvidenceKind::ConfigurationRead, .. } => 2,
+        Probe::Held { evidence: EvidenceKind::RefusedCall, .. } => 3,
+    }
+}

@@ -1,0 +1,373 @@
+//! Embedded mode: every stage in this process, over SQLite files in one directory, each on a thread of its own.
+
+use crate::clock::Clock;
+use crate::effect::tokens::TokenEffector;
+use crate::executor::{self, Executor, ExecutorError, KillSwitch};
+use crate::intake::LogIntake;
+use crate::ledger::{LedgerReader, LedgerStore};
+use crate::log::sqlite::SqliteLog;
+use crate::log::{Log, LogError, Retention, START};
+use crate::pump::Pump;
+use crate::sink::{self, Sink, SinkError};
+use crate::sqlite::{StoreError, lock};
+use crate::state::SqliteState;
+use crate::store::{SqliteStore, StoreWriter};
+use crate::webhook::{Deliverer, Endpoint, Outbox, WebhookEffector, WebhookError};
+use async_trait::async_trait;
+use prunella_schemas::port::{Effector, Health, HealthView, Live, Store};
+use prunella_schemas::{Command, Inbound, Posted, Record, Stage, Timestamp, Topic};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::{broadcast, watch};
+
+/// In the data directory: the address of the running API, and the process that serves it.
+pub const ENDPOINT_FILE: &str = "endpoint";
+pub const PID_FILE: &str = "pid";
+
+/// Live messages kept for a reader that falls behind; beyond it the reader skips.
+const LIVE_MAX: usize = 1_024;
+/// How long a stage waits before it starts again after the world refused it.
+const RESTART_MS: u64 = 500;
+/// Time between two rounds of housekeeping.
+const HOUSEKEEPING_MS: i64 = 60_000;
+/// The stages' stacks; serde_json recurses at most RECORD_DEPTH_MAX deep.
+const STACK_BYTES: usize = 8 * 1024 * 1024;
+
+/// What an embedded pipeline is made of.
+pub struct Settings {
+    pub data_dir: PathBuf,
+    pub detect: prunella_detect::Config,
+    pub respond: prunella_respond::Config,
+    pub playbooks: prunella_respond::Playbooks,
+    pub webhooks: Vec<Endpoint>,
+    pub retention: Retention,
+    pub clock: Clock,
+}
+
+/// Why a pipeline did not start. Nothing runs then.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot use the data directory `{path}`: {detail}")]
+    DataDir { path: String, detail: String },
+    #[error("another prunella runs on `{0}`; stop it, or give another --data-dir")]
+    Busy(String),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
+    #[error(transparent)]
+    Respond(#[from] prunella_respond::Error),
+    #[error("cannot start a thread: {0}")]
+    Thread(String),
+}
+
+/// A running pipeline, and the ports to it.
+pub struct Embedded {
+    pub log: Arc<dyn Log>,
+    pub store: Arc<SqliteStore>,
+    pub state: Arc<SqliteState>,
+    pub ledger: Arc<LedgerReader>,
+    pub intake: LogIntake,
+    pub live: broadcast::Sender<Live>,
+    pub health: EmbeddedHealth,
+    stop: Arc<AtomicBool>,
+    stop_async: watch::Sender<bool>,
+    threads: Vec<JoinHandle<()>>,
+    deliveries: tokio::task::JoinHandle<()>,
+    _directory: DirectoryLock,
+}
+
+/// Holds the data directory for this process; the operating system lets go of it however the process ends.
+struct DirectoryLock {
+    _file: File,
+}
+
+impl DirectoryLock {
+    fn take(data_dir: &Path) -> Result<Self, StartError> {
+        let wrong = |e: std::io::Error| {
+            StartError::DataDir { path: data_dir.display().to_string(), detail: format!("{e}; make it writable, or give another --data-dir") }
+        };
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(data_dir).map_err(wrong)?;
+        let file = File::options().create(true).truncate(false).write(true).open(data_dir.join("lock")).map_err(wrong)?;
+        match file.try_lock() {
+            Ok(()) => Ok(DirectoryLock { _file: file }),
+            Err(std::fs::TryLockError::WouldBlock) => Err(StartError::Busy(data_dir.display().to_string())),
+            Err(std::fs::TryLockError::Error(e)) => Err(wrong(e)),
+        }
+    }
+}
+
+impl Embedded {
+    /// Opens every file, resumes every stage, and lets them run. `runtime` carries out orders and deliveries.
+    pub fn start(settings: Settings, runtime: &tokio::runtime::Handle) -> Result<Self, StartError> {
+        let directory = DirectoryLock::take(&settings.data_dir)?;
+        let file = |name: &str| settings.data_dir.join(name);
+        let clock = Arc::clone(&settings.clock);
+        let log: Arc<dyn Log> = Arc::new(SqliteLog::open(&file("log.db"), Arc::clone(&clock))?);
+        let writer = StoreWriter::open(&file("store.db"))?;
+        let store = Arc::new(SqliteStore::open(&file("store.db"))?);
+        let state = Arc::new(SqliteState::open(&file("state.db"))?);
+        let ledger = LedgerStore::open(&settings.data_dir)?;
+        let reader = Arc::new(ledger.reader());
+        let kill_switch = KillSwitch::in_directory(&settings.data_dir);
+        let intake = LogIntake::open(Arc::clone(&log), Arc::clone(&clock), kill_switch.clone())?;
+        let (live, _) = broadcast::channel(LIVE_MAX);
+        let (stop_async, stopped) = watch::channel(false);
+        let outbox = Outbox::open(&file("outbox.db"), Arc::clone(&clock))?;
+        let deliverer = Deliverer::new(outbox.clone(), settings.webhooks)?;
+        let seen: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
+        let effectors: Vec<Arc<dyn Effector>> = vec![
+            Arc::new(TokenEffector::new(Arc::clone(&state) as _, seen)),
+            Arc::new(WebhookEffector::new(outbox, deliverer.endpoints())),
+        ];
+        let sink = Sink::open(Arc::clone(&log), writer, live.clone())?;
+        let health = EmbeddedHealth::new(Arc::clone(&log), sink.position(), Arc::clone(&clock), kill_switch.clone());
+        let ledger = Arc::new(Mutex::new(ledger));
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut crew = Crew { stop: Arc::clone(&stop), health: health.clone(), threads: Vec::new() };
+        let executor = {
+            let (log, clock, runtime) = (Arc::clone(&log), Arc::clone(&clock), runtime.clone());
+            move || Executor::open(Arc::clone(&log), Arc::clone(&ledger), effectors.clone(), Arc::clone(&clock), kill_switch.clone(), runtime.clone())
+        };
+        crew.start_executor(executor)?;
+        crew.start_sink(sink, settings.retention)?;
+        // Refused here, and only here: what starts once starts always.
+        prunella_respond::Respond::new(settings.respond.clone(), settings.playbooks.clone())?;
+        let (config, playbooks) = (settings.respond, settings.playbooks);
+        let respond =
+            move || prunella_respond::Respond::new(config.clone(), playbooks.clone()).map_err(|e| e.to_string());
+        crew.start_stage(&log, respond, tick(Arc::clone(&clock)))?;
+        let detect = settings.detect;
+        crew.start_stage(&log, move || Ok(prunella_detect::Detect::new(detect.clone())), || |_, _| {})?;
+        crew.start_stage(&log, || Ok(prunella_ingest::Ingest::default()), || |_, _| {})?;
+        crew.start_housekeeping(&log, settings.retention, clock)?;
+        let deliveries = runtime.spawn(deliverer.run(stopped));
+        let (threads, ledger) = (crew.threads, reader);
+        Ok(Embedded { log, store, state, ledger, intake, live, health, stop, stop_async, threads, deliveries, _directory: directory })
+    }
+
+    /// Stops every stage after its current step, saves what it knows, and waits for it.
+    pub async fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // No receiver left means that deliveries have ended already.
+        let _ = self.stop_async.send(true);
+        let threads = self.threads;
+        let joined = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                if thread.join().is_err() {
+                    tracing::error!("a stage had panicked");
+                }
+            }
+        });
+        if joined.await.is_err() || self.deliveries.await.is_err() {
+            tracing::error!("a task was cut short while stopping");
+        }
+    }
+}
+
+/// Posts a tick when the response stage has something due, once per due time.
+fn tick(clock: Clock) -> impl Fn() -> TickFn + Send + 'static {
+    move || {
+        let (clock, mut posted) = (Arc::clone(&clock), Timestamp::ZERO);
+        Box::new(move |stage: &prunella_respond::Respond, log: &dyn Log| {
+            let (now, Some(due)) = (clock(), stage.next_due()) else { return };
+            if due <= now && due != posted {
+                match log.append(vec![Posted::new(&Command::Tick { at: now }, Timestamp::ZERO)]) {
+                    Ok(_) => posted = due,
+                    Err(e) => tracing::warn!(error = %e, "a tick could not be written; trying again"),
+                }
+            }
+        })
+    }
+}
+
+type TickFn = Box<dyn FnMut(&prunella_respond::Respond, &dyn Log) + Send>;
+
+/// The threads of a pipeline while it is put together.
+struct Crew {
+    stop: Arc<AtomicBool>,
+    health: EmbeddedHealth,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Crew {
+    /// Runs `work` on a thread until told to stop; starts it again after a failure, and says so in the health.
+    fn start(&mut self, name: &'static str, mut work: impl FnMut(&AtomicBool) -> Result<(), String> + Send + 'static) -> Result<(), StartError> {
+        let (stop, health) = (Arc::clone(&self.stop), self.health.clone());
+        let body = move || {
+            while !stop.load(Ordering::Relaxed) {
+                match work(&stop) {
+                    Ok(()) => health.clear(name),
+                    Err(e) => {
+                        tracing::error!(stage = name, error = %e, "stopped by the world; starting again");
+                        health.report(name, e);
+                        std::thread::sleep(Duration::from_millis(RESTART_MS));
+                    }
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name(name.into()).stack_size(STACK_BYTES).spawn(body);
+        self.threads.push(thread.map_err(|e| StartError::Thread(e.to_string()))?);
+        Ok(())
+    }
+
+    fn start_stage<S, F, T>(&mut self, log: &Arc<dyn Log>, make: F, after_turn: impl Fn() -> T + Send + 'static) -> Result<(), StartError>
+    where
+        S: Stage + 'static,
+        F: Fn() -> Result<S, String> + Send + 'static,
+        T: FnMut(&S, &dyn Log),
+    {
+        let name = make().map_err(StartError::Thread)?.name();
+        self.health.watch(name, S::In::TOPICS);
+        let (log, health) = (Arc::clone(log), self.health.clone());
+        self.start(name, move |stop| {
+            let mut pump = Pump::open(make()?, Arc::clone(&log)).map_err(|e| e.to_string())?;
+            let mut after_turn = after_turn();
+            pump.run(stop, |stage, log| {
+                health.clear(name);
+                after_turn(stage, log);
+            })
+            .map_err(|e| e.to_string())
+        })
+    }
+
+    fn start_executor(&mut self, open: impl Fn() -> Result<Executor, ExecutorError> + Send + 'static) -> Result<(), StartError> {
+        self.health.watch(executor::READER, &[Topic::Plans]);
+        self.start(executor::READER, move |stop| open().and_then(|mut e| e.run(stop)).map_err(|e| e.to_string()))
+    }
+
+    fn start_sink(&mut self, mut sink: Sink, retention: Retention) -> Result<(), StartError> {
+        let clock = self.health.clock();
+        self.start(sink::READER, move |stop| {
+            let mut kept = Timestamp::ZERO;
+            while !stop.load(Ordering::Relaxed) {
+                sink.run_for(stop, Duration::from_millis(1_000)).map_err(|e: SinkError| e.to_string())?;
+                let now = clock();
+                if now.since_ms(kept) >= HOUSEKEEPING_MS {
+                    kept = now;
+                    let older_than = now.plus_ms(-retention.age_ms_max);
+                    sink.writer().retain(older_than, retention.bytes_max).map_err(|e| e.to_string())?;
+                }
+            }
+            sink.hint().map_err(|e| e.to_string())
+        })
+    }
+
+    fn start_housekeeping(&mut self, log: &Arc<dyn Log>, retention: Retention, clock: Clock) -> Result<(), StartError> {
+        let log = Arc::clone(log);
+        let readers = ["ingest", "detect", "respond", sink::READER, executor::READER];
+        let mut due = Timestamp::ZERO;
+        self.start("housekeeping", move |_| {
+            std::thread::sleep(Duration::from_millis(RESTART_MS));
+            let now = clock();
+            if now.since_ms(due) < HOUSEKEEPING_MS {
+                return Ok(());
+            }
+            due = now;
+            let dropped = log.retain(retention, now, &readers).map_err(|e| e.to_string())?;
+            if dropped > 0 {
+                tracing::info!(batches = dropped, "dropped what retention no longer keeps");
+            }
+            Ok(())
+        })
+    }
+}
+
+/// How the pipeline is, asked for by people and load balancers. Cheap to clone.
+#[derive(Clone)]
+pub struct EmbeddedHealth {
+    vitals: Arc<Vitals>,
+}
+
+struct Vitals {
+    log: Arc<dyn Log>,
+    sink: Arc<AtomicI64>,
+    clock: Clock,
+    kill_switch: KillSwitch,
+    started: Timestamp,
+    watched: Mutex<Vec<(&'static str, &'static [Topic])>>,
+    problems: Mutex<BTreeMap<&'static str, String>>,
+}
+
+impl EmbeddedHealth {
+    fn new(log: Arc<dyn Log>, sink: Arc<AtomicI64>, clock: Clock, kill_switch: KillSwitch) -> Self {
+        let started = clock();
+        let (watched, problems) = (Mutex::default(), Mutex::default());
+        EmbeddedHealth { vitals: Arc::new(Vitals { log, sink, clock, kill_switch, started, watched, problems }) }
+    }
+
+    fn watch(&self, name: &'static str, topics: &'static [Topic]) {
+        lock(&self.vitals.watched).push((name, topics));
+    }
+
+    fn report(&self, name: &'static str, problem: String) {
+        lock(&self.vitals.problems).insert(name, problem);
+    }
+
+    fn clear(&self, name: &'static str) {
+        lock(&self.vitals.problems).remove(name);
+    }
+
+    fn clock(&self) -> Clock {
+        Arc::clone(&self.vitals.clock)
+    }
+
+}
+
+impl Vitals {
+    fn look(&self) -> Health {
+        let mut problems: Vec<String> = lock(&self.problems).iter().map(|(name, e)| format!("{name}: {e}")).collect();
+        let mut lag = BTreeMap::new();
+        let watched = lock(&self.watched).clone();
+        for (name, topics) in watched {
+            let behind = self.log.position(name).and_then(|position| self.log.lag(topics, position));
+            match behind {
+                Ok(messages) => drop(lag.insert(name.to_owned(), messages)),
+                Err(e) => problems.push(format!("{name}: {e}")),
+            }
+        }
+        match self.log.lag(&sink::TOPICS, self.sink.load(Ordering::Relaxed).max(START)) {
+            Ok(messages) => drop(lag.insert(sink::READER.to_owned(), messages)),
+            Err(e) => problems.push(format!("{}: {e}", sink::READER)),
+        }
+        let status = if problems.is_empty() { "ok" } else { "degraded" };
+        Health {
+            status: status.into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            uptime_ms: (self.clock)().since_ms(self.started).max(0).unsigned_abs(),
+            lag,
+            problems,
+            kill_switch: self.kill_switch.is_engaged(),
+        }
+    }
+}
+
+#[async_trait]
+impl HealthView for EmbeddedHealth {
+    async fn health(&self) -> Health {
+        let vitals = Arc::clone(&self.vitals);
+        let looked = tokio::task::spawn_blocking(move || vitals.look()).await;
+        looked.unwrap_or_else(|e| Health { status: "degraded".into(), problems: vec![e.to_string()], ..Health::default() })
+    }
+}
+
+/// Gives dead letters again when no pipeline runs: they wait on the log for the next start.
+pub fn append_offline(data_dir: &Path, records: &[Record], clock: Clock) -> Result<(), StartError> {
+    let _directory = DirectoryLock::take(data_dir)?;
+    let log = SqliteLog::open(&data_dir.join("log.db"), clock)?;
+    log.append(records.iter().map(|record| Posted::new(record, Timestamp::ZERO)).collect())?;
+    Ok(())
+}

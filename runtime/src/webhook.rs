@@ -1,0 +1,74 @@
+//! Webhooks: signed as the Standard Webhooks specification says, sent from a durable outbox, and only to public addresses.
+
+mod deliver;
+mod effect;
+mod guard;
+mod outbox;
+mod sign;
+
+pub use deliver::{Deliverer, SCHEDULE_MS};
+pub use effect::WebhookEffector;
+pub use guard::refusal;
+pub use outbox::{Outbox, OutboxRow, OutboxState, PAYLOAD_BYTES_MAX};
+pub use sign::{Secret, signature};
+
+/// Secrets that one endpoint may have at once, while they are being exchanged.
+pub const SECRETS_MAX: usize = 2;
+
+/// Where webhooks go. Not printable: it holds secrets.
+pub struct Endpoint {
+    /// The name that plans use as their target.
+    pub name: String,
+    pub url: reqwest::Url,
+    /// The newest first; every message carries one signature of each.
+    pub secrets: Vec<Secret>,
+    /// Allows `http` and private addresses: for a receiver on this machine or network, named by the operator.
+    pub allow_private: bool,
+}
+
+impl Endpoint {
+    pub fn new(
+        name: &str,
+        url: &str,
+        secrets: Vec<Secret>,
+        allow_private: bool,
+    ) -> Result<Self, WebhookError> {
+        let refuse =
+            |detail: &str| Err(WebhookError::Endpoint { name: name.to_owned(), detail: detail.to_owned() });
+        let Ok(url) = reqwest::Url::parse(url) else { return refuse("its url cannot be read") };
+        if !(1..=SECRETS_MAX).contains(&secrets.len()) {
+            return refuse("it needs one secret, or two while they are being exchanged");
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return refuse("its url holds a password; messages are signed instead");
+        }
+        match url.scheme() {
+            "https" => {}
+            "http" if allow_private => {}
+            _ => return refuse("its url must begin with https:// (http:// only with allow_private)"),
+        }
+        if let Some(why) = guard::literal(&url).filter(|_| !allow_private) {
+            return refuse(&format!("its address is {why}; set allow_private if that is meant"));
+        }
+        Ok(Endpoint { name: name.to_owned(), url, secrets, allow_private })
+    }
+}
+
+/// Why a webhook cannot be set up or taken.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum WebhookError {
+    #[error("webhook endpoint `{name}`: {detail}")]
+    Endpoint { name: String, detail: String },
+    #[error("the webhook secret cannot be used: {0}")]
+    Secret(&'static str),
+    #[error("the webhook client cannot start: {0}")]
+    Client(String),
+    #[error("a webhook of {bytes} bytes is too large: at most {PAYLOAD_BYTES_MAX} are sent")]
+    TooLarge { bytes: usize },
+    #[error("the webhook outbox is full: {0} messages wait; see why their endpoints do not take them")]
+    Full(u64),
+    #[error("webhook endpoint `{0}` is disabled, since it answered 410 Gone; enable it again if it is back")]
+    Disabled(String),
+    #[error(transparent)]
+    Store(#[from] crate::sqlite::StoreError),
+}

@@ -1,0 +1,4 @@
+//! The shell's contracts, over every implementation.
+
+mod log;
+mod pump;

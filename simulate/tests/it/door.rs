@@ -1,0 +1,89 @@
+//! The front door, over real sockets: whom it honours, what it writes, and what it does when Prunella can't say.
+
+use crate::fake::{Fake, Script, clock};
+use crate::records::NIGHT;
+use prunella_simulate::record::{REVOKED_ERROR_CODE, Verdict};
+use prunella_simulate::scenario::attack;
+use prunella_simulate::target::{Answer, Setup, Target};
+use prunella_simulate::watch::Prunella;
+use prunella_simulate::{Call, Intensity, Scenario};
+
+const VICTIM: &str = "aws:user:arn:aws:iam::111122223333:user/dmitri.petrov";
+
+async fn door(fake: &Fake) -> Target {
+    let prunella = Prunella::new(&fake.url, None).expect("a client");
+    let started = clock()();
+    Target::start(Setup { prunella, clock: clock(), seed: 7, attack_time: NIGHT, started })
+        .await
+        .expect("a free port")
+}
+
+async fn knock(target: &Target, call: &Call) -> (u16, Answer) {
+    let url = format!("http://{}/call", target.address);
+    let answer = reqwest::Client::new().post(url).json(call).send().await.expect("an answer");
+    (answer.status().as_u16(), answer.json().await.expect("an answer in JSON"))
+}
+
+fn calls(scenario: Scenario) -> Vec<Call> {
+    attack(scenario, Intensity::Low, 7, NIGHT)
+}
+
+#[tokio::test]
+async fn it_honours_a_session_until_it_is_revoked_and_writes_down_both() {
+    let fake = Fake::start(Script { busy: 1, ..Script::default() }).await;
+    let target = door(&fake).await;
+    let call = &calls(Scenario::CredentialTheftEnumeration)[0];
+    let (status, accepted) = knock(&target, call).await;
+    assert_eq!((status, accepted.verdict), (200, Verdict::Accepted));
+    let issued = call.token.as_ref().expect("a session").issued_at.0;
+    fake.script().not_before.insert(VICTIM.to_owned(), issued);
+    assert_eq!(knock(&target, call).await.1.verdict, Verdict::Accepted, "issued at `not_before` itself");
+    fake.script().not_before.insert(VICTIM.to_owned(), issued + 1);
+    let (status, refused) = knock(&target, call).await;
+    assert_eq!((status, refused.verdict), (401, Verdict::Refused));
+
+    let journal = target.stop().await.expect("everything was delivered");
+    assert!(journal.iter().all(|seen| seen.durable.is_some_and(|durable| durable >= seen.at)), "{journal:?}");
+    let records = std::mem::take(&mut fake.script().records);
+    let ids: Vec<_> = records.iter().map(|record| record["eventID"].as_str().expect("text")).collect();
+    assert_eq!(ids, journal.iter().map(|seen| seen.event_id.as_str()).collect::<Vec<_>>());
+    let codes: Vec<_> = records.iter().map(|record| record["errorCode"].as_str()).collect();
+    assert_eq!(codes, [None, None, Some(REVOKED_ERROR_CODE)]);
+    assert!(records[2]["errorMessage"].as_str().is_some_and(|message| message.contains("revoked")));
+    let created = &records[2]["userIdentity"]["sessionContext"]["attributes"]["creationDate"];
+    assert_eq!(created, "2026-11-20T02:50:00Z");
+}
+
+#[tokio::test]
+async fn while_prunella_cannot_say_the_last_answer_holds() {
+    let fake = Fake::start(Script { unknown: true, ..Script::default() }).await;
+    let target = door(&fake).await;
+    let call = &calls(Scenario::CredentialTheftEnumeration)[0];
+    assert_eq!(knock(&target, call).await.1.verdict, Verdict::Accepted, "never heard of");
+    fake.script().unknown = false;
+    fake.script().not_before.insert(VICTIM.to_owned(), i64::MAX);
+    assert_eq!(knock(&target, call).await.1.verdict, Verdict::Refused);
+    fake.script().unknown = true;
+    assert_eq!(knock(&target, call).await.1.verdict, Verdict::Refused, "the last answer was: revoked");
+    assert_eq!(target.stop().await.expect("delivered").len(), 3);
+}
+
+#[tokio::test]
+async fn a_wrong_password_fails_and_the_right_one_opens_a_session_as_of_now() {
+    let fake = Fake::start(Script::default()).await;
+    let target = door(&fake).await;
+    let calls = calls(Scenario::BruteForce);
+    let (status, failed) = knock(&target, &calls[0]).await;
+    assert_eq!((status, failed.verdict, failed.token), (401, Verdict::Failed, None));
+    let (status, opened) = knock(&target, &calls[8]).await;
+    let token = opened.token.expect("a session");
+    assert_eq!((status, opened.verdict), (200, Verdict::Accepted));
+    assert!((0..60_000).contains(&token.issued_at.since_ms(NIGHT)), "{token:?}");
+    let denied = calls
+        .iter()
+        .find(|call| call.failure.as_ref().is_some_and(|f| f.code == "AccessDenied"))
+        .expect("one");
+    assert_eq!(knock(&target, denied).await.0, 403, "heard, and told no by the service");
+    assert_eq!(target.stop().await.expect("delivered")[2].verdict, Verdict::Accepted);
+    assert_eq!(fake.script().records[2]["errorCode"], "AccessDenied");
+}
