@@ -150,8 +150,8 @@ pub struct Filter {
     /// Only this principal
     #[arg(long)]
     pub principal: Option<String>,
-    /// At most so many rows
-    #[arg(long, default_value_t = 100)]
+    /// At most so many rows, up to 1000
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub limit: u32,
 }
 
@@ -162,7 +162,7 @@ pub enum Findings {
         #[command(flatten)]
         filter: Filter,
         /// Only this OCSF severity_id or higher, 1 to 5
-        #[arg(long, value_name = "1-5")]
+        #[arg(long, value_name = "1-5", value_parser = clap::value_parser!(u8).range(1..=5))]
         severity_min: Option<u8>,
     },
     /// One finding, whole
@@ -211,9 +211,12 @@ pub enum Receipts {
 pub enum Ledger {
     /// Check every entry, the chain, the tree and the checkpoints; exit 1 when broken
     Verify {
-        /// A checkpoint kept elsewhere, to find truncation and forks
+        /// A checkpoint kept elsewhere, as `ledger checkpoint` printed it, to find truncation and forks
         #[arg(long, value_name = "FILE")]
         checkpoint: Vec<PathBuf>,
+        /// The public key kept elsewhere, as in `ledger.pub`; default: the one in the data directory
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
     },
     /// Print the newest signed checkpoint, to keep elsewhere
     Checkpoint,
@@ -223,8 +226,8 @@ pub enum Ledger {
 pub enum Dlq {
     /// Records that could not be read
     List {
-        /// At most so many rows
-        #[arg(long, default_value_t = 100)]
+        /// At most so many rows, up to 1000
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
         limit: u32,
     },
     /// One of them, with its bytes and the reason

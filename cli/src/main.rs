@@ -62,8 +62,11 @@ fn main() -> ExitCode {
 
 /// Whoever read our output has seen enough, as `head` does.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    let io = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
-    io.into_iter().any(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    let kinds = error.chain().filter_map(|cause| {
+        let io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        io.or_else(|| cause.downcast_ref::<serde_json::Error>()?.io_error_kind())
+    });
+    kinds.into_iter().any(|kind| kind == std::io::ErrorKind::BrokenPipe)
 }
 
 fn run(cli: Cli) -> anyhow::Result<Outcome> {

@@ -1,5 +1,6 @@
 //! Putting the pipeline together from a configuration: files opened, secrets read, console attached.
 
+use crate::Refusal;
 use crate::config::Config;
 use anyhow::Context;
 use async_trait::async_trait;
@@ -28,7 +29,11 @@ pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 /// The store of a data directory, read only; it works beside a running pipeline and without one.
 pub fn store(config: &Config) -> anyhow::Result<SqliteStore> {
     let path = config.data_dir.join("store.db");
-    anyhow::ensure!(path.exists(), "there is no pipeline's data in `{}`; run `prunella up`, or give --data-dir", config.data_dir.display());
+    if !path.exists() {
+        let dir = config.data_dir.display();
+        let missing = anyhow::anyhow!("there is no pipeline's data in `{dir}`; run `prunella up`, or give --data-dir");
+        return Err(Refusal(missing).into());
+    }
     Ok(SqliteStore::reading(&path))
 }
 

@@ -16,7 +16,14 @@ pub trait Detector: Send + Sync {
     fn id(&self) -> &'static str;
 
     /// Judges one event. `past` does not hold it yet.
-    fn observe(&self, seen: &Sighting<'_>, past: &Past, window: &mut Window, config: &Config, out: &mut Evidence);
+    fn observe(
+        &self,
+        seen: &Sighting<'_>,
+        past: &Past,
+        window: &mut Window,
+        config: &Config,
+        out: &mut Evidence,
+    );
 }
 
 /// How a detector comes to its judgement: OCSF `analytic.type_id`.

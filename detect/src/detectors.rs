@@ -92,7 +92,7 @@ mod words {
         let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
         match units.iter().find(|(_, shift)| n >> shift > 0) {
             Some((unit, shift)) => {
-                let tenths = u128::from(n) * 10 >> shift;
+                let tenths = (u128::from(n) * 10) >> shift;
                 format!("{}.{} {unit}", tenths / 10, tenths % 10)
             }
             None => format!("{n} B"),
@@ -127,7 +127,10 @@ mod tests {
     #[test]
     fn words_read_well() {
         assert_eq!([0, 900, 61_000, 7_200_000].map(words::span), ["1 s", "1 s", "1 min", "2 h"]);
-        assert_eq!([5, 1 << 10, 500 << 20, 3 << 29].map(words::bytes), ["5 B", "1.0 KiB", "500.0 MiB", "1.5 GiB"]);
+        assert_eq!(
+            [5, 1 << 10, 500 << 20, 3 << 29].map(words::bytes),
+            ["5 B", "1.0 KiB", "500.0 MiB", "1.5 GiB"]
+        );
         assert_eq!(words::list(&["a", "b", "c"], 3), "a, b and c");
         assert_eq!(words::list(&["a", "b", "c"], 2), "a, b and 1 more");
         assert_eq!(words::list(&["a"], 2), "a");

@@ -5,10 +5,10 @@ use crate::config::Config;
 use crate::principals::Cooldowns;
 use crate::sighting::Sighting;
 use crate::window::Mark;
-use prunella_schemas::{Finding, Timestamp};
 use prunella_schemas::finding::{self, Analytic, RelatedEvent};
 use prunella_schemas::limits::EVIDENCE_MAX;
 use prunella_schemas::ocsf::Endpoint;
+use prunella_schemas::{Finding, Timestamp};
 
 /// Source addresses shown on a finding.
 const ADDRESSES_MAX: usize = 8;
@@ -100,6 +100,11 @@ impl Draft {
         self.attacks.first().map_or("", Technique::uid)
     }
 
+    /// Whether the event takes part.
+    pub fn holds(&self, seen: &Sighting<'_>) -> bool {
+        self.marks.iter().any(|mark| mark.uid == seen.event.prunella.event_uid)
+    }
+
     /// What this adds to the principal's risk, of 100.
     pub fn weight(&self) -> f64 {
         self.severity.weight() * f64::from(self.confidence.min(100)) / 100.0
@@ -108,7 +113,7 @@ impl Draft {
     /// The finding, but for its risk. `seen` is the event that completed it.
     pub fn finding(mut self, analytic: Analytic, seen: &Sighting<'_>, window_ms: i64) -> Finding {
         let event = seen.event;
-        self.marks.sort_by(|a, b| (a.time, a.uid).cmp(&(b.time, b.uid)));
+        self.marks.sort_by_key(|mark| (mark.time, mark.uid));
         self.marks.dedup_by(|a, b| a.uid == b.uid);
         let mut finding = Finding::new(self.severity as u8);
         finding.prunella.event_count = self.marks.len() as u64;
@@ -119,12 +124,13 @@ impl Draft {
         finding.evidences = evidences(seen, &self.marks);
         let kept = first_and_last(self.marks);
         finding.prunella.evidence = kept.iter().map(|mark| mark.uid).collect();
-        finding.finding_info.related_events = kept.into_iter().map(related).collect();
+        finding.finding_info.related_events = kept.iter().map(related).collect();
         finding.metadata.tenant_uid.clone_from(&event.metadata.tenant_uid);
         finding.cloud.clone_from(&event.cloud);
         finding.resources = event.resources.iter().take(RESOURCES_MAX).cloned().collect();
         finding.confidence_score = self.confidence.min(100);
-        finding.finding_info.desc = format!("{}. {}", self.message.trim_end_matches('.'), sentence(&self.reasons));
+        finding.finding_info.desc =
+            format!("{}. {}", self.message.trim_end_matches('.'), sentence(&self.reasons));
         finding.finding_info.types = vec!["Threat".into()];
         finding.finding_info.title = self.title;
         finding.message = self.message;
@@ -135,7 +141,8 @@ impl Draft {
         finding.prunella.counterfactual = Some(self.counterfactual);
         let window = finding.finding_info.first_seen_time.0.div_euclid(window_ms.max(1));
         let mut parts = window.to_le_bytes().to_vec();
-        // The same evidence may support two conclusions.
+        // The same evidence may support two conclusions, and more events may share its first and last.
+        parts.extend(event.prunella.event_uid.0);
         parts.push(self.severity as u8);
         parts.extend(self.attacks.first().map_or("", Technique::uid).bytes());
         finding.identify(&parts);
@@ -143,8 +150,12 @@ impl Draft {
     }
 }
 
-fn related(mark: Mark) -> RelatedEvent {
-    RelatedEvent { uid: mark.native.to_string(), type_uid: mark.type_uid, operation: mark.operation.to_string() }
+fn related(mark: &Mark) -> RelatedEvent {
+    RelatedEvent {
+        uid: mark.native.to_string(),
+        type_uid: mark.type_uid,
+        operation: mark.operation.to_string(),
+    }
 }
 
 /// At most `EVIDENCE_MAX` marks: the beginning and the end of the story.
@@ -159,7 +170,8 @@ fn first_and_last(mut marks: Vec<Mark>) -> Vec<Mark> {
 /// The actor with the endpoint of the completing event, then the other addresses that took part.
 fn evidences(seen: &Sighting<'_>, marks: &[Mark]) -> Vec<finding::Evidence> {
     let event = seen.event;
-    let mut all = vec![finding::Evidence { actor: event.actor.clone(), src_endpoint: event.src_endpoint.clone() }];
+    let mut all =
+        vec![finding::Evidence { actor: event.actor.clone(), src_endpoint: event.src_endpoint.clone() }];
     let mut addresses: Vec<&str> = marks.iter().filter_map(|mark| mark.ip.as_deref()).collect();
     addresses.sort_unstable();
     addresses.dedup();

@@ -59,7 +59,8 @@ impl Known {
     }
 
     fn forget_oldest(&mut self) {
-        let oldest = self.0.iter().enumerate().min_by_key(|(_, known)| (known.last, known.key)).map(|(at, _)| at);
+        let oldest =
+            self.0.iter().enumerate().min_by_key(|(_, known)| (known.last, known.key)).map(|(at, _)| at);
         if let Some(at) = oldest {
             self.0.remove(at);
         }

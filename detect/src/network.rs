@@ -109,13 +109,18 @@ mod tests {
         let distant = |a, b| Network::of(a).is_distant(Network::of(b));
         assert!(distant("203.0.113.7", "198.51.100.1") && distant("2001:db8::1", "2a00::1"));
         assert!(!distant("203.0.113.7", "203.0.1.7") && !distant("2001:db8:1::1", "2001:db8:2::1"));
-        assert!(!distant("203.0.113.7", "2001:db8::1") && !distant("203.0.113.7", "10.0.0.1") && !distant("x", "y"));
+        assert!(
+            !distant("203.0.113.7", "2001:db8::1")
+                && !distant("203.0.113.7", "10.0.0.1")
+                && !distant("x", "y")
+        );
     }
 
     #[test]
     fn fingerprints_differ_by_content_and_length() {
         let all = ["", "a", "b", "a\0", "abcdefgh", "abcdefgi", "abcdefgh\0"];
-        let distinct: std::collections::BTreeSet<u64> = all.iter().map(|s| fingerprint(s.as_bytes())).collect();
+        let distinct: std::collections::BTreeSet<u64> =
+            all.iter().map(|s| fingerprint(s.as_bytes())).collect();
         assert_eq!(distinct.len(), all.len());
     }
 }

@@ -78,7 +78,8 @@ impl Past {
     /// Events in the hour of day of `time` and its two neighbours, in thousandths of all.
     pub fn hour_share_permille(&self, time: Timestamp) -> u64 {
         let hour = usize::from(time.hour());
-        let near: u64 = [23, 0, 1].iter().map(|shift| u64::from(self.hours_of_day[(hour + shift) % 24])).sum();
+        let near: u64 =
+            [23, 0, 1].iter().map(|shift| u64::from(self.hours_of_day[(hour + shift) % 24])).sum();
         let all: u64 = self.hours_of_day.iter().map(|count| u64::from(*count)).sum();
         (near * 1_000).checked_div(all).unwrap_or(0)
     }

@@ -38,7 +38,14 @@ struct Spoken {
 
 impl Cooldowns {
     /// Whether there is something to say that was not just said.
-    pub fn permit(&self, detector: &str, technique: &str, time: Timestamp, severity: u8, quiet_ms: i64) -> bool {
+    pub fn permit(
+        &self,
+        detector: &str,
+        technique: &str,
+        time: Timestamp,
+        severity: u8,
+        quiet_ms: i64,
+    ) -> bool {
         !self.0.iter().any(|spoken| {
             spoken.is(detector, technique)
                 && severity <= spoken.severity
@@ -148,7 +155,8 @@ impl Principals {
     }
 
     pub fn save(&self, detectors: &[&'static str]) -> Vec<u8> {
-        let principals = self.table.iter().map(|(key, memory)| (&**key, Saved::of(memory, detectors))).collect();
+        let principals =
+            self.table.iter().map(|(key, memory)| (&**key, Saved::of(memory, detectors))).collect();
         serde_json::to_vec(&Snapshot { version: SNAPSHOT_VERSION, principals }).unwrap_or_default()
     }
 
@@ -163,7 +171,8 @@ impl Principals {
             return Err(RestoreError::Version(version));
         }
         let snapshot: Snapshot<Box<str>, OwnedSaved> = serde_json::from_slice(snapshot).map_err(corrupt)?;
-        let table = snapshot.principals.into_iter().map(|(key, saved)| (key, saved.memory(detectors))).collect();
+        let table =
+            snapshot.principals.into_iter().map(|(key, saved)| (key, saved.memory(detectors))).collect();
         Ok(Principals { table, key: String::new() })
     }
 }

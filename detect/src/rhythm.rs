@@ -48,6 +48,14 @@ struct Usual {
     most: u64,
 }
 
+impl Hour {
+    fn add(&mut self, amounts: [u64; MEASURES]) {
+        for (sum, amount) in self.amounts.iter_mut().zip(amounts) {
+            *sum = sum.saturating_add(amount);
+        }
+    }
+}
+
 impl Rhythm {
     /// Counts an event and, per measure, what it amounts to.
     pub fn learn(&mut self, time: Timestamp, newest: Timestamp, amounts: [u64; MEASURES]) {
@@ -56,14 +64,15 @@ impl Rhythm {
             return;
         }
         match self.open.iter_mut().rev().find(|hour| hour.index == index) {
-            Some(hour) => hour.amounts.iter_mut().zip(amounts).for_each(|(sum, n)| *sum = sum.saturating_add(n)),
+            Some(hour) => hour.add(amounts),
             None => {
                 let at = self.open.partition_point(|hour| hour.index < index);
                 self.open.insert(at, Hour { index, amounts, flagged: false });
             }
         }
         while self.open.first().is_some_and(|hour| {
-            self.open.len() > OPEN_HOURS_MAX || newest.0 >= (hour.index + 1).saturating_mul(HOUR_MS).saturating_add(SETTLE_MS)
+            self.open.len() > OPEN_HOURS_MAX
+                || newest.0 >= (hour.index + 1).saturating_mul(HOUR_MS).saturating_add(SETTLE_MS)
         }) {
             let hour = self.open.remove(0);
             self.close(hour);
@@ -115,7 +124,8 @@ impl Rhythm {
         for (usual, amount) in self.usual.iter_mut().zip(hour.amounts) {
             let step = log2_mbit(amount) - usual.mean_mbit;
             usual.mean_mbit += step / weight;
-            usual.variance_mbit2 += (step * (log2_mbit(amount) - usual.mean_mbit) - usual.variance_mbit2) / weight;
+            usual.variance_mbit2 +=
+                (step * (log2_mbit(amount) - usual.mean_mbit) - usual.variance_mbit2) / weight;
             usual.most = usual.most.max(amount);
         }
     }
@@ -168,6 +178,8 @@ mod tests {
         assert_eq!((rhythm.hours, rhythm.most(Measure::Bytes)), (1, 128));
         rhythm.learn(hour(0, 55), hour(3, 0), [1 << 40, 0]);
         assert_eq!(rhythm.most(Measure::Bytes), 128, "a closed hour stays closed");
-        assert!(rhythm.excess_mbit(Measure::Bytes, 1 << 30) > 0 && rhythm.excess_mbit(Measure::Bytes, 200) < 0);
+        assert!(
+            rhythm.excess_mbit(Measure::Bytes, 1 << 30) > 0 && rhythm.excess_mbit(Measure::Bytes, 200) < 0
+        );
     }
 }

@@ -30,7 +30,8 @@ impl<'a> Sighting<'a> {
         let endpoint = event.src_endpoint.as_ref();
         let named_source = endpoint.is_some_and(|from| from.ip.is_none() && from.domain.is_some());
         let invoked = event.actor.as_ref().is_some_and(|actor| actor.invoked_by.is_some());
-        let future = event.prunella.flags.contains(&Flag::FutureTime) && event.prunella.received > Timestamp::ZERO;
+        let future =
+            event.prunella.flags.contains(&Flag::FutureTime) && event.prunella.received > Timestamp::ZERO;
         let mut seen = Sighting {
             event,
             time: if future { event.prunella.received } else { event.time },
@@ -58,7 +59,9 @@ impl<'a> Sighting<'a> {
     pub fn denied(&self) -> bool {
         self.event.failed()
             && self.event.status_code.as_deref().is_some_and(|code| {
-                ["AccessDenied", "Unauthorized", "Forbidden", "NotAuthorized"].iter().any(|word| code.contains(word))
+                ["AccessDenied", "Unauthorized", "Forbidden", "NotAuthorized"]
+                    .iter()
+                    .any(|word| code.contains(word))
             })
     }
 
@@ -80,7 +83,8 @@ impl<'a> Sighting<'a> {
 
     /// The customer key that this call encrypts or decrypts with.
     pub fn encryption_key(&self) -> Option<u64> {
-        let key = self.event.resources.iter().filter_map(|r| r.uid.as_deref()).find(|uid| uid.contains(":key/"))?;
+        let key =
+            self.event.resources.iter().filter_map(|r| r.uid.as_deref()).find(|uid| uid.contains(":key/"))?;
         Some(fingerprint(key.as_bytes()))
     }
 
@@ -88,8 +92,9 @@ impl<'a> Sighting<'a> {
     pub fn who(&self) -> &'a str {
         let name = self.event.actor.as_ref().and_then(|a| a.user.as_ref()).and_then(|u| u.name.as_deref());
         let principal = self.event.principal();
-        name.filter(|n| !n.is_empty())
-            .unwrap_or_else(|| principal.rsplit(['/', ':']).next().filter(|p| !p.is_empty()).unwrap_or(principal))
+        name.filter(|n| !n.is_empty()).unwrap_or_else(|| {
+            principal.rsplit(['/', ':']).next().filter(|p| !p.is_empty()).unwrap_or(principal)
+        })
     }
 
     /// Where the call came from, for people.
@@ -120,19 +125,21 @@ impl<'a> Sighting<'a> {
         Some(!same)
     }
 
-    /// Whether the record, as the source gave it, holds this text. For rare operations only: it reads all of it.
+    /// Whether [`Sighting::text`] holds this.
     pub fn mentions(&self, needle: &str) -> bool {
-        self.text().is_some_and(|text| text.contains(needle))
+        self.mentions_any(&[needle])
     }
 
     pub fn mentions_any(&self, needles: &[&str]) -> bool {
         self.text().is_some_and(|text| needles.iter().any(|needle| text.contains(needle)))
     }
 
-    /// The record as text: raw where it was kept.
-    pub fn text(&self) -> Option<std::borrow::Cow<'a, str>> {
-        let data = || self.event.api.as_ref()?.request.as_ref()?.data.as_ref().map(|data| data.to_string().into());
-        self.event.raw_data.as_deref().map(Into::into).or_else(data)
+    /// The record as the source gave it, without blanks and backslashes, so that JSON has one form, inside a string too.
+    /// For rare operations only: it reads all of it.
+    pub fn text(&self) -> Option<String> {
+        let data = || Some(self.event.api.as_ref()?.request.as_ref()?.data.as_ref()?.to_string());
+        let text = self.event.raw_data.clone().or_else(data)?;
+        Some(text.replace(|c: char| c.is_ascii_whitespace() || c == '\\', ""))
     }
 
     /// An account in the record's text that is not the account of the event: `arn:aws:iam::<it>:`.
@@ -154,7 +161,9 @@ fn user_name(user: &User) -> Option<&str> {
 /// `UpdateFunctionCode20150331v2` -> `UpdateFunctionCode`.
 fn undated(operation: &str) -> &str {
     let unversioned = match operation.as_bytes() {
-        [.., b'v', digit] if digit.is_ascii_digit() => operation.get(..operation.len() - 2).unwrap_or(operation),
+        [.., b'v', digit] if digit.is_ascii_digit() => {
+            operation.get(..operation.len() - 2).unwrap_or(operation)
+        }
         _ => operation,
     };
     let stem = unversioned.trim_end_matches(|c: char| c.is_ascii_digit());

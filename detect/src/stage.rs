@@ -53,9 +53,12 @@ impl Detect {
         for (detector, window) in detectors.iter().zip(&mut memory.windows) {
             let mut evidence = Evidence::new(detector.id(), &memory.cooldowns, &self.config);
             detector.observe(&seen, &memory.past, window, &self.config, &mut evidence);
-            for draft in evidence.drafts() {
+            // Only the event at hand completes evidence: what is found without it was found before.
+            let drafts = evidence.drafts().into_iter().filter(|draft| draft.holds(&seen));
+            for draft in drafts {
                 let (time, severity, technique) = (newest(&draft, &seen), draft.severity, draft.technique());
-                let quiet_ms = if draft.habitual { self.config.habit_cooldown_ms } else { self.config.cooldown_ms };
+                let quiet_ms =
+                    if draft.habitual { self.config.habit_cooldown_ms } else { self.config.cooldown_ms };
                 if !memory.cooldowns.permit(detector.id(), technique, time, severity as u8, quiet_ms) {
                     continue;
                 }
@@ -105,10 +108,13 @@ impl Stage for Detect {
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), SnapshotError> {
-        self.principals = Principals::restore(snapshot, &self.detector_ids()).map_err(|error| match error {
-            RestoreError::Version(version) => SnapshotError::Version { stage: NAME, version, expected: SNAPSHOT_VERSION },
-            RestoreError::Corrupt(detail) => SnapshotError::Corrupt { stage: NAME, detail },
-        })?;
+        self.principals =
+            Principals::restore(snapshot, &self.detector_ids()).map_err(|error| match error {
+                RestoreError::Version(version) => {
+                    SnapshotError::Version { stage: NAME, version, expected: SNAPSHOT_VERSION }
+                }
+                RestoreError::Corrupt(detail) => SnapshotError::Corrupt { stage: NAME, detail },
+            })?;
         Ok(())
     }
 }

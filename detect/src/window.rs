@@ -63,7 +63,8 @@ impl Window {
         if mark.time < oldest {
             return false;
         }
-        let Err(at) = self.0.binary_search_by(|known| (known.time, known.uid).cmp(&(mark.time, mark.uid))) else {
+        let Err(at) = self.0.binary_search_by(|known| (known.time, known.uid).cmp(&(mark.time, mark.uid)))
+        else {
             return false;
         };
         self.0.insert(at, mark);
@@ -77,9 +78,14 @@ impl Window {
     /// one thing done a thousand times does not push out the others.
     pub fn admit_distinct(&mut self, mark: Mark, span_ms: i64, marks_max: usize) -> bool {
         let same = |known: &Mark| known.kind == mark.kind && known.tag == mark.tag;
-        let near = self.0.iter().position(|known| same(known) && known.time.since_ms(mark.time).abs() <= span_ms);
+        let near =
+            self.0.iter().position(|known| same(known) && known.time.since_ms(mark.time).abs() <= span_ms);
         match near {
-            Some(at) if self.0.get(at).is_some_and(|known| (known.time, known.uid) <= (mark.time, mark.uid)) => false,
+            Some(at)
+                if self.0.get(at).is_some_and(|known| (known.time, known.uid) <= (mark.time, mark.uid)) =>
+            {
+                false
+            }
             Some(at) => {
                 self.0.remove(at);
                 self.admit(mark, span_ms, marks_max)
@@ -104,7 +110,12 @@ impl Window {
     }
 
     /// The fullest stretch of `span_ms` that holds `time`, by what `weigh` makes of its marks; the earliest of equals.
-    pub fn fullest(&self, span_ms: i64, time: Timestamp, weigh: impl Fn(&[Mark]) -> usize) -> (usize, &[Mark]) {
+    pub fn fullest(
+        &self,
+        span_ms: i64,
+        time: Timestamp,
+        weigh: impl Fn(&[Mark]) -> usize,
+    ) -> (usize, &[Mark]) {
         let around = self.between(time.plus_ms(-span_ms), time.plus_ms(span_ms));
         let mut best: (usize, &[Mark]) = (0, &[]);
         for (start, first) in around.iter().enumerate() {

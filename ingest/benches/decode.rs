@@ -5,8 +5,9 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark reports to the terminal")]
 
-use prunella_ingest::{Content, Limits, check, normalize, unpack};
-use prunella_schemas::{Event, Record, Tenant, Timestamp};
+use prunella_ingest::{Content, Ingest, Limits, check, normalize, unpack};
+use prunella_schemas::limits::BATCH_MESSAGES_MAX;
+use prunella_schemas::{Delivered, Event, Outbox, Record, Stage, Tenant, Timestamp};
 use prunella_translate::by_name;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -43,6 +44,19 @@ fn main() {
         out.clear();
         usize::from(normalize(r, &mut out).is_ok())
     });
+
+    let at = RECEIVED;
+    let delivered = |r: &Record| Delivered { message: r.clone(), origin: at, at };
+    let batches: Vec<Vec<_>> =
+        records.chunks(BATCH_MESSAGES_MAX).map(|batch| batch.iter().map(delivered).collect()).collect();
+    let best = best_of("stage (normalize, collisions, encode)", || {
+        let (mut stage, mut out) = (Ingest::new(), Outbox::default());
+        for batch in &batches {
+            stage.step(batch, &mut out);
+            black_box(out.drain());
+        }
+    });
+    line("stage (normalize, collisions, encode)", best, bytes);
 
     let lines: Vec<u8> = records.iter().flat_map(|r| [&r.body[..], b"\n"].concat()).collect();
     let bodies: Vec<&str> = records.iter().filter_map(|r| std::str::from_utf8(&r.body).ok()).collect();

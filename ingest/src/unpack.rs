@@ -10,8 +10,8 @@ use crate::decode::Rejected;
 use crate::gzip::Source;
 use crate::scan::{Scanner, Step, is_space};
 use crate::window::Window;
-use prunella_schemas::RejectReason;
 use prunella_schemas::limits::{DOCUMENT_BYTES_MAX, INTAKE_BYTES_MAX, RECORD_BYTES_MAX, RECORD_DEPTH_MAX};
+use prunella_schemas::{DeadLetter, Record, RejectReason};
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 
@@ -75,6 +75,19 @@ pub struct Piece<'a> {
     pub offset: u64,
 }
 
+impl Piece<'_> {
+    /// The record, or the dead letter of what could be none; `record` puts its bytes into one and says where from.
+    #[expect(clippy::result_large_err, reason = "a refused record goes on as it is, and seldom")]
+    pub fn into_record(self, record: impl FnOnce(Vec<u8>) -> Record) -> Result<Record, DeadLetter> {
+        let record = record(self.body.to_vec());
+        match self.rejected {
+            None => Ok(record),
+            Some(rejected) => Err(rejected.into_dead_letter(record)),
+        }
+    }
+}
+
+/// What was given away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     pub records: u64,

@@ -112,7 +112,7 @@ impl Memory {
         if let Some(due) = live.due {
             self.due.remove(&(due, id));
         }
-        self.pending -= usize::from(live.awaits_approval());
+        self.pending = self.pending.saturating_sub(usize::from(live.awaits_approval()));
         Some(live)
     }
 

@@ -274,13 +274,10 @@ struct Tally {
 
 impl Tally {
     fn of(outcomes: &[Outcome], steps: usize) -> Self {
-        let mut tally = Tally {
-            done: false,
-            failed: false,
-            unknown: outcomes.len() < steps,
-            held: false,
-            detail: String::new(),
-        };
+        // The executor stops at the first step that fails: what comes after it was not tried, and is not unknown.
+        let stopped = matches!(outcomes.last(), Some(Outcome::Failed { .. }));
+        let unknown = outcomes.len() < steps && !stopped;
+        let mut tally = Tally { done: false, failed: false, unknown, held: false, detail: String::new() };
         let mut details = Vec::new();
         for outcome in outcomes {
             let detail = match outcome {
@@ -306,5 +303,29 @@ impl Tally {
         tally.detail =
             if details.is_empty() { "no outcome was given".to_owned() } else { details.join("; ") };
         tally
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_add_up() {
+        let done = || Outcome::Done { detail: "d".into() };
+        let unknown = || Outcome::Unknown { detail: "u".into() };
+        let failed = |detail: &str| Outcome::Failed { detail: detail.into() };
+        let check = |outcomes: &[Outcome], want: [bool; 4]| {
+            let tally = Tally::of(outcomes, 2);
+            assert_eq!([tally.done, tally.failed, tally.unknown, tally.held], want, "{outcomes:?}");
+        };
+        check(&[done(), done()], [true, false, false, false]);
+        check(&[], [false, false, true, false]);
+        check(&[done()], [true, false, true, false]);
+        check(&[unknown()], [false, false, true, false]);
+        check(&[failed("no")], [false, true, false, false]);
+        check(&[done(), failed("no")], [true, true, false, false]);
+        check(&[done(), unknown()], [true, false, true, false]);
+        check(&[failed(KILL_SWITCH_ENGAGED)], [false, false, false, true]);
     }
 }

@@ -5,11 +5,12 @@ use crate::executor::KillSwitch;
 use crate::log::{Log, LogError, Portion};
 use crate::pump::Seen;
 use crate::sqlite::lock;
+use crate::store::SqliteStore;
 use async_trait::async_trait;
 use prunella_ingest::{Content, Limits, Piece, unpack};
 use prunella_schemas::limits::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, DEDUPE_IDS_MAX};
 use prunella_schemas::port::{Accepted, Intake, PortError, Upload};
-use prunella_schemas::{Command, DeadLetter, Posted, Record, Tenant, Timestamp, Topic};
+use prunella_schemas::{Command, DeadLetter, Id, Message, Posted, Record, RejectReason, Tenant, Timestamp, Topic};
 use std::io::Read;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +27,7 @@ const KNOWN_BATCHES_MAX: i64 = 4_096;
 #[derive(Clone)]
 pub struct LogIntake {
     shared: Arc<Shared>,
+    store: Option<Arc<SqliteStore>>,
 }
 
 struct Shared {
@@ -71,7 +73,12 @@ impl LogIntake {
             after = last;
         }
         let shared = Shared { log, clock, kill_switch, known: Mutex::new(known), appends: AtomicU64::new(0) };
-        Ok(LogIntake { shared: Arc::new(shared) })
+        Ok(LogIntake { shared: Arc::new(shared), store: None })
+    }
+
+    /// The store whose dead letters are marked when their records are given again.
+    pub fn with_store(self, store: Arc<SqliteStore>) -> Self {
+        LogIntake { store: Some(store), ..self }
     }
 
     /// Takes `input` apart and appends portion by portion; what was appended stays when a later portion fails.
@@ -165,15 +172,14 @@ impl Intake for LogIntake {
     }
 
     async fn accept_record(&self, record: Record) -> Result<Accepted, PortError> {
-        self.blocking(move |intake| {
-            // A record given again on purpose carries a new receipt, so that no stage takes it for a repeat.
-            let mut posted = Posted::new(&record, Timestamp::ZERO);
-            let again = (intake.shared.clock)().0.to_le_bytes();
-            posted.id = prunella_schemas::Id::derive("record_again", &[&posted.id.0, &again]);
-            intake.shared.log.append(vec![posted])?;
-            Ok(Accepted { accepted: 1, ..Accepted::default() })
-        })
-        .await
+        let now = (self.shared.clock)();
+        let letter = dead_letter_id(&record);
+        let posted = given_again(record, now);
+        self.blocking(move |intake| Ok(intake.shared.log.append(vec![posted])?)).await?;
+        if let Some(store) = &self.store {
+            store.resolve_dead_letter(letter, now).await?;
+        }
+        Ok(Accepted { accepted: 1, ..Accepted::default() })
     }
 
     async fn command(&self, command: Command) -> Result<(), PortError> {
@@ -216,6 +222,20 @@ impl Taken {
     fn is_large(&self) -> bool {
         self.records.len() + self.dead.len() >= BATCH_MESSAGES_MAX || self.bytes >= BATCH_BYTES_MAX / 2
     }
+}
+
+/// A record given again on purpose: received now, and under another id, so that no stage takes it for a repeat.
+pub fn given_again(mut record: Record, now: Timestamp) -> Posted {
+    record.received = now;
+    let mut posted = Posted::new(&record, Timestamp::ZERO);
+    posted.id = Id::derive("record_again", &[&posted.id.0, &now.0.to_le_bytes()]);
+    posted
+}
+
+/// The id of the dead letter of a refused record.
+fn dead_letter_id(record: &Record) -> Id {
+    let (record, time) = (record.clone(), record.received);
+    DeadLetter { record, reason: RejectReason::Malformed, detail: String::new(), offset: None, time }.id()
 }
 
 fn add(total: &mut Accepted, more: Accepted) {

@@ -3,7 +3,7 @@
 use crate::clock::Clock;
 use crate::effect::tokens::TokenEffector;
 use crate::executor::{self, Executor, ExecutorError, KillSwitch};
-use crate::intake::LogIntake;
+use crate::intake::{LogIntake, given_again};
 use crate::ledger::{LedgerReader, LedgerStore};
 use crate::log::sqlite::SqliteLog;
 use crate::log::{Log, LogError, Retention, START};
@@ -15,7 +15,7 @@ use crate::store::{SqliteStore, StoreWriter};
 use crate::webhook::{Deliverer, Endpoint, Outbox, WebhookEffector, WebhookError};
 use async_trait::async_trait;
 use prunella_schemas::port::{Effector, Health, HealthView, Live, Store};
-use prunella_schemas::{Command, Inbound, Posted, Record, Stage, Timestamp, Topic};
+use prunella_schemas::{Command, DeadLetter, Inbound, Message, Posted, Stage, Timestamp, Topic};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -35,6 +35,8 @@ const LIVE_MAX: usize = 1_024;
 const RESTART_MS: u64 = 500;
 /// Time between two rounds of housekeeping.
 const HOUSEKEEPING_MS: i64 = 60_000;
+/// Dead letters given again in one batch; each may be as large as a record.
+const REPLAY_MESSAGES_MAX: usize = 64;
 /// The stages' stacks; serde_json recurses at most RECORD_DEPTH_MAX deep.
 const STACK_BYTES: usize = 8 * 1024 * 1024;
 
@@ -123,7 +125,7 @@ impl Embedded {
         let ledger = LedgerStore::open(&settings.data_dir)?;
         let reader = Arc::new(ledger.reader());
         let kill_switch = KillSwitch::in_directory(&settings.data_dir);
-        let intake = LogIntake::open(Arc::clone(&log), Arc::clone(&clock), kill_switch.clone())?;
+        let intake = LogIntake::open(Arc::clone(&log), Arc::clone(&clock), kill_switch.clone())?.with_store(Arc::clone(&store));
         let (live, _) = broadcast::channel(LIVE_MAX);
         let (stop_async, stopped) = watch::channel(false);
         let outbox = Outbox::open(&file("outbox.db"), Arc::clone(&clock))?;
@@ -364,10 +366,17 @@ impl HealthView for EmbeddedHealth {
     }
 }
 
-/// Gives dead letters again when no pipeline runs: they wait on the log for the next start.
-pub fn append_offline(data_dir: &Path, records: &[Record], clock: Clock) -> Result<(), StartError> {
+/// Gives dead letters again when no pipeline runs: their records wait on the log for the next start.
+pub fn replay_offline(data_dir: &Path, letters: &[DeadLetter], clock: Clock) -> Result<(), StartError> {
     let _directory = DirectoryLock::take(data_dir)?;
+    let now = clock();
     let log = SqliteLog::open(&data_dir.join("log.db"), clock)?;
-    log.append(records.iter().map(|record| Posted::new(record, Timestamp::ZERO)).collect())?;
+    let mut writer = StoreWriter::open(&data_dir.join("store.db"))?;
+    for portion in letters.chunks(REPLAY_MESSAGES_MAX) {
+        log.append(portion.iter().map(|dead| given_again(dead.record.clone(), now)).collect())?;
+        for dead in portion {
+            writer.resolve_dead_letter(Message::id(dead), now)?;
+        }
+    }
     Ok(())
 }

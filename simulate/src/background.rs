@@ -8,7 +8,7 @@ use crate::cast::{
 };
 use crate::operation::{Habit, Seat, call, failing, habits, log_normal, object_call};
 use crate::record::{Verdict, Written, write};
-use crate::stream;
+use crate::{ATTACK_HOUR, stream};
 use prunella_schemas::Timestamp;
 use rand::RngExt;
 use rand_distr::{Distribution, Pareto, Poisson};
@@ -31,12 +31,14 @@ const DAY_MS: i64 = 24 * HOUR_MS;
 /// - *Delivery*: "CloudTrail typically delivers logs within an average of about 5 minutes of an API call. This time is
 ///   not guaranteed", and log files are "not an ordered stack trace" (AWS CloudTrail user guide).
 ///
-/// Every day is a working day, so that the history does not depend on the weekday on which it is made.
+/// It is night where the company is when the history ends, since `zone_ms` says where that is. Every day is a working day, so that the history does not depend on the weekday on which it is made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Traffic {
     pub seed: u64,
     /// When the attack begins; every background event is earlier.
     pub end: Timestamp,
+    /// The company's time zone: its local time minus UTC, in milliseconds.
+    pub zone_ms: i64,
     /// Length of the history. It is held within [`HISTORY_HOURS_MIN`] and [`HISTORY_HOURS_MAX`].
     pub history_hours: u32,
     /// 1.0 is about 3,000 events a day. It is held within 0.02 and [`SCALE_MAX`].
@@ -62,14 +64,18 @@ pub const DELIVERY_MS_MAX: f64 = 30.0 * MINUTE_MS as f64;
 const GAP_MS_MAX: f64 = 3.0 * MINUTE_MS as f64;
 /// Most calls of one session.
 const SESSION_CALLS_MAX: f64 = 80.0;
+/// The browser of the company's laptops.
+const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:144.0) Gecko/20100101 Firefox/144.0";
 /// Calls drawn from habits per day at scale 1; sign-ins and routines come on top.
 const CALLS_PER_DAY: f64 = 2_800.0;
 
 impl Traffic {
+    /// A history that ends at `end`, in a company that lives by UTC.
     pub fn new(seed: u64, end: Timestamp) -> Self {
         Traffic {
             seed,
             end,
+            zone_ms: 0,
             history_hours: 48,
             scale: 1.0,
             zipf_exponent: 1.05,
@@ -80,15 +86,23 @@ impl Traffic {
         }
     }
 
+    /// A history that ends now, in a company that lives where it is three in the morning now. Its times are real, so that
+    /// what comes next can be compared with the wall clock.
+    pub fn live(seed: u64, now: Timestamp) -> Self {
+        let zone_ms =
+            (ATTACK_HOUR * HOUR_MS - now.0.rem_euclid(DAY_MS) + DAY_MS / 2).rem_euclid(DAY_MS) - DAY_MS / 2;
+        Traffic { zone_ms, ..Traffic::new(seed, now) }
+    }
+
     fn begin(&self) -> Timestamp {
         let hours = self.history_hours.clamp(HISTORY_HOURS_MIN, HISTORY_HOURS_MAX);
         self.end.plus_ms(-i64::from(hours) * HOUR_MS)
     }
 
-    /// The midnights from which the history's days count.
+    /// The local midnights from which the history's days count.
     fn days(&self) -> impl Iterator<Item = i64> + use<> {
-        let (begin, end) = (self.begin().0.div_euclid(DAY_MS), self.end.0.div_euclid(DAY_MS));
-        (begin..=end).map(|day| day * DAY_MS)
+        let (zone, day) = (self.zone_ms, |time: Timestamp| (time.0 + self.zone_ms).div_euclid(DAY_MS));
+        (day(self.begin())..=day(self.end)).map(move |day| day * DAY_MS - zone)
     }
 }
 
@@ -111,7 +125,8 @@ pub fn background(traffic: &Traffic) -> Vec<Delivery> {
         calls.extend(routine(traffic, member, &mut stream(traffic.seed, "routine", part)));
         calls.retain(|(time, _)| (traffic.begin()..traffic.end).contains(time));
         calls.sort_by_key(|(time, _)| *time);
-        let mut rng = stream(traffic.seed, "record", part);
+        // Ids belong to one seed and one time: another history must not repeat them.
+        let mut rng = stream(traffic.seed, &format!("record {}", traffic.end.0), part);
         all.extend(calls.iter().map(|(time, call)| deliver(traffic, *time, call, &mut rng)));
     }
     all.sort_by(|a, b| (a.delivered, &a.written.event_id).cmp(&(b.delivered, &b.written.event_id)));
@@ -236,7 +251,7 @@ fn human_seat(member: &Member, source_ip: &str, session: &str, issued_at: Timest
         Profile::Analyst => {
             "aws-cli/2.31.4 md/awscrt#0.27.6 ua/2.1 os/macos#25.0.0 md/arch#arm64 lang/python#3.13.7"
         }
-        _ => "Mozilla/5.0 (X11; Linux x86_64; rv:144.0) Gecko/20100101 Firefox/144.0",
+        _ => BROWSER,
     };
     Seat {
         token: Some(Token { principal: identity.principal(), credential, issued_at }),
@@ -277,7 +292,8 @@ fn sign_in(traffic: &Traffic, place: &Place, rng: &mut Rng) -> Vec<Timed> {
     if !place.signs_in || !matches!(place.seat.identity, Identity::User { .. }) {
         return Vec::new();
     }
-    let seat = Seat { token: None, ..place.seat.clone() };
+    // Who works at the command line signs in with a browser all the same.
+    let seat = Seat { token: None, user_agent: BROWSER.to_owned(), ..place.seat.clone() };
     let success = (place.from, call(&seat, "signin", SIGN_IN, rng));
     let mistyped = rng.random_bool(traffic.mistyped).then(|| {
         let failed = failing(call(&seat, "signin", SIGN_IN, rng), "", "Failed authentication");

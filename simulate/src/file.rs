@@ -74,7 +74,7 @@ pub fn attack_records(
     scenario: Scenario,
     intensity: Intensity,
 ) -> Vec<(Timestamp, Written)> {
-    let mut rng = stream(traffic.seed, "attack record", 0);
+    let mut rng = stream(traffic.seed, &format!("attack record {}", traffic.end.0), 0);
     let (mut time, mut session) = (traffic.end, None);
     let calls = attack(scenario, intensity, traffic.seed, traffic.end);
     let records = calls.into_iter().map(|mut call| {

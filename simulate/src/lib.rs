@@ -4,6 +4,10 @@
 //! which tokens still count and writes the CloudTrail record of every call, so that "detected", "contained" and "last
 //! accepted" are what happened, measured from outside through the same API that everybody else has.
 //!
+//! A live run happens now, because a containment is proven by comparing the times of calls with the wall clock; it is
+//! three in the morning all the same, because the simulated company lives where it is ([`Traffic::live`]). A file's
+//! attack begins at [`attack_time`], 03:00 UTC.
+//!
 //! [`background`] and [`scenario`] are pure and seeded: the same seed and base time give the same bytes. The generator
 //! is `ChaCha8Rng`, whose output is fixed by the algorithm and not by the version of a crate.
 
@@ -33,7 +37,7 @@ use rand::SeedableRng;
 /// The generator of everything that is drawn by chance.
 pub(crate) use rand::rngs::ChaCha8Rng as Rng;
 
-/// The hour of the night, in UTC, at which every simulated attack begins.
+/// The hour of the night at which every simulated attack begins, where the company is.
 pub const ATTACK_HOUR: i64 = 3;
 
 /// The most recent 03:00:00 UTC not after `now`: the attack begins at night, and none of its events is in the future.

@@ -279,7 +279,7 @@ fn s3(operation: &str, rng: &mut Rng) -> Parameters {
         };
     }
     let key = format!(
-        "{}/2026/{:05}/part-{:05}.parquet",
+        "{}/{:05}/part-{:05}.parquet",
         pick(&["daily", "raw", "exports", "reports"], rng),
         rng.random_range(0..400),
         rng.random_range(0..5_000)

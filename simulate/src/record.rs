@@ -87,7 +87,7 @@ pub fn write(call: &Call, time: Timestamp, verdict: Verdict, rng: &mut Rng) -> W
         (None, _) => (None, None),
     };
     let succeeded = message.is_none();
-    let (by_service, on_console) =
+    let (inside, on_console) =
         (call.token.is_none() && !call.is_sign_in(), call.user_agent.starts_with("Mozilla"));
     let resource = |of: &Resource| json!({"accountId": ACCOUNT, "type": of.kind, "ARN": of.arn});
     let record = CloudTrail {
@@ -114,7 +114,7 @@ pub fn write(call: &Call, time: Timestamp, verdict: Verdict, rng: &mut Rng) -> W
         vpc_endpoint_id: call.vpc_endpoint.as_deref(),
         vpc_endpoint_account_id: call.vpc_endpoint.as_ref().map(|_| ACCOUNT),
         event_category: if call.is_data() { "Data" } else { "Management" },
-        tls_details: (!by_service).then(|| {
+        tls_details: (!inside).then(|| {
             json!({"tlsVersion": "TLSv1.3", "cipherSuite": "TLS_AES_128_GCM_SHA256", "clientProvidedHostHeader": host(call)})
         }),
         session_credential_from_console: (on_console && !call.is_sign_in()).then_some("true"),

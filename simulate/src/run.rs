@@ -1,6 +1,5 @@
 //! Run: the background, then the attack, then what became of it.
 
-use crate::attack_time;
 use crate::background::{Delivery, Traffic, background};
 use crate::call::{Call, Token};
 use crate::record::Verdict;
@@ -100,11 +99,10 @@ const QUIET_MS: i64 = 3_000;
 /// Plays a scenario against a running Prunella and reports what happened.
 pub async fn run(options: Options) -> Result<Report, SimulateError> {
     let prunella = Prunella::new(&options.base_url, options.bearer.clone())?;
-    let begin = attack_time((options.clock)());
     let traffic = Traffic {
         scale: options.scale,
         history_hours: options.history_hours,
-        ..Traffic::new(options.seed, begin)
+        ..Traffic::live(options.seed, (options.clock)())
     };
     let history = background(&traffic);
     let before = Before::of(&prunella).await?;
@@ -116,7 +114,7 @@ pub async fn run(options: Options) -> Result<Report, SimulateError> {
         ..Observed::default()
     };
     if options.scenario != Scenario::None {
-        play(&options, &prunella, begin, &before, &mut observed).await?;
+        play(&options, &prunella, &before, &mut observed).await?;
     }
     observed.findings = before.without(prunella.findings().await?, finding_uid);
     observed.receipts = before.without(prunella.receipts().await?, receipt_uid);
@@ -187,16 +185,13 @@ struct Standing {
 async fn play(
     options: &Options,
     prunella: &Prunella,
-    begin: Timestamp,
     before: &Before,
     observed: &mut Observed,
 ) -> Result<(), SimulateError> {
     let started = (options.clock)();
     let (prunella_, clock) = (prunella.clone(), Arc::clone(&options.clock));
-    let target =
-        Target::start(Setup { prunella: prunella_, clock, seed: options.seed, attack_time: begin, started })
-            .await?;
-    let calls = attack(options.scenario, options.intensity, options.seed, begin);
+    let target = Target::start(Setup { prunella: prunella_, clock, seed: options.seed }).await?;
+    let calls = attack(options.scenario, options.intensity, options.seed, started);
     let (standing, watched) = watch::channel(Standing::default());
     let (stop, stopped) = watch::channel(false);
     let attacker = attacker(options, &target, calls, standing, stopped);

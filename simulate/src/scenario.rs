@@ -146,7 +146,7 @@ impl FromStr for Intensity {
 }
 
 /// How long before the attack a stolen session was issued, in milliseconds.
-const STOLEN_BEFORE_MS: i64 = 10 * 60_000;
+const STOLEN_BEFORE_MS: i64 = 60_000;
 /// The one large download, in bytes: 500 MiB.
 pub const LARGE_DOWNLOAD_BYTES: u64 = 500 * 1024 * 1024;
 /// The attacker's own account, whose key ransomed objects are encrypted under.

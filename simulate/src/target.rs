@@ -59,15 +59,11 @@ pub struct Seen {
     pub durable: Option<Timestamp>,
 }
 
-/// Where and when the simulated cloud is.
+/// What the front door works with.
 pub struct Setup {
     pub prunella: Prunella,
     pub clock: Clock,
     pub seed: u64,
-    /// Simulated time at `started`: event times count from here.
-    pub attack_time: Timestamp,
-    /// The wall clock when the attack began.
-    pub started: Timestamp,
 }
 
 /// What outlives the listener: the journal, and who delivers.
@@ -81,8 +77,6 @@ struct Log {
 /// The listener's own state. It alone holds the sender, so that the queue closes when the listener has stopped.
 struct Door {
     log: Arc<Log>,
-    attack_time: Timestamp,
-    started: Timestamp,
     gate: Mutex<Gate>,
     outgoing: mpsc::Sender<Written>,
 }
@@ -111,13 +105,18 @@ impl Target {
     pub async fn start(setup: Setup) -> Result<Self, SimulateError> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(SimulateError::Listen)?;
         let address = listener.local_addr().map_err(SimulateError::Listen)?;
-        let Setup { prunella, clock, seed, attack_time, started } = setup;
-        let log = Arc::new(Log { prunella, clock, journal: Mutex::default(), failure: Mutex::default() });
+        let Setup { prunella, clock, seed } = setup;
+        let log = Arc::new(Log {
+            prunella,
+            clock: Arc::clone(&clock),
+            journal: Mutex::default(),
+            failure: Mutex::default(),
+        });
         let (outgoing, incoming) = mpsc::channel(DELIVERY_QUEUE_MAX);
-        // Unlike a file's, these records' times are those of the wall clock, so their ids must not repeat in a second run.
-        let rng = stream(seed, "front door", started.0.unsigned_abs());
+        // These records' times are those of the wall clock, so their ids must not repeat in a second run.
+        let rng = stream(seed, "front door", clock().0.unsigned_abs());
         let gate = Mutex::new(Gate { rng, known: BTreeMap::new() });
-        let door = Arc::new(Door { log: Arc::clone(&log), attack_time, started, gate, outgoing });
+        let door = Arc::new(Door { log: Arc::clone(&log), gate, outgoing });
         let routes = Router::new().route("/call", post(receive)).layer(DefaultBodyLimit::max(CALL_BYTES_MAX));
         let (stop, stopped) = oneshot::channel::<()>();
         let served = tokio::spawn(async move {
@@ -154,9 +153,8 @@ async fn receive(State(door): State<Arc<Door>>, Json(call): Json<Call>) -> (Stat
     let mut gate = door.gate.lock().await;
     let verdict = door.judge(&mut gate, &call).await;
     let at = (door.log.clock)();
-    let simulated = door.attack_time.plus_ms(at.since_ms(door.started).max(0));
-    let written = write(&call, simulated, verdict, &mut gate.rng);
-    let token = if verdict == Verdict::Accepted { mint(&call, simulated) } else { None };
+    let written = write(&call, at, verdict, &mut gate.rng);
+    let token = if verdict == Verdict::Accepted { mint(&call, at) } else { None };
     let answer = Answer { verdict, event_id: written.event_id.clone(), at, token };
     let operation = call.operation;
     let seen = Seen { event_id: written.event_id.clone(), operation, at, verdict, durable: None };

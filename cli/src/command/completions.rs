@@ -3,8 +3,11 @@
 use crate::Outcome;
 use crate::args::Cli;
 use clap::CommandFactory;
+use std::io::Write;
 
 pub fn run(shell: clap_complete::Shell) -> anyhow::Result<Outcome> {
-    clap_complete::generate(shell, &mut Cli::command(), "prunella", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "prunella", &mut script);
+    std::io::stdout().write_all(&script)?;
     Ok(Outcome::Ok)
 }

@@ -3,13 +3,13 @@
 use crate::args::Dlq;
 use crate::client::Client;
 use crate::output::{self, printable};
-use crate::{App, Outcome, pipeline};
+use crate::{App, Outcome, Refusal, pipeline};
 use anyhow::Context;
 use prunella_runtime::clock;
-use prunella_runtime::store::StoreWriter;
-use prunella_runtime::topology::{ENDPOINT_FILE, append_offline};
+use prunella_runtime::topology::{StartError, replay_offline};
 use prunella_schemas::port::{QUERY_ROWS_MAX, Query, Store};
 use prunella_schemas::{DeadLetter, Id, Message};
+use serde::Serialize;
 
 pub fn run(app: &App, args: Dlq) -> anyhow::Result<Outcome> {
     let store = pipeline::store(&app.loaded.config)?;
@@ -18,7 +18,8 @@ pub fn run(app: &App, args: Dlq) -> anyhow::Result<Outcome> {
         Dlq::List { limit } => {
             let rows = runtime.block_on(store.dead_letters(&Query { limit, ..Query::default() }))?.rows;
             let columns = ["TIME", "SOURCE", "REASON", "DETAIL", "FROM", "ID"];
-            output::rows(app.format, &rows, &columns, |dead| {
+            let rows: Vec<Named<'_>> = rows.iter().map(Named::new).collect();
+            output::rows(app.format, &rows, &columns, |Named { id, letter: dead }| {
                 let reason = serde_json::json!(dead.reason);
                 vec![
                     dead.time.to_string(),
@@ -26,42 +27,53 @@ pub fn run(app: &App, args: Dlq) -> anyhow::Result<Outcome> {
                     reason.as_str().unwrap_or_default().to_owned(),
                     dead.detail.clone(),
                     dead.record.origin.clone(),
-                    dead.id().to_string(),
+                    id.to_string(),
                 ]
             })?;
         }
         Dlq::Show { id } => {
             let dead = runtime.block_on(find(&store, &id))?;
-            output::one(app.format, &dead, show)?;
+            output::one(app.format, &Named::new(&dead), |named| show(named.letter))?;
         }
         Dlq::Replay { id, all } => {
+            let nothing_named = || Refusal(anyhow::anyhow!("name the dead letters to replay, or give --all"));
+            anyhow::ensure!(all || !id.is_empty(), nothing_named());
             let letters = if all { runtime.block_on(every(&store))? } else { runtime.block_on(named(&store, &id))? };
-            anyhow::ensure!(all || !letters.is_empty(), "name the dead letters to replay, or give --all");
             let count = letters.len();
-            replay(app, &runtime, letters)?;
+            replay(app, &runtime, &letters)?;
             output::one(app.format, &serde_json::json!({ "replayed": count }), |_| format!("{count} given again"))?;
         }
     }
     Ok(Outcome::Ok)
 }
 
-/// Through the API of a running pipeline, or into the files when none runs.
-fn replay(app: &App, runtime: &tokio::runtime::Runtime, letters: Vec<DeadLetter>) -> anyhow::Result<()> {
+/// Into the files when no pipeline runs on them, else through its API.
+fn replay(app: &App, runtime: &tokio::runtime::Runtime, letters: &[DeadLetter]) -> anyhow::Result<()> {
     let config = &app.loaded.config;
-    if config.data_dir.join(ENDPOINT_FILE).exists() {
-        let client = Client::to_running(config)?;
-        for dead in letters {
-            runtime.block_on(client.post(&format!("/api/dlq/{}/replay", dead.id()), &serde_json::json!({})))?;
-        }
-        return Ok(());
+    match replay_offline(&config.data_dir, letters, clock::wall()) {
+        Err(StartError::Busy(_)) => {}
+        done => return Ok(done?),
     }
-    let records: Vec<_> = letters.iter().map(|dead| dead.record.clone()).collect();
-    append_offline(&config.data_dir, &records, clock::wall())?;
-    let mut writer = StoreWriter::open(&config.data_dir.join("store.db"))?;
-    for dead in &letters {
-        writer.resolve_dead_letter(dead.id())?;
+    let client = Client::to_running(config).map_err(Refusal)?;
+    for dead in letters {
+        let path = format!("/api/dlq/{}/replay", dead.id());
+        runtime.block_on(client.post(&path, &serde_json::json!({}))).map_err(Refusal)?;
     }
     Ok(())
+}
+
+/// A dead letter with the id that names it.
+#[derive(Serialize)]
+struct Named<'a> {
+    id: Id,
+    #[serde(flatten)]
+    letter: &'a DeadLetter,
+}
+
+impl<'a> Named<'a> {
+    fn new(letter: &'a DeadLetter) -> Self {
+        Named { id: letter.id(), letter }
+    }
 }
 
 async fn find(store: &impl Store, id: &str) -> anyhow::Result<DeadLetter> {

@@ -1,5 +1,6 @@
 //! Files of records as every offline verb reads them: taken apart, progress shown, rejects kept.
 
+use crate::Refusal;
 use crate::args::Input;
 use crate::progress::{self, Watched};
 use anyhow::Context;
@@ -23,9 +24,10 @@ pub struct Counts {
 pub fn read(input: &Input, tenant: &Tenant, clock: &Clock, mut each: impl FnMut(Event) -> anyhow::Result<()>) -> anyhow::Result<Counts> {
     if prunella_translate::by_name(&input.source).is_none() {
         let known: Vec<_> = prunella_translate::catalog().iter().map(|t| t.name()).collect();
-        anyhow::bail!("unknown source `{}`; known are: {}", input.source, known.join(", "));
+        let unknown = anyhow::anyhow!("unknown source `{}`; known are: {}", input.source, known.join(", "));
+        return Err(Refusal(unknown).into());
     }
-    let mut rejects = Rejects::open(input.rejects.as_deref())?;
+    let mut rejects = Rejects::open(input.rejects.as_deref()).map_err(Refusal)?;
     let mut counts = Counts::default();
     let mut events = Vec::new();
     for path in &input.files {

@@ -2,33 +2,75 @@
 
 use crate::args::Ledger;
 use crate::output;
-use crate::{App, Outcome};
+use crate::{App, Outcome, Refusal};
 use anyhow::Context;
-use prunella_ledger::{Completeness, Integrity, Report};
+use prunella_ledger::{Completeness, Integrity, Report, Verifier};
 use prunella_runtime::ledger::{ANCHOR_FILE, VERIFIER_FILE, verify};
+use prunella_runtime::sqlite::StoreError;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 pub fn run(app: &App, args: Ledger) -> anyhow::Result<Outcome> {
     let directory = &app.loaded.config.data_dir;
     match args {
-        Ledger::Verify { checkpoint } => {
-            let mut anchors = Vec::new();
-            for path in checkpoint {
-                anchors.push(std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?);
-            }
-            let report = verify(directory, None, &anchors)?;
+        Ledger::Verify { checkpoint, key } => {
+            let anchors = checkpoint.iter().map(|path| Ok(kept(path)?.checkpoint)).collect::<anyhow::Result<Vec<_>>>()?;
+            let trusted = key.map(|path| trusted(&path)).transpose()?;
+            let report = match verify(directory, trusted.as_ref(), &anchors) {
+                // Whoever asks whether the ledger is whole wants the same answer for a file that no longer opens.
+                Err(StoreError::Corrupt { path, detail }) => unreadable(format!("{path}: {detail}")),
+                report => report.map_err(|e| Refusal(e.into()))?,
+            };
             output::one(app.format, &report, text)?;
-            Ok(if report.integrity == Integrity::Ok && report.completeness != Completeness::Truncated { Outcome::Ok } else { Outcome::Found })
+            let holds = report.integrity == Integrity::Ok && report.completeness != Completeness::Truncated;
+            Ok(if holds { Outcome::Ok } else { Outcome::Found })
         }
         Ledger::Checkpoint => {
             let read = |name: &str| {
                 let path = directory.join(name);
-                std::fs::read_to_string(&path).with_context(|| format!("cannot read {}; is it a data directory?", path.display()))
+                let text = std::fs::read_to_string(&path);
+                text.with_context(|| format!("cannot read {}; is it a data directory?", path.display())).map_err(Refusal)
             };
-            let (note, key) = (read(ANCHOR_FILE)?, read(VERIFIER_FILE)?);
-            let both = serde_json::json!({ "checkpoint": note, "verifier_key": key.trim() });
-            output::one(app.format, &both, |_| note.clone())?;
+            let newest = Kept { checkpoint: read(ANCHOR_FILE)?, verifier_key: read(VERIFIER_FILE)?.trim().to_owned() };
+            output::one(app.format, &newest, |newest| newest.checkpoint.clone())?;
             Ok(Outcome::Ok)
         }
+    }
+}
+
+/// A checkpoint as it is handed out, to be kept elsewhere.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    checkpoint: String,
+    #[serde(default)]
+    verifier_key: String,
+}
+
+/// A kept checkpoint: the signed note itself, or the JSON around it.
+fn kept(path: &Path) -> anyhow::Result<Kept> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    if text.trim_start().starts_with('{') {
+        let what = || format!("{} is no checkpoint; keep what `prunella ledger checkpoint` prints", path.display());
+        return serde_json::from_str(&text).with_context(what);
+    }
+    Ok(Kept { checkpoint: text, verifier_key: String::new() })
+}
+
+/// A kept key: its text form, or the JSON that came with a checkpoint.
+fn trusted(path: &Path) -> anyhow::Result<Verifier> {
+    let kept = kept(path)?;
+    let text = if kept.verifier_key.is_empty() { kept.checkpoint } else { kept.verifier_key };
+    Verifier::parse(text.trim()).with_context(|| format!("{} holds no public key of a ledger", path.display()))
+}
+
+fn unreadable(problem: String) -> Report {
+    Report {
+        entries: 0,
+        integrity: Integrity::Broken,
+        completeness: Completeness::Unknown,
+        first_bad: None,
+        covered: 0,
+        problems: vec![problem],
     }
 }
 

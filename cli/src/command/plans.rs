@@ -3,7 +3,7 @@
 use crate::args::Plans;
 use crate::client::Client;
 use crate::output;
-use crate::{App, Outcome, pipeline};
+use crate::{App, Outcome, Refusal, pipeline};
 use anyhow::Context;
 use prunella_schemas::port::{Query, Store};
 use prunella_schemas::{Id, Transition};
@@ -32,8 +32,8 @@ pub fn run(app: &App, args: Plans) -> anyhow::Result<Outcome> {
 
 fn decide(app: &App, id: &str, verb: &str, by: &str) -> anyhow::Result<()> {
     let uid: Id = id.parse().context("plans are named by their id: see `prunella plans list`")?;
-    let client = Client::to_running(&app.loaded.config)?;
-    let answer = pipeline::runtime()?.block_on(client.post(&format!("/api/plans/{uid}/{verb}"), &serde_json::json!({ "by": by })))?;
+    let client = Client::to_running(&app.loaded.config).map_err(Refusal)?;
+    let answer = pipeline::runtime()?.block_on(client.post(&format!("/api/plans/{uid}/{verb}"), &serde_json::json!({ "by": by }))).map_err(Refusal)?;
     output::one(app.format, &answer, |_| format!("{verb}: {uid} by {by}"))
 }
 

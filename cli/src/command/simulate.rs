@@ -90,7 +90,7 @@ fn line(progress: &Progress) -> String {
 
 fn write_file(app: &App, args: &Run, scenario: Scenario) -> anyhow::Result<Outcome> {
     let path = Path::new(&args.into);
-    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+    let file = File::create(path).with_context(|| format!("cannot write {}", path.display())).map_err(Refusal)?;
     let end = prunella_simulate::attack_time((clock::wall())());
     let traffic = Traffic::new(args.seed, end);
     let summary = prunella_simulate::write_records(&traffic, scenario, intensity(args.intensity), &mut BufWriter::new(file))?;

@@ -16,15 +16,24 @@ pub struct Copier {
 
 impl Copier {
     pub fn string(&self, text: &str) -> String {
+        self.clip(text).to_owned()
+    }
+
+    /// As much of a text as is kept.
+    pub fn clip<'t>(&self, text: &'t str) -> &'t str {
         if text.len() <= FIELD_BYTES_MAX {
-            return text.to_owned();
+            return text;
         }
         self.cut.set(true);
-        text.get(..text.floor_char_boundary(FIELD_BYTES_MAX)).unwrap_or_default().to_owned()
+        text.get(..text.floor_char_boundary(FIELD_BYTES_MAX)).unwrap_or_default()
     }
 
     pub fn text(&self, text: &Text<'_>) -> Option<String> {
-        text.get().map(|text| self.string(text))
+        self.option(text.get())
+    }
+
+    pub fn option(&self, text: Option<&str>) -> Option<String> {
+        text.map(|text| self.string(text))
     }
 
     /// Says that something was left out.

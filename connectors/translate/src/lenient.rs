@@ -225,29 +225,43 @@ pub fn skip_seq<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<(), A::Error> {
     Ok(())
 }
 
-/// The text under `wanted` in a JSON object; the last one when there are several.
-pub fn lookup<'a>(json: &'a str, wanted: &str) -> Text<'a> {
-    struct Lookup<'w>(&'w str);
-    impl<'de> Visitor<'de> for Lookup<'_> {
-        type Value = Text<'de>;
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Text<'de>, A::Error> {
-            let mut found = Text::default();
+/// Some texts of a JSON object, by key.
+#[derive(Clone, Debug, Default)]
+pub struct Picked<'a>(Vec<(&'static str, Text<'a>)>);
+
+impl Picked<'_> {
+    pub fn get(&self, wanted: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| *key == wanted)?.1.get()
+    }
+}
+
+/// The texts under the keys that `wanted` knows by their static name; the last one of a repeated key.
+pub fn pick<'a>(json: &'a str, wanted: impl Fn(&str) -> Option<&'static str>) -> Picked<'a> {
+    struct Pick<F>(F);
+    impl<'de, F: Fn(&str) -> Option<&'static str>> Visitor<'de> for Pick<F> {
+        type Value = Picked<'de>;
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Picked<'de>, A::Error> {
+            let mut picked = Picked::default();
             while let Some(key) = map.next_key::<Text<'de>>()? {
-                if key.is(self.0) {
-                    found = map.next_value()?;
-                } else {
+                let Some(key) = key.get().and_then(&self.0) else {
                     map.next_value::<IgnoredAny>()?;
+                    continue;
+                };
+                let value = map.next_value()?;
+                match picked.0.iter_mut().find(|(known, _)| *known == key) {
+                    Some((_, known)) => *known = value,
+                    None => picked.0.push((key, value)),
                 }
             }
-            Ok(found)
+            Ok(picked)
         }
         fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
-            skip_seq(seq).map(|()| Text::default())
+            skip_seq(seq).map(|()| Picked::default())
         }
         scalars_are_absent!();
     }
     let mut deserializer = serde_json::Deserializer::from_str(json);
-    (&mut deserializer).deserialize_any(Lookup(wanted)).unwrap_or_default()
+    (&mut deserializer).deserialize_any(Pick(wanted)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -292,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn lookup_takes_the_last_and_survives_anything() {
+    fn picking_takes_the_last_and_survives_anything() {
         for (json, want) in [
             (r#"{"a":"1","b":"2","a":"3"}"#, Some("3")),
             (r#"{"b":"2"}"#, None),
@@ -300,7 +314,8 @@ mod tests {
             ("[]", None),
             ("nonsense", None),
         ] {
-            assert_eq!(lookup(json, "a").get(), want, "{json}");
+            let picked = pick(json, |key| (key == "a").then_some("a"));
+            assert_eq!((picked.get("a"), picked.get("b")), (want, None), "{json}");
         }
     }
 }

@@ -100,7 +100,14 @@ impl Detector for AuditLog {
         analytic(self.id(), "Audit-log tampering", "1.0.0", Method::Rule)
     }
 
-    fn observe(&self, seen: &Sighting<'_>, past: &Past, window: &mut Window, config: &Config, out: &mut Evidence) {
+    fn observe(
+        &self,
+        seen: &Sighting<'_>,
+        past: &Past,
+        window: &mut Window,
+        config: &Config,
+        out: &mut Evidence,
+    ) {
         let Some((technique, when)) = find(CALLS, seen).copied() else { return };
         if seen.is_provider() {
             return;
@@ -154,8 +161,12 @@ fn draft(
             (_, true) => 60,
             _ => 90,
         },
-        title: if attempt { "Attempt to tamper with logging or protection" } else { "Logging or protection tampered with" }
-            .to_owned(),
+        title: if attempt {
+            "Attempt to tamper with logging or protection"
+        } else {
+            "Logging or protection tampered with"
+        }
+        .to_owned(),
         message: format!("{} {verb} {} on {} from {}", seen.who(), seen.operation, seen.service, seen.from()),
         reasons,
         counterfactual: "A change that leaves what is logged and watched as it was".to_owned(),
@@ -176,26 +187,25 @@ fn story(window: &Window, time: Timestamp, span_ms: i64, mark: Mark) -> Vec<Mark
 
 fn grade(seen: &Sighting<'_>, when: When) -> Option<(Severity, String)> {
     let operation = seen.operation;
-    let any = |needles: &[&str]| needles.iter().any(|needle| seen.mentions(needle));
     match when {
         Always => Some((Severity::High, format!("{operation} ends what was logged or watched"))),
         Mild => Some((Severity::Low, format!("{operation} can hide what would have been seen"))),
-        LogNamed => names_a_log(seen).then(|| (Severity::High, format!("{operation} destroys records of what happened"))),
+        LogNamed => names_a_log(seen)
+            .then(|| (Severity::High, format!("{operation} destroys records of what happened"))),
         TurnedOff => {
-            let off = seen.text().is_none() || any(&["\"enable\":false", "\"enable\": false", "DISABLED"]);
+            let off = seen.text().is_none() || seen.mentions_any(&["\"enable\":false", "DISABLED"]);
             off.then(|| (Severity::High, format!("{operation} turns protection off")))
         }
         Narrowing => {
-            const LESS: [&str; 8] = [
-                "\"includeManagementEvents\":false", "\"includeManagementEvents\": false", "\"isMultiRegionTrail\":false",
-                "\"isMultiRegionTrail\": false", "\"includeGlobalServiceEvents\":false", "\"includeGlobalServiceEvents\": false",
-                "\"enableLogFileValidation\":false", "\"enableLogFileValidation\": false",
+            const LESS: [&str; 6] = [
+                "\"includeManagementEvents\":false",
+                "\"isMultiRegionTrail\":false",
+                "\"includeGlobalServiceEvents\":false",
+                "\"enableLogFileValidation\":false",
+                "\"readWriteType\":\"ReadOnly\"",
+                "\"readWriteType\":\"WriteOnly\"",
             ];
-            const ONLY: [&str; 4] = [
-                "\"readWriteType\":\"ReadOnly\"", "\"readWriteType\": \"ReadOnly\"", "\"readWriteType\":\"WriteOnly\"",
-                "\"readWriteType\": \"WriteOnly\"",
-            ];
-            if any(&LESS) || any(&ONLY) {
+            if seen.mentions_any(&LESS) {
                 Some((Severity::High, format!("{operation} narrows what is logged")))
             } else {
                 Some((Severity::Medium, format!("{operation} changes what is logged")))
@@ -208,7 +218,17 @@ fn names_a_log(seen: &Sighting<'_>) -> bool {
     let event = seen.event;
     let resources = event.resources.iter().flat_map(|r| [r.uid.as_deref(), r.name.as_deref()]).flatten();
     let bucket = event.databucket.iter().filter_map(|b| b.name.as_deref());
-    let words = ["cloudtrail", "trail", "audit", "flow-log", "flowlog", "vpcflow", "guardduty", "access-log", "aws-logs"];
+    let words = [
+        "cloudtrail",
+        "trail",
+        "audit",
+        "flow-log",
+        "flowlog",
+        "vpcflow",
+        "guardduty",
+        "access-log",
+        "aws-logs",
+    ];
     resources.chain(bucket).any(|name| {
         // The ARN's own words (`:log-group:`) say nothing.
         let name = name.rsplit(":::").next().unwrap_or(name).to_ascii_lowercase();

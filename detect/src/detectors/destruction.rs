@@ -96,7 +96,14 @@ impl Detector for Destruction {
         analytic(self.id(), "Mass delete or re-encrypt", "1.0.0", Method::Statistical)
     }
 
-    fn observe(&self, seen: &Sighting<'_>, past: &Past, window: &mut Window, config: &Config, out: &mut Evidence) {
+    fn observe(
+        &self,
+        seen: &Sighting<'_>,
+        past: &Past,
+        window: &mut Window,
+        config: &Config,
+        out: &mut Evidence,
+    ) {
         if seen.is_provider() || seen.event.failed() {
             return;
         }
@@ -123,7 +130,9 @@ impl Detector for Destruction {
         let keys = marks.iter().filter(|mark| mark.kind == Harm::Key as u8).count();
         let recovery = marks.iter().filter(|mark| mark.kind == Harm::Recovery as u8).count();
         let grave = keys >= self.grave_calls_min || recovery >= self.grave_calls_min;
-        if (calls >= calls_min || (grave && !learning)) && (far_above || (new_network && calls >= calls_min)) {
+        if (calls >= calls_min || (grave && !learning)) && (far_above || (new_network && calls >= calls_min))
+        {
+            let calls_min = if grave { self.grave_calls_min } else { calls_min };
             let counts = Counts { keys, recovery, most, new_network, calls_min };
             out.found(self.draft(seen, past, marks.to_vec(), &counts));
         }
@@ -160,7 +169,8 @@ impl Destruction {
         let mut attacks = vec![if counts.keys * 2 >= calls { ENCRYPT_DATA } else { DESTROY_DATA }];
         attacks.extend((counts.keys > 0 && counts.keys * 2 < calls).then_some(ENCRYPT_DATA));
         attacks.extend((counts.recovery > 0).then_some(INHIBIT_RECOVERY));
-        let severity = if counts.new_network || counts.keys > 0 { Severity::Critical } else { Severity::High };
+        let severity =
+            if counts.new_network || counts.keys > 0 { Severity::Critical } else { Severity::High };
         let limit = counts.most.saturating_mul(self.times_the_most_min).max(counts.calls_min as u64);
         Draft {
             severity,
@@ -168,7 +178,10 @@ impl Destruction {
             title: "Mass destruction of data".to_owned(),
             message: format!("{} made {calls} destructive calls in {span} from {}", seen.who(), seen.from()),
             reasons,
-            counterfactual: format!("Fewer than {limit} destructive calls within {}", words::span(self.span_ms)),
+            counterfactual: format!(
+                "Fewer than {limit} destructive calls within {}",
+                words::span(self.span_ms)
+            ),
             attacks,
             marks,
             habitual: false,
@@ -199,7 +212,8 @@ fn is_re_encryption(seen: &Sighting<'_>, past: &Past, config: &Config) -> bool {
         None => true,
     });
     new_key && !past.is_learning(seen.time, config)
-        || seen.operation == "CopyObject" && seen.mentions_any(&["server-side-encryption-customer-algorithm", "SSE_C"])
+        || seen.operation == "CopyObject"
+            && seen.mentions_any(&["server-side-encryption-customer-algorithm", "SSE_C"])
 }
 
 #[cfg(test)]

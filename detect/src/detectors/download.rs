@@ -59,7 +59,14 @@ impl Detector for Download {
         analytic(self.id(), "Download volume against the principal's own past", "1.0.0", Method::Statistical)
     }
 
-    fn observe(&self, seen: &Sighting<'_>, past: &Past, window: &mut Window, config: &Config, out: &mut Evidence) {
+    fn observe(
+        &self,
+        seen: &Sighting<'_>,
+        past: &Past,
+        window: &mut Window,
+        config: &Config,
+        out: &mut Evidence,
+    ) {
         let bytes = seen.event.bytes_out().unwrap_or(0);
         if bytes < EVIDENCE_BYTES_MIN || seen.by_service || seen.event.failed() {
             return;
@@ -74,7 +81,8 @@ impl Detector for Download {
         let odd_hour = past.events >= self.unusual_hour_events_min
             && past.hour_share_permille(seen.time) < self.unusual_hour_permille;
         let far_above = hour / self.times_the_most_min.max(1) >= most.max(1);
-        let volume = far_above && past.rhythm.hours >= hours_min && past.rhythm.excess_mbit(Measure::Bytes, hour) > 0;
+        let volume =
+            far_above && past.rhythm.hours >= hours_min && past.rhythm.excess_mbit(Measure::Bytes, hour) > 0;
         let single = odd_hour && far_above && bytes >= self.bytes_min;
         if volume || single {
             let new_network = seen.network.is_some_and(|n| past.is_new_network(n, seen.time, config));
@@ -84,9 +92,22 @@ impl Detector for Download {
 }
 
 impl Download {
-    fn draft(&self, seen: &Sighting<'_>, past: &Past, window: &Window, hour: u64, odd: bool, new: bool) -> Draft {
+    fn draft(
+        &self,
+        seen: &Sighting<'_>,
+        past: &Past,
+        window: &Window,
+        hour: u64,
+        odd: bool,
+        new: bool,
+    ) -> Draft {
         let start = seen.time.0.div_euclid(HOUR_MS) * HOUR_MS;
-        let marks: Vec<Mark> = window.marks().iter().filter(|m| m.time.0.div_euclid(HOUR_MS) * HOUR_MS == start).cloned().collect();
+        let marks: Vec<Mark> = window
+            .marks()
+            .iter()
+            .filter(|m| m.time.0.div_euclid(HOUR_MS) * HOUR_MS == start)
+            .cloned()
+            .collect();
         let (most, typical) = (past.rhythm.most(Measure::Bytes), past.rhythm.typical(Measure::Bytes));
         let mut reasons = vec![format!(
             "{} within one hour; the most in any of {} hours before was {}, typical is {}",
@@ -99,7 +120,10 @@ impl Download {
             let share = past.hour_share_permille(seen.time);
             let (whole, tenth) = (share / 10, share % 10);
             let clock = words::clock(seen.time);
-            reasons.push(format!("{clock} is an unusual hour: {whole}.{tenth} % of {} events fall near it", past.events));
+            reasons.push(format!(
+                "{clock} is an unusual hour: {whole}.{tenth} % of {} events fall near it",
+                past.events
+            ));
         }
         if let Some(network) = seen.network.filter(|_| new) {
             reasons.push(format!("{network} is new to this principal"));
@@ -109,7 +133,12 @@ impl Download {
             severity: if odd || new { Severity::High } else { Severity::Medium },
             confidence: if odd || new { 90 } else { 75 },
             title: "Unusually large download".to_owned(),
-            message: format!("{} took {} within one hour from {}", seen.who(), words::bytes(hour), seen.from()),
+            message: format!(
+                "{} took {} within one hour from {}",
+                seen.who(),
+                words::bytes(hour),
+                seen.from()
+            ),
             reasons,
             counterfactual: format!("Less than {} within the hour", words::bytes(limit)),
             attacks: vec![CLOUD_STORAGE_DATA, EXFILTRATE_WEB_SERVICE],

@@ -61,7 +61,14 @@ impl Detector for Enumeration {
         analytic(self.id(), "Burst of discovery calls", "1.0.0", Method::Behavioral)
     }
 
-    fn observe(&self, seen: &Sighting<'_>, past: &Past, window: &mut Window, config: &Config, out: &mut Evidence) {
+    fn observe(
+        &self,
+        seen: &Sighting<'_>,
+        past: &Past,
+        window: &mut Window,
+        config: &Config,
+        out: &mut Evidence,
+    ) {
         if seen.by_service || !is_question(seen.operation) {
             return;
         }
@@ -73,7 +80,8 @@ impl Detector for Enumeration {
         let facts = if unheard_of { UNHEARD_OF } else { 0 } | if seen.denied() { DENIED } else { 0 };
         let service = (fingerprint(seen.service.as_bytes()) as u8) & SERVICE;
         let mark = Mark::of(seen, service | facts, seen.operation_key);
-        if !window.admit_distinct(mark, self.span_ms, MARKS_MAX) || window.marks().len() < self.operations_min {
+        if !window.admit_distinct(mark, self.span_ms, MARKS_MAX) || window.marks().len() < self.operations_min
+        {
             return;
         }
         let (operations, marks) = window.fullest(self.span_ms, seen.time, distinct_tags);
@@ -114,7 +122,8 @@ impl Enumeration {
             return None;
         }
         if learning {
-            let mostly_denied = burst.denied >= self.learning_denied_min && burst.denied * 3 >= burst.operations * 2;
+            let mostly_denied =
+                burst.denied >= self.learning_denied_min && burst.denied * 3 >= burst.operations * 2;
             return mostly_denied.then_some((Severity::Medium, 50));
         }
         if burst.new_network {
@@ -123,14 +132,23 @@ impl Enumeration {
         if burst.denied >= self.denied_min && burst.denied * 4 >= burst.operations {
             return Some((Severity::Medium, 70));
         }
-        let curious = burst.unheard_of >= self.curious_operations_min && burst.services >= self.curious_services_min;
+        let curious =
+            burst.unheard_of >= self.curious_operations_min && burst.services >= self.curious_services_min;
         curious.then_some((Severity::Medium, 40))
     }
 
-    fn draft(&self, seen: &Sighting<'_>, burst: &Burst, marks: &[Mark], severity: Severity, confidence: u8) -> Draft {
+    fn draft(
+        &self,
+        seen: &Sighting<'_>,
+        burst: &Burst,
+        marks: &[Mark],
+        severity: Severity,
+        confidence: u8,
+    ) -> Draft {
         let Burst { operations, services, unheard_of, denied, new_network } = *burst;
         let span = words::between(marks);
-        let mut reasons = vec![format!("{operations} different read operations on {services} services in {span}")];
+        let mut reasons =
+            vec![format!("{operations} different read operations on {services} services in {span}")];
         reasons.push(format!("{unheard_of} of them this principal had not called before"));
         if denied > 0 {
             reasons.push(format!("{denied} of them were denied"));

@@ -1,7 +1,9 @@
 //! Exposure: data or doors opened to strangers by a change of who may reach them.
 
 use super::{Table, find};
-use crate::attack::{CLOUD_STORAGE_DATA, DISABLE_FIREWALL, MANIPULATE_ACCOUNT, TRANSFER_TO_ACCOUNT, Technique};
+use crate::attack::{
+    CLOUD_STORAGE_DATA, DISABLE_FIREWALL, MANIPULATE_ACCOUNT, TRANSFER_TO_ACCOUNT, Technique,
+};
 use crate::config::Config;
 use crate::detector::{Detector, Method, analytic};
 use crate::evidence::{Draft, Evidence, Severity};
@@ -104,67 +106,76 @@ impl Detector for Exposure {
 }
 
 fn grade(seen: &Sighting<'_>, opening: Opening) -> Option<Grade> {
-    let operation = seen.operation;
     match opening {
-        Opening::Share => {
-            let adds = ["\"add\"", "\"valuesToAdd\"", "\"Destination\"", "sharedAccountId"];
-            let unknown = seen.text().is_none();
-            if !unknown && !seen.mentions_any(&adds) {
-                return None;
-            }
-            let to_all = seen.mentions_any(&["\"all\"", "\"group\":\"all\""]);
-            let with = if to_all { "everybody".to_owned() } else { "another account".to_owned() };
-            let confidence = if unknown { 50 } else { 80 };
-            Some((Severity::High, confidence, TRANSFER_TO_ACCOUNT, format!("{operation} shares data with {with}")))
-        }
-        Opening::Port => {
-            let world = ["0.0.0.0/0", "::/0"].into_iter().find(|world| seen.mentions(world))?;
-            let port = seen.text().and_then(|text| number_after(&text, "\"fromPort\""));
-            if port.is_some_and(|port| matches!(port, 80 | 443)) {
-                return None;
-            }
-            let port = port.map_or("all ports".to_owned(), |port| format!("port {port}"));
-            Some((Severity::Medium, 60, DISABLE_FIREWALL, format!("{port} was opened to {world}")))
-        }
-        Opening::Bucket => {
-            const ANYBODY: [&str; 9] = [
-                "AllUsers", "AuthenticatedUsers", "public-read", "\"Principal\":\"*\"", "\"Principal\": \"*\"",
-                "\\\"Principal\\\":\\\"*\\\"", "\\\"Principal\\\": \\\"*\\\"", "\"AWS\":\"*\"", "\"AWS\": \"*\"",
-            ];
-            if seen.mentions_any(&ANYBODY) {
-                return Some((Severity::High, 65, CLOUD_STORAGE_DATA, "anybody may reach the bucket now".to_owned()));
-            }
-            let account = seen.foreign_account()?;
-            Some((Severity::Medium, 50, CLOUD_STORAGE_DATA, format!("account {account} may reach the bucket now")))
-        }
+        Opening::Share => share(seen),
+        Opening::Port => port(seen),
+        Opening::Bucket => bucket(seen),
+        Opening::Function => function(seen),
         Opening::Block => {
-            Some((Severity::Medium, 60, CLOUD_STORAGE_DATA, "the guard against public buckets was removed".to_owned()))
-        }
-        Opening::Function => {
-            let anybody = seen.mentions_any(&["\"principal\":\"*\"", "\"principal\": \"*\"", "\"NONE\""]);
-            if anybody {
-                return Some((Severity::High, 70, MANIPULATE_ACCOUNT, "anybody may call the function now".to_owned()));
-            }
-            let text = seen.text()?;
-            let principal = string_after(&text, "\"principal\"")?;
-            let account = principal.bytes().all(|b| b.is_ascii_digit()) || principal.starts_with("arn:");
-            let foreign = account && !principal.contains(seen.event.account().unwrap_or("-"));
-            foreign.then(|| {
-                (Severity::High, 70, MANIPULATE_ACCOUNT, format!("{principal} may call the function now"))
-            })
+            let reason = "the guard against public buckets was removed".to_owned();
+            Some((Severity::Medium, 60, CLOUD_STORAGE_DATA, reason))
         }
     }
 }
 
-/// The number that follows a key in JSON text.
+fn share(seen: &Sighting<'_>) -> Option<Grade> {
+    let unknown = seen.text().is_none();
+    if !unknown && !seen.mentions_any(&["\"add\"", "\"valuesToAdd\"", "\"Destination\"", "sharedAccountId"]) {
+        return None;
+    }
+    let with = if seen.mentions("\"all\"") { "everybody" } else { "another account" };
+    let confidence = if unknown { 50 } else { 80 };
+    Some((
+        Severity::High,
+        confidence,
+        TRANSFER_TO_ACCOUNT,
+        format!("{} shares data with {with}", seen.operation),
+    ))
+}
+
+fn port(seen: &Sighting<'_>) -> Option<Grade> {
+    let world = ["0.0.0.0/0", "::/0"].into_iter().find(|world| seen.mentions(world))?;
+    let port = seen.text().and_then(|text| number_after(&text, "\"fromPort\""));
+    if port.is_some_and(|port| matches!(port, 80 | 443)) {
+        return None;
+    }
+    let port = port.map_or("all ports".to_owned(), |port| format!("port {port}"));
+    Some((Severity::Medium, 60, DISABLE_FIREWALL, format!("{port} was opened to {world}")))
+}
+
+fn bucket(seen: &Sighting<'_>) -> Option<Grade> {
+    const ANYBODY: [&str; 5] =
+        ["AllUsers", "AuthenticatedUsers", "public-read", "\"Principal\":\"*\"", "\"AWS\":\"*\""];
+    if seen.mentions_any(&ANYBODY) {
+        return Some((Severity::High, 65, CLOUD_STORAGE_DATA, "anybody may reach the bucket now".to_owned()));
+    }
+    let account = seen.foreign_account()?;
+    Some((Severity::Medium, 50, CLOUD_STORAGE_DATA, format!("account {account} may reach the bucket now")))
+}
+
+fn function(seen: &Sighting<'_>) -> Option<Grade> {
+    let found = |who: &str| {
+        Some((Severity::High, 70, MANIPULATE_ACCOUNT, format!("{who} may call the function now")))
+    };
+    if seen.mentions_any(&["\"principal\":\"*\"", "\"NONE\""]) {
+        return found("anybody");
+    }
+    let text = seen.text()?;
+    let principal = string_after(&text, "\"principal\"")?;
+    let is_account = principal.bytes().all(|b| b.is_ascii_digit()) || principal.starts_with("arn:");
+    let foreign = is_account && !principal.contains(seen.event.account().unwrap_or("-"));
+    foreign.then(|| found(principal)).flatten()
+}
+
+/// The number that follows a key in JSON text without blanks.
 fn number_after(text: &str, key: &str) -> Option<u32> {
-    let rest = text.split_once(key)?.1.trim_start_matches([' ', ':']);
+    let rest = text.split_once(key)?.1.trim_start_matches(':');
     rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
-/// The string that follows a key in JSON text.
+/// The string that follows a key in JSON text without blanks.
 fn string_after<'t>(text: &'t str, key: &str) -> Option<&'t str> {
-    let rest = text.split_once(key)?.1.trim_start_matches([' ', ':']).strip_prefix('"')?;
+    let rest = text.split_once(key)?.1.trim_start_matches(':').strip_prefix('"')?;
     rest.split('"').next()
 }
 
@@ -179,8 +190,8 @@ mod tests {
 
     #[test]
     fn values_are_read_from_text() {
-        assert_eq!(number_after(r#"{"fromPort": 22,"x":1}"#, "\"fromPort\""), Some(22));
+        assert_eq!(number_after(r#"{"fromPort":22,"x":1}"#, "\"fromPort\""), Some(22));
         assert_eq!(number_after(r#"{"fromPort":-1}"#, "\"fromPort\""), None);
-        assert_eq!(string_after(r#"{"principal": "123456789012"}"#, "\"principal\""), Some("123456789012"));
+        assert_eq!(string_after(r#"{"principal":"123456789012"}"#, "\"principal\""), Some("123456789012"));
     }
 }

@@ -35,7 +35,9 @@ impl Detector for HostileRecord {
             reasons.push(format!("another event, different in content, carries the same provider id ({id})"));
         }
         if flags.contains(&Flag::DuplicateKey) {
-            reasons.push("one object of the record has the same key twice, so that readers disagree on it".to_owned());
+            reasons.push(
+                "one object of the record has the same key twice, so that readers disagree on it".to_owned(),
+            );
         }
         if reasons.is_empty() {
             return;

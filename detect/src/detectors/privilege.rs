@@ -112,7 +112,14 @@ impl Detector for Privilege {
         analytic(self.id(), "Privilege change", "1.0.0", Method::Rule)
     }
 
-    fn observe(&self, seen: &Sighting<'_>, past: &Past, window: &mut Window, config: &Config, out: &mut Evidence) {
+    fn observe(
+        &self,
+        seen: &Sighting<'_>,
+        past: &Past,
+        window: &mut Window,
+        config: &Config,
+        out: &mut Evidence,
+    ) {
         let Some(change) = find(CALLS, seen).copied() else { return };
         if seen.is_provider() {
             return;
@@ -135,10 +142,21 @@ impl Detector for Privilege {
 
 impl Privilege {
     /// A user made, and power given to it: whichever of the two is heard of first.
-    fn new_user(&self, seen: &Sighting<'_>, change: Change, habit: bool, window: &mut Window, out: &mut Evidence) {
+    fn new_user(
+        &self,
+        seen: &Sighting<'_>,
+        change: Change,
+        habit: bool,
+        window: &mut Window,
+        out: &mut Evidence,
+    ) {
         let kind = match change {
             Change::NewUser => NEW_USER,
-            Change::AttachPolicy | Change::InlinePolicy | Change::Membership | Change::Key | Change::Password => GRANT,
+            Change::AttachPolicy
+            | Change::InlinePolicy
+            | Change::Membership
+            | Change::Key
+            | Change::Password => GRANT,
             _ => return,
         };
         let Some(target) = user_acted_upon(seen) else { return };
@@ -146,7 +164,8 @@ impl Privilege {
         if !window.admit(Mark::of(seen, kind, tag), self.new_user_span_ms, MARKS_MAX) {
             return;
         }
-        let (from, to) = (seen.time.plus_ms(-self.new_user_span_ms), seen.time.plus_ms(self.new_user_span_ms));
+        let (from, to) =
+            (seen.time.plus_ms(-self.new_user_span_ms), seen.time.plus_ms(self.new_user_span_ms));
         let near = window.between(from, to).iter().filter(|mark| mark.tag == tag && mark.kind != DENIED);
         let marks: Vec<Mark> = near.cloned().collect();
         let has = |kind: u8| marks.iter().any(|mark| mark.kind == kind);
@@ -160,8 +179,15 @@ impl Privilege {
             confidence: if habit { 40 } else { 70 },
             title: "New user made and given power".to_owned(),
             message: format!("{} made the user {target} and gave it power from {}", seen.who(), seen.from()),
-            reasons: vec![format!("{} on {target} within {}", words::list(&calls, 6), words::between(&marks))],
-            counterfactual: format!("No power for the new user within {}", words::span(self.new_user_span_ms)),
+            reasons: vec![format!(
+                "{} on {target} within {}",
+                words::list(&calls, 6),
+                words::between(&marks)
+            )],
+            counterfactual: format!(
+                "No power for the new user within {}",
+                words::span(self.new_user_span_ms)
+            ),
             attacks: vec![CREATE_CLOUD_ACCOUNT],
             marks,
             habitual: habit,
@@ -170,7 +196,8 @@ impl Privilege {
 
     fn denied(&self, seen: &Sighting<'_>, window: &mut Window, out: &mut Evidence) {
         window.admit(Mark::of(seen, DENIED, seen.operation_key), self.denied_span_ms, MARKS_MAX);
-        let only_denied = |marks: &[Mark]| marks.iter().filter(|mark| mark.kind == DENIED).cloned().collect::<Vec<_>>();
+        let only_denied =
+            |marks: &[Mark]| marks.iter().filter(|mark| mark.kind == DENIED).cloned().collect::<Vec<_>>();
         let (changes, stretch) =
             window.fullest(self.denied_span_ms, seen.time, |marks| distinct_tags(&only_denied(marks)));
         if changes < self.denied_changes_min {
@@ -185,7 +212,10 @@ impl Privilege {
             severity: Severity::Medium,
             confidence: 60,
             title: "Attempts to gain privilege".to_owned(),
-            message: format!("{} tried {changes} ways to gain privilege in {span} and was denied", seen.who()),
+            message: format!(
+                "{} tried {changes} ways to gain privilege in {span} and was denied",
+                seen.who()
+            ),
             reasons: vec![format!("{} denied within {span}", words::list(&calls, 6))],
             counterfactual: format!("Fewer than {} different changes denied", self.denied_changes_min),
             attacks: vec![ADD_ROLES],
@@ -215,7 +245,8 @@ fn draft(seen: &Sighting<'_>, grade: Grade, new_network: bool, habit: Option<u32
         title: format!("Privilege changed by {}", seen.operation),
         message: format!("{} called {}{target} from {}", seen.who(), seen.operation, seen.from()),
         reasons,
-        counterfactual: "A principal that makes such changes regularly, from a network it has used before".to_owned(),
+        counterfactual: "A principal that makes such changes regularly, from a network it has used before"
+            .to_owned(),
         attacks: vec![grade.technique],
         marks: vec![Mark::of(seen, 0, 0)],
         habitual: habit.is_some(),
@@ -225,10 +256,13 @@ fn draft(seen: &Sighting<'_>, grade: Grade, new_network: bool, habit: Option<u32
 fn grade(seen: &Sighting<'_>, change: Change) -> Option<Grade> {
     let another = seen.targets_another();
     let whom = || seen.target().unwrap_or("somebody");
-    let graded = |severity, confidence, technique, reason| Some(Grade { severity, confidence, technique, reason });
+    let graded =
+        |severity, confidence, technique, reason| Some(Grade { severity, confidence, technique, reason });
     match change {
         Change::AttachPolicy => match powerful_policy(seen) {
-            Some(policy) => graded(Severity::High, 80, ADD_ROLES, format!("{policy} was given to {}", whom())),
+            Some(policy) => {
+                graded(Severity::High, 80, ADD_ROLES, format!("{policy} was given to {}", whom()))
+            }
             None if another == Some(false) => {
                 graded(Severity::Medium, 60, ADD_ROLES, "a policy was given to the caller itself".to_owned())
             }
@@ -240,9 +274,12 @@ fn grade(seen: &Sighting<'_>, change: Change) -> Option<Grade> {
         Change::InlinePolicy => {
             graded(Severity::Medium, 50, ADD_ROLES, format!("an inline policy was put on {}", whom()))
         }
-        Change::PolicyVersion if allows_everything(seen) => {
-            graded(Severity::High, 80, ADD_ROLES, "a policy was replaced by one that allows everything".to_owned())
-        }
+        Change::PolicyVersion if allows_everything(seen) => graded(
+            Severity::High,
+            80,
+            ADD_ROLES,
+            "a policy was replaced by one that allows everything".to_owned(),
+        ),
         Change::PolicyVersion => {
             graded(Severity::Low, 40, ADD_ROLES, "the version of a policy in force was changed".to_owned())
         }
@@ -250,36 +287,53 @@ fn grade(seen: &Sighting<'_>, change: Change) -> Option<Grade> {
             graded(Severity::High, 65, ADD_ROLES, format!("{} was put in a group of administrators", whom()))
         }
         Change::Membership => graded(Severity::Low, 40, ADD_ROLES, format!("{} was put in a group", whom())),
-        Change::Key if another == Some(true) => {
-            graded(Severity::High, 75, ADD_CREDENTIALS, format!("a credential was made for another user, {}", whom()))
-        }
+        Change::Key if another == Some(true) => graded(
+            Severity::High,
+            75,
+            ADD_CREDENTIALS,
+            format!("a credential was made for another user, {}", whom()),
+        ),
         Change::Password if another != Some(false) => {
             graded(Severity::High, 75, ADD_CREDENTIALS, format!("a console password was set for {}", whom()))
         }
         Change::Trust | Change::NewRole => trust(seen, change),
-        Change::Federation => {
-            graded(Severity::High, 70, MODIFY_TRUST, "an identity provider of somebody's choice is trusted now".to_owned())
-        }
-        Change::Boundary => {
-            graded(Severity::Medium, 50, ADD_ROLES, format!("the limit of what {} may be given was changed", whom()))
-        }
-        Change::Mfa if another != Some(false) => {
-            graded(Severity::Medium, 60, MODIFY_MFA, format!("the second factor of {} was taken away", whom()))
-        }
+        Change::Federation => graded(
+            Severity::High,
+            70,
+            MODIFY_TRUST,
+            "an identity provider of somebody's choice is trusted now".to_owned(),
+        ),
+        Change::Boundary => graded(
+            Severity::Medium,
+            50,
+            ADD_ROLES,
+            format!("the limit of what {} may be given was changed", whom()),
+        ),
+        Change::Mfa if another != Some(false) => graded(
+            Severity::Medium,
+            60,
+            MODIFY_MFA,
+            format!("the second factor of {} was taken away", whom()),
+        ),
         Change::Key | Change::Password | Change::Mfa | Change::NewUser => None,
     }
 }
 
 /// An edit of who may take a role; a new role only when a stranger may.
 fn trust(seen: &Sighting<'_>, change: Change) -> Option<Grade> {
-    let graded = |severity, confidence, reason| Some(Grade { severity, confidence, technique: MODIFY_TRUST, reason });
+    let graded =
+        |severity, confidence, reason| Some(Grade { severity, confidence, technique: MODIFY_TRUST, reason });
     let role = seen.target().unwrap_or("a role");
-    if seen.mentions_any(&["\\\"AWS\\\":\\\"*\\\"", "\\\"AWS\\\": \\\"*\\\"", "\"AWS\":\"*\"", "\"AWS\": \"*\""]) {
+    if seen.mentions_any(&["\"AWS\":\"*\"", "\"Principal\":\"*\""]) {
         return graded(Severity::High, 85, format!("anybody may take {role} now"));
     }
     match (seen.foreign_account(), change) {
-        (Some(account), Change::Trust) => graded(Severity::High, 80, format!("account {account} may take {role} now")),
-        (Some(account), _) => graded(Severity::Medium, 50, format!("account {account} may take the new role {role}")),
+        (Some(account), Change::Trust) => {
+            graded(Severity::High, 80, format!("account {account} may take {role} now"))
+        }
+        (Some(account), _) => {
+            graded(Severity::Medium, 50, format!("account {account} may take the new role {role}"))
+        }
         (None, Change::Trust) => graded(Severity::Medium, 60, format!("who may take {role} was changed")),
         (None, _) => None,
     }
@@ -287,8 +341,13 @@ fn trust(seen: &Sighting<'_>, change: Change) -> Option<Grade> {
 
 /// The policy, if it is one that gives all or nearly all power.
 fn powerful_policy<'a>(seen: &Sighting<'a>) -> Option<&'a str> {
-    const POWERFUL: [&str; 5] =
-        ["AdministratorAccess", "IAMFullAccess", "PowerUserAccess", "AmazonEC2FullAccess", "AWSLambda_FullAccess"];
+    const POWERFUL: [&str; 5] = [
+        "AdministratorAccess",
+        "IAMFullAccess",
+        "PowerUserAccess",
+        "AmazonEC2FullAccess",
+        "AWSLambda_FullAccess",
+    ];
     let policy = seen.event.policy.as_ref();
     let named = policy.and_then(|policy| policy.uid.as_deref().or(policy.name.as_deref()));
     match named {
@@ -297,14 +356,9 @@ fn powerful_policy<'a>(seen: &Sighting<'a>) -> Option<&'a str> {
     }
 }
 
-/// The policy document in the request allows every action.
+/// The policy document in the request allows every action, or every action on identities.
 fn allows_everything(seen: &Sighting<'_>) -> bool {
-    const FORMS: [&str; 12] = [
-        "\\\"Action\\\":\\\"*\\\"", "\\\"Action\\\": \\\"*\\\"", "\\\"Action\\\":[\\\"*\\\"]", "\\\"Action\\\": [\\\"*\\\"]",
-        "\"Action\":\"*\"", "\"Action\": \"*\"", "\\\"iam:*\\\"", "\\\"Action\\\":\\\"*:*\\\"", "\\\"Action\\\": \\\"*:*\\\"",
-        "%22Action%22%3A%22%2A%22", "%22Action%22%3A%20%22%2A%22", "\"iam:*\"",
-    ];
-    seen.mentions_any(&FORMS)
+    seen.mentions_any(&["\"Action\":\"*\"", "\"Action\":[\"*\"", "\"Action\":\"*:*\"", "\"iam:*\""])
 }
 
 /// The user, and only a user: a role or group by the same name is something else.

@@ -108,7 +108,14 @@ impl Detector for SensitiveApi {
         analytic(self.id(), "First sensitive call from a new network", "1.0.0", Method::Behavioral)
     }
 
-    fn observe(&self, seen: &Sighting<'_>, past: &Past, window: &mut Window, config: &Config, out: &mut Evidence) {
+    fn observe(
+        &self,
+        seen: &Sighting<'_>,
+        past: &Past,
+        window: &mut Window,
+        config: &Config,
+        out: &mut Evidence,
+    ) {
         if seen.by_service {
             return;
         }
@@ -126,7 +133,9 @@ impl Detector for SensitiveApi {
             (Critical, true, true) => Severity::High,
             (Critical, true, false) => Severity::Low,
             (Sensitive | Secret, true, true) => Severity::Medium,
-            (Critical, false, true) if self.is_stranger_looking_around(seen, past, config) => Severity::Medium,
+            (Critical, false, true) if self.is_stranger_looking_around(seen, past, config) => {
+                Severity::Medium
+            }
             _ => return,
         };
         out.found(self.draft(seen, past, config, technique, severity, mark));
@@ -155,16 +164,21 @@ impl SensitiveApi {
         let new_operation = past.is_new_operation(seen.operation_key, seen.time, config);
         let mut reasons = Vec::new();
         if let Some(network) = seen.network.filter(|n| past.is_new_network(*n, seen.time, config)) {
-            let known = past.networks.len();
-            reasons.push(format!("{network} is new to this principal, which was seen from {known} networks before"));
+            let others = past.networks.len() - usize::from(past.networks.get(network.key()).is_some());
+            reasons.push(format!(
+                "{network} is new to this principal, which was seen from {others} others before"
+            ));
         }
         if new_operation {
             let events = past.events;
-            reasons.push(format!("{} was not among its operations in {events} events before", seen.operation));
+            reasons
+                .push(format!("{} was not among its operations in {events} events before", seen.operation));
         }
         if past.is_learning(seen.time, config) {
             let recent = past.operations_met_within(self.discovery_span_ms, seen.time);
-            reasons.push(format!("little is known of it, and it called {recent} operations for the first time just before"));
+            reasons.push(format!(
+                "little is known of it, and it called {recent} operations for the first time just before"
+            ));
         }
         let new_agent = seen.user_agent_key().is_some_and(|agent| past.user_agents.count(agent) == 0);
         if new_agent && !past.user_agents.is_empty() {
@@ -173,12 +187,24 @@ impl SensitiveApi {
         if seen.event.failed() {
             reasons.push("the call was refused".to_owned());
         }
-        let confidence = if seen.event.failed() { 50 } else if new_agent { 80 } else { 65 };
+        let confidence = if seen.event.failed() {
+            50
+        } else if new_agent {
+            80
+        } else {
+            65
+        };
         Draft {
             severity,
             confidence,
             title: format!("First {} from a new network", seen.operation),
-            message: format!("{} called {} on {} from {}", seen.who(), seen.operation, seen.service, seen.from()),
+            message: format!(
+                "{} called {} on {} from {}",
+                seen.who(),
+                seen.operation,
+                seen.service,
+                seen.from()
+            ),
             reasons,
             counterfactual: "The same call from a network this principal has used before".to_owned(),
             attacks: vec![technique, STOLEN_CLOUD_ACCOUNT],
@@ -193,7 +219,8 @@ impl SensitiveApi {
             return;
         }
         let span = words::between(marks);
-        let mut reasons = vec![format!("{reads} reads of secrets in {span} by a principal that does not read secrets")];
+        let mut reasons =
+            vec![format!("{reads} reads of secrets in {span} by a principal that does not read secrets")];
         if let Some(network) = seen.network.filter(|_| new_network) {
             reasons.push(format!("{network} is new to this principal"));
         }
@@ -217,7 +244,7 @@ impl SensitiveApi {
 
 fn call(seen: &Sighting<'_>) -> Option<(Technique, Weight)> {
     if seen.service == "ssm" && PARAMETER_READS.contains(&seen.operation) {
-        let decrypts = seen.mentions("\"withDecryption\":true") || seen.mentions("\"withDecryption\": true");
+        let decrypts = seen.mentions("\"withDecryption\":true");
         return decrypts.then_some((SECRETS_STORE, Sensitive));
     }
     find(CALLS, seen).copied()

@@ -44,7 +44,8 @@ impl Default for SignIn {
 
 const MARKS_MAX: usize = 128;
 /// What may be found, at its most severe.
-const DRAFTS: [(Technique, Severity); 2] = [(BRUTE_FORCE, Severity::Medium), (PASSWORD_GUESSING, Severity::High)];
+const DRAFTS: [(Technique, Severity); 2] =
+    [(BRUTE_FORCE, Severity::Medium), (PASSWORD_GUESSING, Severity::High)];
 
 /// Two kinds of door. `Mark::kind` is the door, plus 2 for a success.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -66,7 +67,14 @@ impl Detector for SignIn {
         analytic(self.id(), "Failed sign-ins, then a success", "1.0.0", Method::Rule)
     }
 
-    fn observe(&self, seen: &Sighting<'_>, past: &Past, window: &mut Window, config: &Config, out: &mut Evidence) {
+    fn observe(
+        &self,
+        seen: &Sighting<'_>,
+        past: &Past,
+        window: &mut Window,
+        config: &Config,
+        out: &mut Evidence,
+    ) {
         if seen.by_service {
             return;
         }
@@ -78,7 +86,9 @@ impl Detector for SignIn {
             return;
         }
         let marks = window.marks();
-        if marks.len() < self.failures_before_success_min || !DRAFTS.iter().any(|(t, s)| out.is_heard(*t, *s, seen.time)) {
+        if marks.len() < self.failures_before_success_min
+            || !DRAFTS.iter().any(|(t, s)| out.is_heard(*t, *s, seen.time))
+        {
             return;
         }
         let mut run: Vec<&Mark> = Vec::new();
@@ -96,7 +106,8 @@ impl Detector for SignIn {
             run.clear();
         }
         let failures = self.dense(&run);
-        if failures.len() >= self.failures_alone_min && out.is_heard(BRUTE_FORCE, Severity::Medium, seen.time) {
+        if failures.len() >= self.failures_alone_min && out.is_heard(BRUTE_FORCE, Severity::Medium, seen.time)
+        {
             alone(seen, failures, self.failures_alone_min, out);
         }
     }
@@ -115,7 +126,10 @@ impl SignIn {
         first.zip(last).and_then(|(first, last)| run.get(first..last + enough)).unwrap_or(&[])
     }
 
-    #[allow(clippy::too_many_arguments, reason = "all of it is one judgement; a struct would only rename the parts")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "all of it is one judgement; a struct would only rename the parts"
+    )]
     fn succeeded(
         &self,
         seen: &Sighting<'_>,
@@ -190,7 +204,11 @@ fn door(seen: &Sighting<'_>) -> Option<Door> {
     }
     match seen.operation {
         "ConsoleLogin" => Some(Door::Console),
-        "AssumeRole" | "AssumeRoleWithSAML" | "AssumeRoleWithWebIdentity" | "AssumeRoot" | "GetSessionToken"
+        "AssumeRole"
+        | "AssumeRoleWithSAML"
+        | "AssumeRoleWithWebIdentity"
+        | "AssumeRoot"
+        | "GetSessionToken"
         | "GetFederationToken" => Some(Door::Token),
         _ if event.class_uid == AUTHENTICATION.uid && event.activity_id == 1 => Some(Door::Console),
         _ if event.failed() && is_unknown_key(event.status_code.as_deref()) => Some(Door::Token),
@@ -201,8 +219,14 @@ fn door(seen: &Sighting<'_>) -> Option<Door> {
 /// The call was signed with a key that does not exist or does not match.
 fn is_unknown_key(code: Option<&str>) -> bool {
     code.is_some_and(|code| {
-        ["InvalidClientTokenId", "SignatureDoesNotMatch", "InvalidAccessKeyId", "UnrecognizedClientException", "AuthFailure"]
-            .iter()
-            .any(|known| code.contains(known))
+        [
+            "InvalidClientTokenId",
+            "SignatureDoesNotMatch",
+            "InvalidAccessKeyId",
+            "UnrecognizedClientException",
+            "AuthFailure",
+        ]
+        .iter()
+        .any(|known| code.contains(known))
     })
 }

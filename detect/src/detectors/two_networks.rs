@@ -29,7 +29,7 @@ impl Default for TwoNetworks {
 
 const MARKS_MAX: usize = 64;
 /// A use in the same place is noted again only after this time, in milliseconds.
-const NOTE_AGAIN_MS: i64 = 60_000;
+const NOTE_AGAIN_MS: i64 = 5 * 60_000;
 
 impl Detector for TwoNetworks {
     fn id(&self) -> &'static str {
@@ -40,9 +40,20 @@ impl Detector for TwoNetworks {
         analytic(self.id(), "One credential from two distant networks", "1.0.0", Method::Behavioral)
     }
 
-    fn observe(&self, seen: &Sighting<'_>, past: &Past, window: &mut Window, config: &Config, out: &mut Evidence) {
+    fn observe(
+        &self,
+        seen: &Sighting<'_>,
+        past: &Past,
+        window: &mut Window,
+        config: &Config,
+        out: &mut Evidence,
+    ) {
         let (Some(network), Some(credential)) = (seen.network, seen.credential_key()) else { return };
-        if seen.by_service || !network.is_public() || through_endpoint(seen) {
+        if seen.by_service
+            || !network.is_public()
+            || through_endpoint(seen)
+            || seen.operation == "ConsoleLogin"
+        {
             return;
         }
         let tag = credential ^ network.key().rotate_left(7);
@@ -52,13 +63,18 @@ impl Detector for TwoNetworks {
         let here = |mark: &&Mark| mark.tag == tag;
         let elsewhere = |mark: &&Mark| {
             let other = mark.ip.as_deref().map(Network::of);
-            other.is_some_and(|other| other.is_distant(network) && mark.tag == credential ^ other.key().rotate_left(7))
+            other.is_some_and(|other| {
+                other.is_distant(network) && mark.tag == credential ^ other.key().rotate_left(7)
+            })
         };
         let around = window.between(seen.time.plus_ms(-self.span_ms), seen.time.plus_ms(self.span_ms));
-        let Some(there) = around.iter().filter(elsewhere).min_by_key(|mark| mark.time.since_ms(seen.time).abs()) else {
+        let Some(there) =
+            around.iter().filter(elsewhere).min_by_key(|mark| mark.time.since_ms(seen.time).abs())
+        else {
             return;
         };
-        let pair: Vec<Mark> = around.iter().filter(|mark| here(mark) || mark.tag == there.tag).cloned().collect();
+        let pair: Vec<Mark> =
+            around.iter().filter(|mark| here(mark) || mark.tag == there.tag).cloned().collect();
         let switches = pair.windows(2).filter(|two| matches!(two, [a, b] if a.tag != b.tag)).count();
         let other = there.ip.as_deref().map_or(network, Network::of);
         self.judge(seen, past, config, (network, other), switches, pair, out);
@@ -66,7 +82,10 @@ impl Detector for TwoNetworks {
 }
 
 impl TwoNetworks {
-    #[allow(clippy::too_many_arguments, reason = "all of it is one judgement; a struct would only rename the parts")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "all of it is one judgement; a struct would only rename the parts"
+    )]
     fn judge(
         &self,
         seen: &Sighting<'_>,
@@ -84,14 +103,21 @@ impl TwoNetworks {
             (true, true) => (Severity::High, 90),
             (true, false) => (Severity::Medium, 60),
             // Nothing is called new while learning: only going to and fro more than once speaks for itself.
-            (false, true) if past.is_learning(time, config) && switches > self.switches_min => (Severity::Medium, 60),
+            (false, true) if past.is_learning(time, config) && switches > self.switches_min => {
+                (Severity::Medium, 60)
+            }
             _ => return,
         };
         let (first, second) = marks.first().map_or((network, other), |mark| {
-            if mark.ip.as_deref().map(Network::of) == Some(other) { (other, network) } else { (network, other) }
+            if mark.ip.as_deref().map(Network::of) == Some(other) {
+                (other, network)
+            } else {
+                (network, other)
+            }
         });
         let span = words::between(&marks);
-        let mut reasons = vec![format!("the same credential came from {first} and from {second} within {span}")];
+        let mut reasons =
+            vec![format!("the same credential came from {first} and from {second} within {span}")];
         if interleaved {
             reasons.push(format!("it changed between the two {switches} times, which no journey explains"));
         }
@@ -102,7 +128,10 @@ impl TwoNetworks {
             severity,
             confidence,
             title: "One credential used from two distant networks".to_owned(),
-            message: format!("A credential of {} was used from {first} and {second} within {span}", seen.who()),
+            message: format!(
+                "A credential of {} was used from {first} and {second} within {span}",
+                seen.who()
+            ),
             reasons,
             counterfactual: format!(
                 "Both networks known to this principal, or {} between the two uses",

@@ -4,8 +4,10 @@ use crate::story::{DAY_ZERO, events};
 use prunella_detect::run;
 use prunella_schemas::ocsf::severity_name;
 
-const ANN: &str = "past ann 203.0.113.10 s3:ListBuckets,ec2:DescribeInstances,s3:GetObject,iam:ListUsers bytes=20K";
-const CI: &str = "past role/ci 203.0.113.40 iam:AttachRolePolicy,s3:PutObject,iam:PutRolePolicy,cloudtrail:UpdateTrail";
+const ANN: &str =
+    "past ann 203.0.113.10 s3:ListBuckets,ec2:DescribeInstances,s3:GetObject,iam:ListUsers bytes=20K";
+const CI: &str =
+    "past role/ci 203.0.113.40 iam:AttachRolePolicy,s3:PutObject,iam:PutRolePolicy,cloudtrail:UpdateTrail";
 
 /// Runs `past` and `story`; `want` is what is found from day 0 on, as `detector severity`, sorted.
 #[track_caller]
@@ -38,14 +40,34 @@ fn guessing() {
     // Forgotten password: the same place as always.
     let home = attack.replace("198.51.100.7", "203.0.113.10");
     check(ANN, &home, &[&format!("{burst} Medium")]);
-    check(ANN, "09:00:00 ann 203.0.113.10 signin:ConsoleLogin fail=Failure x=4\n09:01:00 ann 203.0.113.10 signin:ConsoleLogin", &[]);
+    check(
+        ANN,
+        "09:00:00 ann 203.0.113.10 signin:ConsoleLogin fail=Failure x=4\n09:01:00 ann 203.0.113.10 signin:ConsoleLogin",
+        &[],
+    );
     // Too slow to be a burst, and too late to belong to it.
-    check(ANN, "09:00:00 ann 198.51.100.7 signin:ConsoleLogin fail=Failure x=9 every=400s\n11:00:00 ann 198.51.100.7 signin:ConsoleLogin", &[]);
-    check(ANN, "09:00:00 ann 198.51.100.7 signin:ConsoleLogin fail=Failure x=9\n09:40:00 ann 198.51.100.7 signin:ConsoleLogin", &[]);
+    check(
+        ANN,
+        "09:00:00 ann 198.51.100.7 signin:ConsoleLogin fail=Failure x=9 every=400s\n11:00:00 ann 198.51.100.7 signin:ConsoleLogin",
+        &[],
+    );
+    check(
+        ANN,
+        "09:00:00 ann 198.51.100.7 signin:ConsoleLogin fail=Failure x=9\n09:40:00 ann 198.51.100.7 signin:ConsoleLogin",
+        &[],
+    );
     // No success: twenty in a row.
-    check("", "09:00:00 eve 198.51.100.7 signin:ConsoleLogin fail=Failure x=25 every=20s", &[&format!("{burst} Medium")]);
+    check(
+        "",
+        "09:00:00 eve 198.51.100.7 signin:ConsoleLogin fail=Failure x=25 every=20s",
+        &[&format!("{burst} Medium")],
+    );
     check("", "09:00:00 eve 198.51.100.7 signin:ConsoleLogin fail=Failure x=19 every=20s", &[]);
-    check("", "09:00:00 eve 198.51.100.7 s3:ListBuckets fail=InvalidClientTokenId x=30", &[&format!("{burst} Medium")]);
+    check(
+        "",
+        "09:00:00 eve 198.51.100.7 s3:ListBuckets fail=InvalidClientTokenId x=30",
+        &[&format!("{burst} Medium")],
+    );
     // It grows: first the failures, then the success.
     let grows = "09:00:00 eve 198.51.100.7 signin:ConsoleLogin fail=Failure x=25 every=20s\n09:10:00 eve 198.51.100.7 signin:ConsoleLogin";
     check("", grows, &[&format!("{burst} High"), &format!("{burst} Medium")]);
@@ -61,9 +83,15 @@ fn guessing_roles() {
     let tried: String = ["admin", "root", "deploy", "backup", "audit"]
         .iter()
         .enumerate()
-        .map(|(n, role)| format!("09:00:{n:02} role/app 203.0.113.40 sts:AssumeRole fail=AccessDenied target={role}\n"))
+        .map(|(n, role)| {
+            format!("09:00:{n:02} role/app 203.0.113.40 sts:AssumeRole fail=AccessDenied target={role}\n")
+        })
         .collect();
-    check(past, &format!("{tried}09:01:00 role/app 203.0.113.40 sts:AssumeRole target=ops"), &["sign_in_brute_force Medium"]);
+    check(
+        past,
+        &format!("{tried}09:01:00 role/app 203.0.113.40 sts:AssumeRole target=ops"),
+        &["sign_in_brute_force Medium"],
+    );
     // One call in three fails all day long.
     let noisy = "09:00:00 role/app 203.0.113.40 sts:AssumeRole target=a x=200 every=9s
         09:00:01 role/app 203.0.113.40 sts:AssumeRole fail=AccessDenied target=b x=200 every=9s";
@@ -85,7 +113,11 @@ fn sensitive_calls() {
     let key = "kms:Decrypt resource=arn:aws:kms:eu-west-1:1:key/a";
     check(&format!("past bob 203.0.113.10 {key}"), &format!("09:00:00 bob 198.51.100.7 {key}"), &[]);
     check(ANN, &format!("09:00:00 ann 198.51.100.7 {key}"), &[&format!("{id} Medium")]);
-    check(ANN, "09:00:00 ann 203.0.113.10 secretsmanager:GetSecretValue x=12 every=3s", &[&format!("{id} High")]);
+    check(
+        ANN,
+        "09:00:00 ann 203.0.113.10 secretsmanager:GetSecretValue x=12 every=3s",
+        &[&format!("{id} High")],
+    );
     let parameters = "ssm:GetParameters raw={\"withDecryption\":true}";
     check(ANN, &format!("09:00:00 ann 198.51.100.7 {parameters}"), &[&format!("{id} Medium")]);
     check(ANN, "09:00:00 ann 198.51.100.7 ssm:GetParameters raw={\"withDecryption\":false}", &[]);
@@ -94,9 +126,20 @@ fn sensitive_calls() {
 /// Different questions to different services, two seconds apart.
 fn questions(who: &str, ip: &str, options: &str, count: usize) -> String {
     const CALLS: [&str; 14] = [
-        "iam:ListRoles", "iam:ListPolicies", "iam:GetAccountSummary", "ec2:DescribeVpcs", "ec2:DescribeSnapshots",
-        "ec2:DescribeImages", "lambda:ListFunctions20150331", "rds:DescribeDBInstances", "rds:DescribeDBSnapshots",
-        "secretsmanager:ListSecrets", "ssm:DescribeParameters", "kms:ListKeys", "dynamodb:ListTables", "ecr:DescribeRepositories",
+        "iam:ListRoles",
+        "iam:ListPolicies",
+        "iam:GetAccountSummary",
+        "ec2:DescribeVpcs",
+        "ec2:DescribeSnapshots",
+        "ec2:DescribeImages",
+        "lambda:ListFunctions20150331",
+        "rds:DescribeDBInstances",
+        "rds:DescribeDBSnapshots",
+        "secretsmanager:ListSecrets",
+        "ssm:DescribeParameters",
+        "kms:ListKeys",
+        "dynamodb:ListTables",
+        "ecr:DescribeRepositories",
     ];
     let line = |(n, call): (usize, &&str)| format!("09:00:{:02} {who} {ip} {call} {options}\n", n * 2);
     CALLS.iter().take(count).enumerate().map(line).collect()
@@ -114,7 +157,8 @@ fn looking_around() {
     check("", &questions("new", "198.51.100.7", "fail=AccessDenied", 14), &[&format!("{id} Medium")]);
     check(ANN, &questions("ann", "-", "service=config.amazonaws.com", 14), &[]);
     // The auditor asks all this every day, and now from a hotel.
-    let usual: Vec<String> = questions("x", "y", "", 14).lines().map(|l| l.split(' ').nth(3).unwrap().to_owned()).collect();
+    let usual: Vec<String> =
+        questions("x", "y", "", 14).lines().map(|l| l.split(' ').nth(3).unwrap().to_owned()).collect();
     let auditor = format!("past aud 203.0.113.10 {}", usual.join(","));
     check(&auditor, &questions("aud", "198.51.100.7", "", 14), &[]);
 }
@@ -122,18 +166,44 @@ fn looking_around() {
 #[test]
 fn blinding() {
     let id = "audit_log_tampering";
-    for call in ["cloudtrail:StopLogging", "cloudtrail:DeleteTrail", "ec2:DeleteFlowLogs", "guardduty:DeleteDetector",
-        "config:StopConfigurationRecorder", "route53resolver:DeleteResolverQueryLogConfig"] {
+    for call in [
+        "cloudtrail:StopLogging",
+        "cloudtrail:DeleteTrail",
+        "ec2:DeleteFlowLogs",
+        "guardduty:DeleteDetector",
+        "config:StopConfigurationRecorder",
+        "route53resolver:DeleteResolverQueryLogConfig",
+    ] {
         check(ANN, &format!("09:00:00 ann 203.0.113.10 {call}"), &[&format!("{id} High")]);
         check("", &format!("09:00:00 new 203.0.113.10 {call} fail=AccessDenied"), &[&format!("{id} Medium")]);
         check("", &format!("09:00:00 new 203.0.113.10 {call} fail=TrailNotFoundException"), &[]);
     }
-    check(ANN, "09:00:00 ann 203.0.113.10 cloudtrail:PutEventSelectors raw={\"includeManagementEvents\":false}", &[&format!("{id} High")]);
-    check(ANN, "09:00:00 ann 203.0.113.10 cloudtrail:PutEventSelectors raw={\"includeManagementEvents\":true}", &[&format!("{id} Medium")]);
-    check(ANN, "09:00:00 ann 203.0.113.10 logs:DeleteLogGroup resource=arn:aws:logs:::log-group:/aws/lambda/thumbnails", &[]);
-    check(ANN, "09:00:00 ann 203.0.113.10 logs:DeleteLogGroup resource=arn:aws:logs:::log-group:/aws/cloudtrail/main", &[&format!("{id} High")]);
+    check(
+        ANN,
+        "09:00:00 ann 203.0.113.10 cloudtrail:PutEventSelectors raw={\"includeManagementEvents\":false}",
+        &[&format!("{id} High")],
+    );
+    check(
+        ANN,
+        "09:00:00 ann 203.0.113.10 cloudtrail:PutEventSelectors raw={\"includeManagementEvents\":true}",
+        &[&format!("{id} Medium")],
+    );
+    check(
+        ANN,
+        "09:00:00 ann 203.0.113.10 logs:DeleteLogGroup resource=arn:aws:logs:::log-group:/aws/lambda/thumbnails",
+        &[],
+    );
+    check(
+        ANN,
+        "09:00:00 ann 203.0.113.10 logs:DeleteLogGroup resource=arn:aws:logs:::log-group:/aws/cloudtrail/main",
+        &[&format!("{id} High")],
+    );
     check(ANN, "09:00:00 ann 203.0.113.10 cloudtrail:GetTrailStatus x=5", &[]);
-    check("", "09:00:00 service/config.amazonaws.com - config:StopConfigurationRecorder service=config.amazonaws.com", &[]);
+    check(
+        "",
+        "09:00:00 service/config.amazonaws.com - config:StopConfigurationRecorder service=config.amazonaws.com",
+        &[],
+    );
     check(CI, "2d09:00:00 role/ci 203.0.113.40 cloudtrail:UpdateTrail", &[&format!("{id} Low")]);
     // One story, one finding.
     check(ANN, "09:00:00 ann 203.0.113.10 cloudtrail:StopLogging x=5 every=60s", &[&format!("{id} High")]);
@@ -143,7 +213,11 @@ fn blinding() {
 fn more_power() {
     let id = "privilege_change";
     let by_ann = |call: &str| format!("09:00:00 ann 203.0.113.10 {call}");
-    check(ANN, &by_ann("iam:AttachUserPolicy target=bob policy=AdministratorAccess"), &[&format!("{id} High")]);
+    check(
+        ANN,
+        &by_ann("iam:AttachUserPolicy target=bob policy=AdministratorAccess"),
+        &[&format!("{id} High")],
+    );
     check(ANN, &by_ann("iam:AttachUserPolicy target=bob policy=AmazonSQSReadOnlyAccess"), &[]);
     check(ANN, &by_ann("iam:AttachUserPolicy target=ann policy=Mine"), &[&format!("{id} Medium")]);
     check(ANN, &by_ann("iam:PutUserPolicy target=bob"), &[&format!("{id} Medium")]);
@@ -152,8 +226,16 @@ fn more_power() {
     check(ANN, &by_ann("iam:CreateAccessKey"), &[]);
     check(ANN, &by_ann("iam:UpdateLoginProfile target=bob"), &[&format!("{id} High")]);
     check(ANN, &by_ann("iam:UpdateLoginProfile target=ann"), &[]);
-    check(ANN, &by_ann("iam:UpdateAssumeRolePolicy resource=arn:aws:iam::111122223333:role/r"), &[&format!("{id} Medium")]);
-    check(ANN, &by_ann("iam:UpdateAssumeRolePolicy raw=arn:aws:iam::999988887777:root"), &[&format!("{id} High")]);
+    check(
+        ANN,
+        &by_ann("iam:UpdateAssumeRolePolicy resource=arn:aws:iam::111122223333:role/r"),
+        &[&format!("{id} Medium")],
+    );
+    check(
+        ANN,
+        &by_ann("iam:UpdateAssumeRolePolicy raw=arn:aws:iam::999988887777:root"),
+        &[&format!("{id} High")],
+    );
     check(ANN, &by_ann("iam:CreateRole raw=arn:aws:iam::111122223333:root"), &[]);
     check(ANN, &by_ann("iam:CreateUser target=bob"), &[]);
     check(ANN, &by_ann("iam:CreateLoginProfile target=bob fail=EntityAlreadyExistsException"), &[]);
@@ -165,7 +247,11 @@ fn more_power() {
     let made = "09:00:00 ann 203.0.113.10 iam:CreateUser target=svc\n09:00:30 ann 203.0.113.10 iam:AttachUserPolicy target=svc policy=S3ReadOnly";
     check(ANN, made, &[&format!("{id} High")]);
     // Infrastructure as code does it all day: milder, never silent.
-    check(CI, "09:00:00 role/ci 203.0.113.40 iam:AttachRolePolicy target=x policy=AdministratorAccess", &[&format!("{id} Medium")]);
+    check(
+        CI,
+        "09:00:00 role/ci 203.0.113.40 iam:AttachRolePolicy target=x policy=AdministratorAccess",
+        &[&format!("{id} Medium")],
+    );
     check(CI, "2d09:00:00 role/ci 203.0.113.40 iam:PutRolePolicy target=x", &[&format!("{id} Low")]);
 }
 
@@ -173,12 +259,32 @@ fn more_power() {
 fn doors_opened() {
     let id = "resource_exposure";
     let by_ann = |call: &str| format!("09:00:00 ann 203.0.113.10 {call}");
-    check(ANN, &by_ann("ec2:ModifySnapshotAttribute raw={\"add\":{\"items\":[{\"userId\":\"999988887777\"}]}}"), &[&format!("{id} High")]);
+    check(
+        ANN,
+        &by_ann("ec2:ModifySnapshotAttribute raw={\"add\":{\"items\":[{\"userId\":\"999988887777\"}]}}"),
+        &[&format!("{id} High")],
+    );
     check(ANN, &by_ann("ec2:ModifySnapshotAttribute raw={\"remove\":{}}"), &[]);
-    check(ANN, &by_ann("ec2:AuthorizeSecurityGroupIngress raw={\"fromPort\":22,\"cidrIp\":\"0.0.0.0/0\"}"), &[&format!("{id} Medium")]);
-    check(ANN, &by_ann("ec2:AuthorizeSecurityGroupIngress raw={\"fromPort\":443,\"cidrIp\":\"0.0.0.0/0\"}"), &[]);
-    check(ANN, &by_ann("ec2:AuthorizeSecurityGroupIngress raw={\"fromPort\":22,\"cidrIp\":\"10.0.0.0/8\"}"), &[]);
-    check(ANN, &by_ann("lambda:AddPermission20150331v2 raw={\"principal\":\"999988887777\"}"), &[&format!("{id} High")]);
+    check(
+        ANN,
+        &by_ann("ec2:AuthorizeSecurityGroupIngress raw={\"fromPort\":22,\"cidrIp\":\"0.0.0.0/0\"}"),
+        &[&format!("{id} Medium")],
+    );
+    check(
+        ANN,
+        &by_ann("ec2:AuthorizeSecurityGroupIngress raw={\"fromPort\":443,\"cidrIp\":\"0.0.0.0/0\"}"),
+        &[],
+    );
+    check(
+        ANN,
+        &by_ann("ec2:AuthorizeSecurityGroupIngress raw={\"fromPort\":22,\"cidrIp\":\"10.0.0.0/8\"}"),
+        &[],
+    );
+    check(
+        ANN,
+        &by_ann("lambda:AddPermission20150331v2 raw={\"principal\":\"999988887777\"}"),
+        &[&format!("{id} High")],
+    );
     check(ANN, &by_ann("lambda:AddPermission20150331v2 raw={\"principal\":\"s3.amazonaws.com\"}"), &[]);
     check(ANN, &by_ann("s3:PutBucketPolicy raw={\"Principal\":\"*\"}"), &[&format!("{id} High")]);
 }
@@ -195,8 +301,9 @@ fn two_places_at_once() {
         check(ANN, &format!("{home}\n{}", thief.replace("198.51.100.7", near)), &[]);
     }
     // A laptop that goes between home and office.
-    let both = format!("past ann 203.0.113.10 s3:ListBuckets days=2\npast ann 198.51.100.7 s3:ListBuckets days=2 ago=2");
-    check(&both, "09:00:00 ann 203.0.113.10 s3:ListBuckets\n09:10:00 ann 198.51.100.7 s3:ListBuckets", &[]);
+    let both =
+        "past ann 203.0.113.10 s3:ListBuckets days=2\npast ann 198.51.100.7 s3:ListBuckets days=2 ago=2";
+    check(both, "09:00:00 ann 203.0.113.10 s3:ListBuckets\n09:10:00 ann 198.51.100.7 s3:ListBuckets", &[]);
     check(ANN, "09:00:00 ann 203.0.113.10 s3:ListBuckets\n09:20:00 ann 198.51.100.7 s3:ListBuckets", &[]);
     check(ANN, &format!("{home}\n{thief} service=athena.amazonaws.com"), &[]);
 }
@@ -213,7 +320,11 @@ fn taking_much() {
     // A job that moves much all day.
     let job = "past role/etl 203.0.113.40 s3:GetObject bytes=300M";
     check(job, "10:00:00 role/etl 203.0.113.40 s3:GetObject bytes=300M x=6 every=600s", &[]);
-    check(job, "10:00:00 role/etl 203.0.113.40 s3:GetObject bytes=3G x=30 every=60s", &[&format!("{id} Medium")]);
+    check(
+        job,
+        "10:00:00 role/etl 203.0.113.40 s3:GetObject bytes=3G x=30 every=60s",
+        &[&format!("{id} Medium")],
+    );
     check("", "03:00:00 new 203.0.113.40 s3:GetObject bytes=500M", &[]);
 }
 
@@ -224,11 +335,22 @@ fn destroying() {
     check(ANN, "09:00:00 ann 203.0.113.10 s3:DeleteObject x=19 every=5s", &[]);
     check(ANN, "09:00:00 ann 203.0.113.10 s3:DeleteObject x=40 every=60s", &[]);
     check(ANN, "09:00:00 ann 203.0.113.10 s3:DeleteObject x=40 every=5s fail=AccessDenied", &[]);
-    check(ANN, "09:00:00 ann 203.0.113.10 kms:ScheduleKeyDeletion x=6 every=5s", &[&format!("{id} Critical")]);
+    check(
+        ANN,
+        "09:00:00 ann 203.0.113.10 kms:ScheduleKeyDeletion x=6 every=5s",
+        &[&format!("{id} Critical")],
+    );
     let encrypt = "s3:CopyObject x=30 every=2s resource=arn:aws:kms:eu-west-1:999988887777:key/theirs";
     check(ANN, &format!("09:00:00 ann 203.0.113.10 {encrypt}"), &[&format!("{id} Critical")]);
     let usual = "past bob 203.0.113.10 s3:CopyObject resource=arn:aws:kms:eu-west-1:111122223333:key/ours";
-    check(usual, &format!("09:00:00 bob 203.0.113.10 {}", encrypt.replace("999988887777:key/theirs", "111122223333:key/ours")), &[]);
+    check(
+        usual,
+        &format!(
+            "09:00:00 bob 203.0.113.10 {}",
+            encrypt.replace("999988887777:key/theirs", "111122223333:key/ours")
+        ),
+        &[],
+    );
     // Temporary files of a job.
     let job = "past role/spark 203.0.113.40 s3:DeleteObject,s3:PutObject";
     check(&format!("{job}\n07:00:00 role/spark 203.0.113.40 s3:DeleteObject x=15 every=60s"), "", &[]);

@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 #[test]
 fn stories_become_the_findings_on_file() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/golden");
-    let files = std::fs::read_dir(&folder).expect("the golden folder").map(|entry| entry.expect("an entry").path());
-    let mut stories: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|e| e == "story")).collect();
+    let files =
+        std::fs::read_dir(&folder).expect("the golden folder").map(|entry| entry.expect("an entry").path());
+    let mut stories: Vec<PathBuf> =
+        files.filter(|path| path.extension().is_some_and(|e| e == "story")).collect();
     stories.sort();
     assert!(stories.len() >= 4, "stories are missing from {}", folder.display());
     for path in stories {

@@ -1,16 +1,19 @@
 //! Properties: what must hold for any events in any batches.
 
 use crate::story::{DAY_ZERO, event, events};
+use proptest::prelude::*;
 use prunella_detect::{Config, Detect, run};
 use prunella_schemas::{Delivered, Event, Finding, Outbox, Posted, Stage, Timestamp};
-use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
 const STORY: &str = include_str!("golden/ransom.story");
 const OTHER: &str = include_str!("golden/brute_force.story");
 
 fn delivered(events: &[Event]) -> Vec<Delivered<Event>> {
-    events.iter().map(|e| Delivered { message: e.clone(), origin: e.time.plus_ms(7), at: e.time.plus_ms(9) }).collect()
+    events
+        .iter()
+        .map(|e| Delivered { message: e.clone(), origin: e.time.plus_ms(7), at: e.time.plus_ms(9) })
+        .collect()
 }
 
 /// All that the stage posts, given the events in batches of these sizes.
@@ -36,14 +39,46 @@ fn who_found_whom(findings: &[Finding]) -> BTreeSet<(String, String)> {
 
 fn any_event() -> impl Strategy<Value = Event> {
     let call = prop::sample::select(vec![
-        "signin:ConsoleLogin", "sts:AssumeRole", "s3:GetObject", "s3:DeleteObject", "kms:ScheduleKeyDeletion", "iam:PutUserPolicy",
-        "iam:CreateUser", "iam:AttachUserPolicy", "cloudtrail:StopLogging", "ec2:DescribeVpcs", "iam:ListRoles", "rds:DescribeDBInstances",
-        "secretsmanager:GetSecretValue", "kms:Decrypt", "ec2:AuthorizeSecurityGroupIngress", "x:\u{e9}\u{1F600}20150331v2", ":",
+        "signin:ConsoleLogin",
+        "sts:AssumeRole",
+        "s3:GetObject",
+        "s3:DeleteObject",
+        "kms:ScheduleKeyDeletion",
+        "iam:PutUserPolicy",
+        "iam:CreateUser",
+        "iam:AttachUserPolicy",
+        "cloudtrail:StopLogging",
+        "ec2:DescribeVpcs",
+        "iam:ListRoles",
+        "rds:DescribeDBInstances",
+        "secretsmanager:GetSecretValue",
+        "kms:Decrypt",
+        "ec2:AuthorizeSecurityGroupIngress",
+        "x:\u{e9}\u{1F600}20150331v2",
+        ":",
     ]);
-    let ip = prop::sample::select(vec!["203.0.113.10", "198.51.100.7", "2001:db8::1", "10.0.0.1", "-", "not an address", ""]);
+    let ip = prop::sample::select(vec![
+        "203.0.113.10",
+        "198.51.100.7",
+        "2001:db8::1",
+        "10.0.0.1",
+        "-",
+        "not an address",
+        "",
+    ]);
     let option = prop::sample::select(vec![
-        "", "fail=AccessDenied", "fail=Failure", "bytes=900M", "bytes=1", "flag=id_collision", "flag=future_time", "target=ann",
-        "service=x", "raw={\"Action\":\"*\"}", "resource=arn:aws:kms:e:1:key/k", "policy=AdministratorAccess",
+        "",
+        "fail=AccessDenied",
+        "fail=Failure",
+        "bytes=900M",
+        "bytes=1",
+        "flag=id_collision",
+        "flag=future_time",
+        "target=ann",
+        "service=x",
+        "raw={\"Action\":\"*\"}",
+        "resource=arn:aws:kms:e:1:key/k",
+        "policy=AdministratorAccess",
     ]);
     let time = prop_oneof![20 => 0..86_400_000i64, 1 => any::<i64>()];
     (call, ip, option, time, 0..4u8, any::<u16>()).prop_map(|(call, ip, option, time, who, n)| {
@@ -128,7 +163,14 @@ fn memory_is_bounded_and_a_flood_of_strangers_does_not_wash_out_those_known() {
     let past = events("past ann 203.0.113.10 s3:ListBuckets,s3:GetObject");
     past.iter().for_each(|e| assert_eq!(detect.observe(e).findings, []));
     for n in 0..100_000 {
-        let stranger = event(DAY_ZERO.plus_ms(n), &format!("s{n}"), "198.51.100.7", "s3:ListBuckets", &BTreeMap::new(), n);
+        let stranger = event(
+            DAY_ZERO.plus_ms(n),
+            &format!("s{n}"),
+            "198.51.100.7",
+            "s3:ListBuckets",
+            &BTreeMap::new(),
+            n,
+        );
         detect.observe(&stranger);
         assert!(detect.principals() <= max);
     }
@@ -142,9 +184,14 @@ fn one_principal_is_bounded_too() {
     let mut size_after = Vec::new();
     for n in 0..4_000i64 {
         let ip = format!("{}.{}.{}.9", 20 + n % 180, n / 180 % 250, n % 250);
-        let call = ["signin:ConsoleLogin", "s3:DeleteObject", "iam:CreateUser", "s3:GetObject"][n as usize % 4];
+        let call =
+            ["signin:ConsoleLogin", "s3:DeleteObject", "iam:CreateUser", "s3:GetObject"][n as usize % 4];
         let other = format!("svc{n}:Describe{n}");
-        let options = BTreeMap::from([("bytes", "1M"), ("target", "u"), (if n % 8 == 0 { "fail" } else { "agent" }, "AccessDenied")]);
+        let options = BTreeMap::from([
+            ("bytes", "1M"),
+            ("target", "u"),
+            (if n % 8 == 0 { "fail" } else { "agent" }, "AccessDenied"),
+        ]);
         detect.observe(&event(DAY_ZERO.plus_ms(n * 500), "ann", &ip, call, &options, n));
         detect.observe(&event(DAY_ZERO.plus_ms(n * 500 + 1), "ann", &ip, &other, &options, n));
         if n % 1_000 == 999 {
@@ -172,8 +219,19 @@ fn snapshots_of_strangers_are_refused_and_change_nothing() {
         detect.observe(e);
     });
     let own = detect.save();
-    for bad in [&b""[..], b"{}", b"{\"version\":99}", b"{\"version\":1}", b"{\"version\":1,\"principals\":{\"a\":{}}}", &own[..own.len() / 2]] {
-        assert!(detect.restore(bad).is_err(), "{}", String::from_utf8_lossy(bad).chars().take(60).collect::<String>());
+    for bad in [
+        &b""[..],
+        b"{}",
+        b"{\"version\":99}",
+        b"{\"version\":1}",
+        b"{\"version\":1,\"principals\":{\"a\":{}}}",
+        &own[..own.len() / 2],
+    ] {
+        assert!(
+            detect.restore(bad).is_err(),
+            "{}",
+            String::from_utf8_lossy(bad).chars().take(60).collect::<String>()
+        );
         assert_eq!(detect.save(), own);
     }
 }
@@ -189,9 +247,15 @@ fn risk_rises_and_decays_with_event_time() {
     let mut risks = Vec::new();
     for event in events(story) {
         let verdict = detect.observe(&event);
-        risks.extend(verdict.risks.into_iter().map(|risk| (risk.time, risk.level, risk.score, risk.finding_uid.is_some())));
+        risks.extend(
+            verdict
+                .risks
+                .into_iter()
+                .map(|risk| (risk.time, risk.level, risk.score, risk.finding_uid.is_some())),
+        );
     }
-    let shown: Vec<String> = risks.iter().map(|(time, level, score, by)| format!("{time} {level:?} {score} {by}")).collect();
+    let shown: Vec<String> =
+        risks.iter().map(|(time, level, score, by)| format!("{time} {level:?} {score} {by}")).collect();
     assert_eq!(
         shown,
         [
@@ -209,8 +273,13 @@ fn evidence_is_only_what_took_part_and_at_most_the_limit() {
         assert_eq!(facts.evidence.len(), finding.finding_info.related_events.len());
         assert!((1..=32).contains(&facts.evidence.len()), "{}", finding.message);
         assert!(facts.event_count >= facts.evidence.len() as u64);
-        assert!(!facts.reasons.is_empty() && facts.counterfactual.is_some() && !finding.finding_info.attacks.is_empty());
-        let past = finding.finding_info.related_events.iter().filter(|related| related.operation == "ListUsers");
+        assert!(
+            !facts.reasons.is_empty()
+                && facts.counterfactual.is_some()
+                && !finding.finding_info.attacks.is_empty()
+        );
+        let past =
+            finding.finding_info.related_events.iter().filter(|related| related.operation == "ListUsers");
         assert_eq!(past.count(), 0, "an ordinary call is not evidence");
     }
 }

@@ -11,8 +11,8 @@
 
 use prunella_schemas::event::Flag;
 use prunella_schemas::ocsf::{
-    ACCOUNT_CHANGE, API_ACTIVITY, AUTHENTICATION, Account, Actor, Api, Cloud, Endpoint, HttpRequest, Policy, Resource,
-    Service, Traffic, User,
+    ACCOUNT_CHANGE, API_ACTIVITY, AUTHENTICATION, Account, Actor, Api, Cloud, Endpoint, HttpRequest, Policy,
+    Resource, Service, Traffic, User,
 };
 use prunella_schemas::{Event, Principal, Timestamp};
 use std::collections::BTreeMap;
@@ -27,7 +27,9 @@ pub fn events(story: &str) -> Vec<Event> {
     for line in story.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
-            ["past", who, ip, operations, options @ ..] => past(who, ip, operations, &parse(options), &mut events),
+            ["past", who, ip, operations, options @ ..] => {
+                past(who, ip, operations, &parse(options), &mut events);
+            }
             [time, who, ip, operation, options @ ..] => {
                 let options = parse(options);
                 let times: i64 = options.get("x").map_or(1, |n| n.parse().expect("x is a number"));
@@ -57,11 +59,21 @@ fn past(who: &str, ip: &str, operations: &str, options: &BTreeMap<&str, &str>, e
 }
 
 fn parse<'a>(options: &[&'a str]) -> BTreeMap<&'a str, &'a str> {
-    options.iter().map(|option| option.split_once('=').unwrap_or_else(|| panic!("an option is key=value: {option}"))).collect()
+    options
+        .iter()
+        .map(|option| option.split_once('=').unwrap_or_else(|| panic!("an option is key=value: {option}")))
+        .collect()
 }
 
 /// One event.
-pub fn event(time: Timestamp, who: &str, ip: &str, call: &str, options: &BTreeMap<&str, &str>, n: i64) -> Event {
+pub fn event(
+    time: Timestamp,
+    who: &str,
+    ip: &str,
+    call: &str,
+    options: &BTreeMap<&str, &str>,
+    n: i64,
+) -> Event {
     let (service, operation) = call.split_once(':').expect("service:operation");
     let class = match service {
         "signin" => AUTHENTICATION,
@@ -77,7 +89,9 @@ pub fn event(time: Timestamp, who: &str, ip: &str, call: &str, options: &BTreeMa
     let user = User {
         name: Some(who.to_owned()),
         uid: Some(format!("arn:aws:iam::111122223333:user/{who}")),
-        credential_uid: Some(options.get("cred").map_or_else(|| format!("AKIA{who}"), |cred| (*cred).to_owned())),
+        credential_uid: Some(
+            options.get("cred").map_or_else(|| format!("AKIA{who}"), |cred| (*cred).to_owned()),
+        ),
         ..User::default()
     };
     let invoked_by = options.get("service").map(|service| (*service).to_owned());
@@ -91,7 +105,8 @@ pub fn event(time: Timestamp, who: &str, ip: &str, call: &str, options: &BTreeMa
     details(&mut event, options);
     event.prunella.source = "aws.cloudtrail".into();
     event.prunella.principal = Principal::from_key(principal(who));
-    let native = options.get("id").map_or_else(|| format!("{who}-{operation}-{}-{n}", time.0), |id| (*id).to_owned());
+    let native =
+        options.get("id").map_or_else(|| format!("{who}-{operation}-{}-{n}", time.0), |id| (*id).to_owned());
     event.metadata.uid = Some(native);
     event.identify();
     event
@@ -101,10 +116,12 @@ fn details(event: &mut Event, options: &BTreeMap<&str, &str>) {
     let owned = |key: &str| options.get(key).map(|value| (*value).to_owned());
     event.user = owned("target").map(|name| User { name: Some(name), ..User::default() });
     event.policy = owned("policy").map(|name| Policy { name: Some(name), uid: None });
-    event.resources = owned("resource").map(|uid| Resource { uid: Some(uid), ..Resource::default() }).into_iter().collect();
+    event.resources =
+        owned("resource").map(|uid| Resource { uid: Some(uid), ..Resource::default() }).into_iter().collect();
     event.raw_data = owned("raw");
     event.is_mfa = options.get("mfa").map(|mfa| *mfa == "yes");
-    event.traffic = options.get("bytes").map(|bytes| Traffic { bytes_out: Some(size(bytes)), ..Traffic::default() });
+    event.traffic =
+        options.get("bytes").map(|bytes| Traffic { bytes_out: Some(size(bytes)), ..Traffic::default() });
     if let Some(flag) = options.get("flag") {
         let flag: Flag = serde_json::from_value((*flag).into()).expect("a flag");
         event.flag(flag);

@@ -1,6 +1,6 @@
 //! What arrives is taken apart byte for byte, in every shape, however the reads fall.
 
-use crate::{good, gzip, unpacked};
+use crate::{good, gzip, record, unpacked};
 use prunella_ingest::{Content, Limits, unpack};
 use prunella_schemas::RejectReason::{self, *};
 use prunella_schemas::limits::RECORD_BYTES_MAX;
@@ -152,6 +152,10 @@ fn places_are_told_and_the_receiver_may_stop() {
         let at = piece.offset as usize;
         assert_eq!(input.as_bytes()[at], piece.body[0]);
         places.push(piece.line);
+        match piece.into_record(|body| record("aws.cloudtrail", body)) {
+            Ok(record) => assert!(record.body.starts_with(b"{")),
+            Err(letter) => assert_eq!((&letter.record.body[..], letter.reason), (&b"oops\n"[..], NotJson)),
+        }
         if places.len() == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     assert_eq!(places, [1, 3, 5]);

@@ -117,6 +117,18 @@ fn a_snapshot_of_another_version_or_damaged_is_refused_and_the_state_kept() {
 }
 
 #[test]
+fn a_plan_whose_action_is_gone_goes_to_a_person() {
+    let mut world = World::new(auto(), &[HARDEN]);
+    world.find(ANN, "T1486");
+    let mut stage = prunella_respond::Respond::new(auto(), playbooks(&[])).unwrap();
+    stage.restore(&world.stage.save()).unwrap();
+    world.stage = stage;
+    world.reply(tier(1));
+    assert_eq!(world.last().to, prunella_schemas::PlanState::Escalated);
+    assert_eq!(world.stage.open_plans(), 0);
+}
+
+#[test]
 fn inputs_come_off_the_wire_with_their_own_ids() {
     use prunella_schemas::{Inbound, Message, Topic};
     let world = busy_day();

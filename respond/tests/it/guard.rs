@@ -175,6 +175,17 @@ fn an_incident_lasts_while_findings_keep_coming_but_not_for_ever() {
 }
 
 #[test]
+fn an_event_from_the_future_does_not_keep_an_incident_open() {
+    let mut world = World::new(Config::default(), &[REVOKE]);
+    let lie = finding(ANN, "T1110", BEGIN + 86_400_000, 99);
+    world.deliver(prunella_respond::Input::Finding(Box::new(lie)));
+    world.reply(tokens(0));
+    world.now += 2 * 3_600_000;
+    world.find(ANN, "T1110");
+    assert_ne!(world.sent[0].plan.incident, world.last().plan.incident);
+}
+
+#[test]
 fn settings_that_make_no_sense_are_refused() {
     let respond =
         |config: Config| prunella_respond::Respond::new(config, playbooks(&[])).err().map(|e| e.to_string());

@@ -3,7 +3,7 @@
 use crate::world::*;
 use expect_test::{Expect, expect};
 use prunella_respond::{Config, KILL_SWITCH_ENGAGED};
-use prunella_schemas::plan::{Mode, Order};
+use prunella_schemas::plan::{Mode, Order, PlanState};
 
 fn check(mut world: World, want: &Expect) {
     want.assert_eq(&world.news());
@@ -46,7 +46,7 @@ fn verified_by_configuration_at_the_horizon() {
     world.find(ANN, "T1110");
     world.reply(tokens(0));
     world.reply(done());
-    probe_to_the_end(&mut world, || stands());
+    probe_to_the_end(&mut world, stands);
     check(
         world,
         &expect![[r#"
@@ -97,6 +97,19 @@ fn escaped_at_the_horizon() {
         +5015 #14 Escaped -> Escalated: a person must take over: the action did not contain the principal
     "#]],
     );
+}
+
+#[test]
+fn a_long_horizon_is_probed_a_bounded_number_of_times() {
+    let horizons_ms = [("tokens.revoke".to_owned(), 3_600_000)].into();
+    let mut world = World::new(Config { horizons_ms, ..auto() }, &[REVOKE]);
+    world.find(ANN, "T1110");
+    world.reply(tokens(0));
+    world.reply(done());
+    probe_to_the_end(&mut world, stands);
+    assert_eq!(world.last().to, PlanState::Verified);
+    assert_eq!(world.last().at.0 - BEGIN, 3_600_000 + 15);
+    assert!(world.sent.len() < 50, "{} transitions", world.sent.len());
 }
 
 #[test]
@@ -479,6 +492,40 @@ fn the_kill_switch_holds_everything() {
         +19741030 #4 Approved -> AwaitingApproval: kill switch engaged before the step was sent
     "#]],
     );
+}
+
+#[test]
+fn the_kill_switch_stops_what_was_about_to_be_taken_back() {
+    let mut world = World::new(auto(), &[HARDEN]);
+    world.find(ANN, "T1486");
+    world.reply(tier(1));
+    world.reply(done());
+    world.reply(refused_call());
+    world.roll_back("eve");
+    world.kill_switch(true);
+    world.reply(tier(3));
+    assert!(
+        world.last().order.is_none() && world.last().why.starts_with("held back"),
+        "{}",
+        world.last().why
+    );
+    world.kill_switch(false);
+    world.reply(tier(3));
+    assert!(matches!(world.last().order, Some(Order::Undo { .. })));
+}
+
+#[test]
+fn approvals_do_not_expire_while_the_kill_switch_is_engaged() {
+    let mut world = World::new(auto(), &[REVOKE_ASKS]);
+    world.find(ANN, "T1078");
+    world.reply(tokens(0));
+    world.kill_switch(true);
+    world.tick(3_600_000);
+    assert_eq!(world.last().to, PlanState::AwaitingApproval);
+    world.kill_switch(false);
+    assert_eq!(world.stage.next_due().unwrap().0 - world.now, 30 * 60_000);
+    world.tick(30 * 60_000);
+    assert_eq!(world.last().to, PlanState::Expired);
 }
 
 #[test]

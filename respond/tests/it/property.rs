@@ -115,20 +115,19 @@ impl Past {
                 assert!(!self.engaged, "an order to undo while the kill switch is engaged");
                 assert!(self.apply_keys.contains_key(&key), "undone but never applied");
             }
-            _ => assert_ne!(
-                t.from.map(|_| t.to),
-                Some(PlanState::Approved).filter(|_| t.from != Some(PlanState::Approved))
-            ),
+            // Only an order makes a plan approved; a note may be written while it is.
+            _ => assert!(t.to != PlanState::Approved || t.from == Some(PlanState::Approved)),
         }
-        use PlanState::*;
-        if matches!(t.to, Rejected | Expired | Failed | RolledBack) {
+        use PlanState as S;
+        if matches!(t.to, S::Rejected | S::Expired | S::Failed | S::RolledBack) {
             self.closed.insert(key);
         }
         if let Some(receipt) = &t.receipt {
             let refused =
                 receipt.prunella.evidence == Some(prunella_schemas::plan::EvidenceKind::RefusedCall);
             assert_eq!(receipt.prunella.contained, refused, "contained means refused call");
-            assert!(matches!(t.to, Verified | Escaped | Escalated | Failed | RolledBack | Expired));
+            let ends = [S::Verified, S::Escaped, S::Escalated, S::Failed, S::RolledBack, S::Expired];
+            assert!(ends.contains(&t.to));
             assert_eq!(receipt.prunella.state, Some(t.to));
         }
         self.last.insert(t.plan_uid, t.clone());

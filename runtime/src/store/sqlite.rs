@@ -42,10 +42,11 @@ impl SqliteStore {
         self.read(move |connection| calls(connection, &tenant, &principal, since)).await
     }
 
-    /// Marks a dead letter as replayed. Says whether it was there and not yet marked.
-    pub async fn resolve_dead_letter(&self, id: Id) -> Result<bool, PortError> {
+    /// Marks a dead letter as replayed, unless its record was refused again at or after `replayed`. Says whether it was
+    /// there and not yet marked.
+    pub async fn resolve_dead_letter(&self, id: Id, replayed: Timestamp) -> Result<bool, PortError> {
         let readers = Arc::clone(&self.readers);
-        blocking(move || StoreWriter::open(readers.path())?.resolve_dead_letter(id)).await
+        blocking(move || StoreWriter::open(readers.path())?.resolve_dead_letter(id, replayed)).await
     }
 
     async fn read<T: Send + 'static>(

@@ -13,7 +13,7 @@ const RETAIN_ROWS_MAX: usize = 2_000;
 /// Pages kept in memory, in KiB: the indexes by id and principal are written all over.
 const CACHE_KIB_MAX: i64 = 64 * 1024;
 /// Pages of the write-ahead log before they are copied into the file: a page written often is then copied once.
-const CHECKPOINT_PAGES: i64 = 8 * 1024;
+const CHECKPOINT_PAGES: i64 = 4 * 1024;
 
 /// The blocking writer. The sink owns it; a second one waits for the first one's transaction.
 pub struct StoreWriter {
@@ -69,11 +69,13 @@ impl StoreWriter {
         })
     }
 
-    /// Marks a dead letter as replayed. Says whether it was there and not yet marked.
-    pub fn resolve_dead_letter(&mut self, id: Id) -> Result<bool, StoreError> {
+    /// Marks a dead letter as replayed, unless its record was refused again at or after `replayed`. Says whether it was
+    /// there and not yet marked.
+    pub fn resolve_dead_letter(&mut self, id: Id, replayed: Timestamp) -> Result<bool, StoreError> {
         self.transact(|transaction| {
-            let sql = "UPDATE dead_letter SET replayed = 1 WHERE uid = ?1 AND NOT replayed RETURNING tenant";
-            let tenant: Option<String> = transaction.query_row(sql, [id.0], |r| r.get(0)).optional()?;
+            let sql = "UPDATE dead_letter SET replayed = 1 WHERE uid = ?1 AND time < ?2 AND NOT replayed RETURNING tenant";
+            let values = params![id.0, replayed.0];
+            let tenant: Option<String> = transaction.query_row(sql, values, |r| r.get(0)).optional()?;
             let mut tallies = Tallies::default();
             if let Some(tenant) = &tenant {
                 tallies.count(tenant, "dead_letter", "", -1);
@@ -136,10 +138,10 @@ impl Tallies {
     fn forget(&mut self, tenant: &str, table: &str, version: u8, bytes: &[u8]) {
         match kind_of(table, version, bytes) {
             Some(Kind::Event { minute }) => {
-                *self.minutes.entry((minute, tenant.to_owned())).or_default() -= 1
+                *self.minutes.entry((minute, tenant.to_owned())).or_default() -= 1;
             }
             Some(Kind::Finding { tallies }) => {
-                tallies.iter().for_each(|(kind, word)| self.count(tenant, kind, word, -1))
+                tallies.iter().for_each(|(kind, word)| self.count(tenant, kind, word, -1));
             }
             _ => {}
         }
@@ -313,7 +315,7 @@ fn shed_rows(transaction: &Transaction<'_>, table: &str, older_than: Timestamp) 
                 }
                 "receipt" => tallies.count(tenant, "receipt", "", -1),
                 "dead_letter" => {
-                    tallies.count(tenant, "dead_letter", "", i64::from(row.get::<_, bool>(4)?) - 1)
+                    tallies.count(tenant, "dead_letter", "", i64::from(row.get::<_, bool>(4)?) - 1);
                 }
                 _ => {
                     let uid: [u8; 16] = row.get(1)?;

@@ -122,7 +122,7 @@ impl Deliverer {
             Ok(()) => drop(flying.remove(&(row.endpoint, row.id))),
             // It stays among the flying, so that a full disk does not turn into a storm of repeats.
             Err(e) => {
-                tracing::error!(error = %e, id = row.id, "cannot record a webhook attempt; it is sent again after a restart")
+                tracing::error!(error = %e, id = row.id, "cannot record a webhook attempt; it is sent again after a restart");
             }
         }
     }

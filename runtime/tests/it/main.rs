@@ -1,4 +1,8 @@
 //! The shell's contracts, over every implementation.
 
+mod ledger;
 mod log;
 mod pump;
+mod state;
+mod store;
+mod webhook;

@@ -181,8 +181,8 @@ async fn dead_letters_are_resolved_and_return_when_refused_again() {
     let (store, mut writer) = opened(directory.path());
     write(&mut writer, &[post(&dead_letter(5))], 1);
     let id = dead_letter(5).id();
-    assert!(store.resolve_dead_letter(id).await.unwrap());
-    assert!(!writer.resolve_dead_letter(id).unwrap(), "only once");
+    assert!(store.resolve_dead_letter(id, START.plus_ms(6)).await.unwrap());
+    assert!(!writer.resolve_dead_letter(id, START.plus_ms(6)).unwrap(), "only once");
     assert!(store.dead_letters(&Query::default()).await.unwrap().rows.is_empty());
     assert!(store.dead_letter(id).await.unwrap().is_some(), "it is kept");
     assert_eq!(store.dashboard(None).await.unwrap().dead_letters, 0);

@@ -25,11 +25,13 @@ use tokio::sync::watch;
 const KEYS: [[u8; 32]; 2] = [[1; 32], [2; 32]];
 const WAIT_MS_MAX: u64 = 20_000;
 
+type Request = (HeaderMap, Vec<u8>);
+
 /// A receiver that answers with the statuses it was given, the last one for ever, and keeps what it got.
 #[derive(Clone, Default)]
 struct Receiver {
     answers: Arc<Mutex<Vec<u16>>>,
-    got: Arc<Mutex<Vec<(HeaderMap, Vec<u8>)>>>,
+    got: Arc<Mutex<Vec<Request>>>,
 }
 
 impl Receiver {
@@ -85,7 +87,8 @@ impl World {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("timed out: {:?}", self.outbox.message("soc", id).unwrap());
+        let row = self.outbox.message("soc", id).unwrap().unwrap();
+        assert!(what(row.state, row.attempts), "timed out: {row:?}");
     }
 }
 

@@ -6,7 +6,7 @@ mod target;
 mod wire;
 
 use crate::bounded::{Copier, flag_time};
-use crate::lenient::lookup;
+use crate::lenient::pick;
 use crate::{Malformed, Translate};
 use prunella_schemas::ocsf::{
     AUTHENTICATION, Account, Api, ApiRequest, ApiResponse, Cloud, Endpoint, Feature, HttpRequest, Product,
@@ -20,6 +20,8 @@ use wire::{AdditionalEventData, Trail};
 const NAME: &str = "aws.cloudtrail";
 /// The service that an insight, and a record about CloudTrail itself, comes from.
 const CLOUDTRAIL: &str = "cloudtrail.amazonaws.com";
+
+const OUTCOME: &str = "outcome";
 
 /// Reads CloudTrail management, data, network, insight and console sign-in records.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +74,9 @@ fn event_of(record: &Record, body: &str, trail: &Trail<'_>) -> Event {
     let copy = Copier::default();
     let (class, activity_id) = class::class_of(trail);
     let additional: AdditionalEventData<'_> = match trail.source() {
-        "signin.amazonaws.com" | "s3.amazonaws.com" => Trail::read(trail.additional_event_data),
+        "signin.amazonaws.com" | "s3.amazonaws.com" | "s3express.amazonaws.com" => {
+            Trail::read(trail.additional_event_data)
+        }
         _ => AdditionalEventData::default(),
     };
     let mut event = Event::new(class, activity_id, status_of(trail), class::severity_of(trail));
@@ -121,12 +125,12 @@ fn status_of(trail: &Trail<'_>) -> u8 {
             [trail.response_elements, trail.service_event_details]
                 .into_iter()
                 .flatten()
-                .map(|raw| lookup(raw.get(), trail.name()))
-                .find(|outcome| outcome.get().is_some())
+                .map(|raw| pick(raw.get(), |key| (key == trail.name()).then_some(OUTCOME)))
+                .find(|told| told.get(OUTCOME).is_some())
         }
         _ => None,
     };
-    match told.as_ref().and_then(|outcome| outcome.get()) {
+    match told.as_ref().and_then(|told| told.get(OUTCOME)) {
         Some("Success") => STATUS_SUCCESS,
         Some("Failure") => STATUS_FAILURE,
         _ if trail.error_code.get().or(trail.error_message.get()).is_some() => STATUS_FAILURE,
@@ -147,7 +151,7 @@ fn api(trail: &Trail<'_>, copy: &Copier) -> Api {
         operation: copy.string(operation),
         service: (!source.is_empty()).then(|| Service { name: Some(copy.string(source)), uid: None }),
         version: copy.text(&trail.api_version),
-        request: copy.text(&trail.request_id).map(|uid| ApiRequest { uid: Some(uid), data: trail.request_parameters.and_then(|r| serde_json::from_str(r.get()).ok()) }),
+        request: copy.text(&trail.request_id).map(|uid| ApiRequest { uid: Some(uid), data: None }),
         response: (error.is_some() || message.is_some()).then_some(ApiResponse {
             code: None,
             error,

@@ -83,6 +83,24 @@ fn what_is_odd_is_flagged_and_kept() {
 }
 
 #[test]
+fn what_is_endless_is_cut() {
+    let long = "x".repeat(100_000);
+    let many = vec![format!(r#"{{"ARN":"{long}","type":"{long}","accountId":"{long}"}}"#); 200].join(",");
+    let json = format!(
+        r#"{{"eventName":"{long}","eventSource":"{long}","eventID":"{long}","userIdentity":{{"type":"IAMUser","arn":"{long}",
+        "sessionContext":{{"sessionIssuer":{{"arn":"{long}"}}}}}},"resources":[{many}]}}"#
+    );
+    let mut event = crate::translate_one("aws.cloudtrail", &json);
+    valid::check(&event);
+    assert!(event.prunella.flags.contains(&Flag::TruncatedField));
+    assert_eq!(event.resources.len(), 128);
+    assert!(event.principal().len() < 5_000, "{}", event.principal().len());
+    event.raw_data = None;
+    event.resources.clear();
+    assert!(serde_json::to_string(&event).unwrap().len() < 50_000);
+}
+
+#[test]
 fn what_is_refused_says_where_and_what_to_do() {
     let check = |source: &str, body: &str, detail: &str, offset: Option<u64>| {
         let error = translate(source, body).expect_err(body);

@@ -1,6 +1,6 @@
 //! The OCSF project's own CloudTrail samples: we agree on actor, action, outcome, addresses, account, region and time.
 
-use crate::{shared, translate_one, valid};
+use crate::{shared, translate, translate_one, valid};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -77,6 +77,30 @@ fn cloudtrail_pairs_agree() {
     let stale: Vec<_> = EXPLAINED.iter().filter(|row| !used.contains(row)).collect();
     assert!(stale.is_empty(), "these differences are gone, remove them: {stale:?}");
     assert!(unexplained.is_empty(), "{}", unexplained.join("\n"));
+}
+
+#[test]
+fn upstream_events_pass_through_or_say_what_is_wrong() {
+    let Some(text) = shared("pairs/ocsf_examples.jsonl") else { return };
+    let (mut passed, mut refused) = (0, BTreeSet::new());
+    for line in text.lines() {
+        let pair: Value = serde_json::from_str(line).unwrap();
+        if pair["ocsf_parsed"] != true {
+            continue;
+        }
+        match translate("ocsf", &pair["ocsf"].to_string()) {
+            Ok(events) => {
+                events.iter().for_each(valid::check);
+                passed += events.len();
+            }
+            Err(error) => {
+                assert!(error.detail.contains('`'), "{error}");
+                refused.insert(format!("{}: {error}", pair["pair_id"].as_str().unwrap()));
+            }
+        }
+    }
+    eprintln!("passed {passed}; refused {}: {refused:#?}", refused.len());
+    assert!(passed >= 20, "only {passed} of upstream's events passed");
 }
 
 /// A fact, the attribute that holds it, and the one that held it in the drafts of OCSF 1.0.

@@ -3,15 +3,16 @@
 use super::wire::{AdditionalEventData, Trail, UserIdentity};
 use super::{CLOUDTRAIL, account_of};
 use crate::bounded::Copier;
+use crate::lenient::Text;
 use prunella_schemas::ocsf::{Account, Actor, Idp, Session, User};
 use prunella_schemas::principal::{self, AwsIdentity};
 use prunella_schemas::{Event, Flag, Timestamp};
 
 pub fn set_actor(event: &mut Event, trail: &Trail<'_>, additional: &AdditionalEventData<'_>, copy: &Copier) {
     let Some(identity) = &trail.user_identity else {
-        return set_absent(event, trail);
+        return set_absent(event, trail, copy);
     };
-    event.prunella.principal = principal::aws(&identity_of(trail, identity));
+    event.prunella.principal = principal::aws(&identity_of(trail, identity, copy));
     if identity
         .kind
         .get()
@@ -31,8 +32,11 @@ pub fn set_actor(event: &mut Event, trail: &Trail<'_>, additional: &AdditionalEv
 }
 
 /// An insight is CloudTrail's own word; any other record without an identity is odd.
-fn set_absent(event: &mut Event, trail: &Trail<'_>) {
-    let mut identity = AwsIdentity { account: account_of(trail), ..AwsIdentity::default() };
+fn set_absent(event: &mut Event, trail: &Trail<'_>, copy: &Copier) {
+    let mut identity = AwsIdentity {
+        account: account_of(trail).map(|account| copy.clip(account)),
+        ..AwsIdentity::default()
+    };
     let mut user = User { kind: Some("Unknown".to_owned()), ..User::default() };
     if trail.insight_details.is_some() {
         identity.kind = "AWSService";
@@ -40,25 +44,27 @@ fn set_absent(event: &mut Event, trail: &Trail<'_>) {
         user =
             User { kind: Some("AWSService".to_owned()), uid: Some(CLOUDTRAIL.to_owned()), ..User::default() };
     } else {
-        identity.source_address = trail.source_ip_address.get();
+        identity.source_address = trail.source_ip_address.get().map(|address| copy.clip(address));
         event.flag(Flag::MissingActor);
     }
     event.prunella.principal = principal::aws(&identity);
     event.actor = Some(Actor { user: Some(user), ..Actor::default() });
 }
 
-fn identity_of<'t>(trail: &'t Trail<'_>, identity: &'t UserIdentity<'_>) -> AwsIdentity<'t> {
+/// What decides the principal. It becomes a key of the log, so that its length is bounded too.
+fn identity_of<'t>(trail: &'t Trail<'_>, identity: &'t UserIdentity<'_>, copy: &Copier) -> AwsIdentity<'t> {
+    let clip = |text: &'t Text<'_>| text.get().map(|text| copy.clip(text));
     AwsIdentity {
         kind: identity.kind.get().unwrap_or_default(),
-        arn: identity.arn.get(),
-        account: identity.account_id.get().or_else(|| trail.recipient_account_id.get()),
-        principal_id: identity.principal_id.get(),
-        user_name: identity.user_name.get(),
-        issuer_arn: identity.session_context.session_issuer.arn.get(),
-        invoked_by: identity.invoked_by.get(),
-        identity_provider: identity.identity_provider.get(),
-        on_behalf_of: identity.on_behalf_of.user_id.get(),
-        source_address: trail.source_ip_address.get(),
+        arn: clip(&identity.arn),
+        account: clip(&identity.account_id).or_else(|| clip(&trail.recipient_account_id)),
+        principal_id: clip(&identity.principal_id),
+        user_name: clip(&identity.user_name),
+        issuer_arn: clip(&identity.session_context.session_issuer.arn),
+        invoked_by: clip(&identity.invoked_by),
+        identity_provider: clip(&identity.identity_provider),
+        on_behalf_of: clip(&identity.on_behalf_of.user_id),
+        source_address: clip(&trail.source_ip_address),
     }
 }
 

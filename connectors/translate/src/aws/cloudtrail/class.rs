@@ -220,7 +220,7 @@ const SEVERITIES: &[(&str, &str, u8)] = &[
 pub fn class_of(trail: &Trail<'_>) -> (Class, u8) {
     let name = trail.name();
     let listed = match trail.source() {
-        "signin.amazonaws.com" | "sso.amazonaws.com" | "signin.aws.amazon.com" if is_sign_in(trail) => {
+        "signin.amazonaws.com" | "sso.amazonaws.com" if is_sign_in(trail) => {
             return (AUTHENTICATION, activity_in(SIGN_IN, name).unwrap_or(OTHER));
         }
         "sts.amazonaws.com" => activity_in(TOKENS, name).map(|activity| (AUTHENTICATION, activity)),

@@ -1,8 +1,8 @@
 //! What the call acted upon: resources, and the user, role, group, policy, bucket or table that a class asks for.
 
-use super::wire::{AdditionalEventData, InsightDetails, Item, ItemSet, Made, Params, Trail};
+use super::wire::{AdditionalEventData, InsightDetails, Item, ItemSet, Made, Raw, Sets, Trail};
 use crate::bounded::{Copier, RESOURCES_MAX};
-use crate::lenient::Text;
+use crate::lenient::{Picked, Text, pick};
 use prunella_schemas::Event;
 use prunella_schemas::ocsf::{
     ACCOUNT_CHANGE, AUTHENTICATION, Account, DATASTORE_ACTIVITY, Databucket, GROUP_MANAGEMENT, Group, Policy,
@@ -12,66 +12,89 @@ use prunella_schemas::ocsf::{
 /// OCSF Datastore Activity: an existing record was encrypted.
 const ENCRYPT: u8 = 9;
 
-/// One resource that a parameter names.
-struct Derived {
-    kind: &'static str,
-    /// Whether the value identifies the resource; else it is its name. An ARN always identifies.
-    is_id: bool,
-    value: for<'p> fn(&'p Params<'_>) -> Option<&'p str>,
+/// What a parameter's value is to the resource. An ARN always identifies.
+#[derive(Clone, Copy, PartialEq)]
+enum Names {
+    Id,
+    Name,
+    /// The parameter is read for something else.
+    Nothing,
 }
+use Names::{Id, Name, Nothing};
 
-macro_rules! derived {
-    ($($kind:literal $how:ident $field:ident),* $(,)?) => {
-        &[$(Derived { kind: $kind, is_id: derived!(@ $how), value: |params| params.$field.get() }),*]
-    };
-    (@ id) => { true };
-    (@ name) => { false };
-}
+/// `(parameter, resource type, what its value is)`.
+type Row = (&'static str, &'static str, Names);
 
-/// By service: which parameters name resources. S3 is not here, since it makes ARNs of two parameters.
-fn derived_of(source: &str) -> &'static [Derived] {
+/// By service: the parameters that are read, and which resources they name. S3 makes ARNs of two of them.
+fn rows_of(source: &str) -> &'static [Row] {
     match source {
-        "iam.amazonaws.com" => derived![
-            "AWS::IAM::User" name user_name, "AWS::IAM::Role" name role_name, "AWS::IAM::Group" name group_name,
-            "AWS::IAM::Policy" id policy_arn, "AWS::IAM::Policy" id permissions_boundary,
-            "AWS::IAM::InstanceProfile" name instance_profile_name, "AWS::IAM::AccessKey" id access_key_id,
-            "AWS::IAM::VirtualMFADevice" id serial_number,
+        "iam.amazonaws.com" => &[
+            ("userName", "AWS::IAM::User", Name),
+            ("roleName", "AWS::IAM::Role", Name),
+            ("groupName", "AWS::IAM::Group", Name),
+            ("policyArn", "AWS::IAM::Policy", Id),
+            ("permissionsBoundary", "AWS::IAM::Policy", Id),
+            ("policyName", "", Nothing),
+            ("instanceProfileName", "AWS::IAM::InstanceProfile", Name),
+            ("accessKeyId", "AWS::IAM::AccessKey", Id),
+            ("serialNumber", "AWS::IAM::VirtualMFADevice", Id),
         ],
-        "sts.amazonaws.com" => derived!["AWS::IAM::Role" id role_arn],
-        "kms.amazonaws.com" => derived!["AWS::KMS::Key" id key_id],
-        "lambda.amazonaws.com" => derived!["AWS::Lambda::Function" name function_name],
-        "dynamodb.amazonaws.com" => derived!["AWS::DynamoDB::Table" name table_name],
-        "ec2.amazonaws.com" | "ebs.amazonaws.com" => derived![
-            "AWS::EC2::Instance" id instance_id, "AWS::EC2::Snapshot" id snapshot_id, "AWS::EC2::Volume" id volume_id,
-            "AWS::EC2::SecurityGroup" id group_id, "AWS::EC2::Image" id image_id, "AWS::EC2::VPC" id vpc_id,
+        "sts.amazonaws.com" => &[("roleArn", "AWS::IAM::Role", Id), ("roleSessionName", "", Nothing)],
+        "s3.amazonaws.com" | "s3express.amazonaws.com" => &[
+            ("bucketName", "", Nothing),
+            ("key", "", Nothing),
+            (SSE_CUSTOMER_ALGORITHM, "", Nothing),
+            ("x-amz-server-side-encryption-aws-kms-key-id", "AWS::KMS::Key", Id),
         ],
-        "cloudtrail.amazonaws.com" => derived![
-            "AWS::CloudTrail::Trail" name name, "AWS::CloudTrail::Trail" name trail_name,
+        "kms.amazonaws.com" => &[("keyId", "AWS::KMS::Key", Id)],
+        "lambda.amazonaws.com" => &[("functionName", "AWS::Lambda::Function", Name)],
+        "dynamodb.amazonaws.com" => &[("tableName", "AWS::DynamoDB::Table", Name)],
+        "ec2.amazonaws.com" | "ebs.amazonaws.com" => &[
+            ("instanceId", "AWS::EC2::Instance", Id),
+            ("snapshotId", "AWS::EC2::Snapshot", Id),
+            ("volumeId", "AWS::EC2::Volume", Id),
+            ("groupId", "AWS::EC2::SecurityGroup", Id),
+            ("imageId", "AWS::EC2::Image", Id),
+            ("vpcId", "AWS::EC2::VPC", Id),
         ],
-        "secretsmanager.amazonaws.com" => derived![
-            "AWS::SecretsManager::Secret" name secret_id, "AWS::SecretsManager::Secret" name name,
+        "cloudtrail.amazonaws.com" => {
+            &[("name", "AWS::CloudTrail::Trail", Name), ("trailName", "AWS::CloudTrail::Trail", Name)]
+        }
+        "secretsmanager.amazonaws.com" => &[
+            ("secretId", "AWS::SecretsManager::Secret", Name),
+            ("name", "AWS::SecretsManager::Secret", Name),
         ],
-        "ssm.amazonaws.com" => derived![
-            "AWS::SSM::Parameter" name name, "AWS::SSM::Document" name document_name, "AWS::EC2::Instance" id target,
+        "ssm.amazonaws.com" => &[
+            ("name", "AWS::SSM::Parameter", Name),
+            ("documentName", "AWS::SSM::Document", Name),
+            ("target", "AWS::EC2::Instance", Id),
         ],
-        "rds.amazonaws.com" => derived![
-            "AWS::RDS::DBInstance" name db_instance, "AWS::RDS::DBCluster" name db_cluster,
-            "AWS::RDS::DBSnapshot" name db_snapshot,
+        "rds.amazonaws.com" => &[
+            ("dBInstanceIdentifier", "AWS::RDS::DBInstance", Name),
+            ("dBClusterIdentifier", "AWS::RDS::DBCluster", Name),
+            ("dBSnapshotIdentifier", "AWS::RDS::DBSnapshot", Name),
         ],
-        "guardduty.amazonaws.com" => derived!["AWS::GuardDuty::Detector" id detector_id],
-        "config.amazonaws.com" => derived![
-            "AWS::Config::ConfigurationRecorder" name configuration_recorder_name,
-            "AWS::Config::DeliveryChannel" name delivery_channel_name,
+        "guardduty.amazonaws.com" => &[("detectorId", "AWS::GuardDuty::Detector", Id)],
+        "config.amazonaws.com" => &[
+            ("configurationRecorderName", "AWS::Config::ConfigurationRecorder", Name),
+            ("deliveryChannelName", "AWS::Config::DeliveryChannel", Name),
         ],
-        "logs.amazonaws.com" => derived!["AWS::Logs::LogGroup" name log_group_name],
-        "sns.amazonaws.com" => derived!["AWS::SNS::Topic" id topic_arn],
-        "sqs.amazonaws.com" => derived!["AWS::SQS::Queue" id queue_url],
-        "ecr.amazonaws.com" => derived!["AWS::ECR::Repository" name repository_name],
-        "ecs.amazonaws.com" | "eks.amazonaws.com" => derived!["AWS::EKS::Cluster" name cluster_name],
-        "organizations.amazonaws.com" => derived!["AWS::Organizations::Policy" id organization_policy_id],
+        "logs.amazonaws.com" => &[("logGroupName", "AWS::Logs::LogGroup", Name)],
+        "sns.amazonaws.com" => &[("topicArn", "AWS::SNS::Topic", Id)],
+        "sqs.amazonaws.com" => &[("queueUrl", "AWS::SQS::Queue", Id)],
+        "ecr.amazonaws.com" => &[("repositoryName", "AWS::ECR::Repository", Name)],
+        "eks.amazonaws.com" => {
+            &[("name", "AWS::EKS::Cluster", Name), ("clusterName", "AWS::EKS::Cluster", Name)]
+        }
+        "organizations.amazonaws.com" => &[
+            ("policyId", "AWS::Organizations::Policy", Id),
+            ("accountId", "AWS::Organizations::Account", Id),
+        ],
         _ => &[],
     }
 }
+
+const SSE_CUSTOMER_ALGORITHM: &str = "x-amz-server-side-encryption-customer-algorithm";
 
 /// The operations of EC2 whose answer, and not whose request, names what was made.
 const MADE_BY_EC2: &[&str] =
@@ -83,35 +106,40 @@ pub fn set_target(event: &mut Event, trail: &Trail<'_>, additional: &AdditionalE
     if let Some(insight) = &trail.insight_details {
         found.insight(insight);
     }
-    let source = trail.source();
-    let rows = derived_of(source);
-    let is_s3 = source == "s3.amazonaws.com" || source == "s3express.amazonaws.com";
-    if is_s3 || !rows.is_empty() {
-        let params: Params<'_> = Trail::read(trail.request_parameters);
-        found.derived(rows, &params);
-        if is_s3 {
+    let rows = rows_of(trail.source());
+    let params = params_of(trail.request_parameters, rows);
+    found.derived(rows, &params);
+    match trail.source() {
+        "s3.amazonaws.com" | "s3express.amazonaws.com" => {
             found.s3(&params, partition(trail.aws_region.get()));
         }
-        if source == "ec2.amazonaws.com" {
-            found.ec2_sets(&params);
+        "ec2.amazonaws.com" => {
+            found.ec2_sets(trail.request_parameters);
             if MADE_BY_EC2.contains(&trail.name()) {
-                let made: Params<'_> = Trail::read(trail.response_elements);
-                found.derived(rows, &made);
-                found.ec2_sets(&made);
+                found.derived(rows, &params_of(trail.response_elements, rows));
+                found.ec2_sets(trail.response_elements);
             }
         }
-        set_class_target(event, trail, &params, additional, copy);
-    } else if event.class_uid == AUTHENTICATION.uid {
-        event.user = actor_as_user(event);
+        _ => {}
     }
+    set_class_target(event, trail, &params, additional, copy);
     event.resources = found.resources;
+}
+
+fn params_of<'a>(raw: Raw<'a>, rows: &'static [Row]) -> Picked<'a> {
+    match raw {
+        Some(raw) if !rows.is_empty() => {
+            pick(raw.get(), |key| rows.iter().find(|(name, ..)| *name == key).map(|(name, ..)| *name))
+        }
+        _ => Picked::default(),
+    }
 }
 
 /// The objects that only some classes have.
 fn set_class_target(
     event: &mut Event,
     trail: &Trail<'_>,
-    params: &Params<'_>,
+    params: &Picked<'_>,
     additional: &AdditionalEventData<'_>,
     copy: &Copier,
 ) {
@@ -124,8 +152,8 @@ fn set_class_target(
         uid if uid == GROUP_MANAGEMENT.uid => {
             let made: Made<'_> = Trail::read(trail.response_elements);
             event.group =
-                Some(Group { uid: copy.text(&made.group.arn), name: copy.text(&params.group_name) });
-            event.user = params.user_name.get().map(|name| named_user("IAMUser", name, copy));
+                Some(Group { uid: copy.text(&made.group.arn), name: copy.option(params.get("groupName")) });
+            event.user = params.get("userName").map(|name| named_user("IAMUser", name, copy));
             event.policy = policy(params, copy);
         }
         uid if uid == AUTHENTICATION.uid => set_token_user(event, trail, params, copy),
@@ -135,8 +163,8 @@ fn set_class_target(
 }
 
 /// The user or role that an Account Change acts upon. Without a name in the request it is the caller.
-fn account_user(event: &Event, params: &Params<'_>, made: &Made<'_>, copy: &Copier) -> User {
-    let mut user = match (params.user_name.get(), params.role_name.get()) {
+fn account_user(event: &Event, params: &Picked<'_>, made: &Made<'_>, copy: &Copier) -> User {
+    let mut user = match (params.get("userName"), params.get("roleName")) {
         (Some(name), _) => named_user("IAMUser", name, copy),
         (None, Some(name)) => named_user("Role", name, copy),
         (None, None) => actor_as_user(event).unwrap_or_default(),
@@ -148,16 +176,20 @@ fn account_user(event: &Event, params: &Params<'_>, made: &Made<'_>, copy: &Copi
         user.uid_alt = Some(copy.string(id));
     }
     user.credential_uid =
-        copy.text(&made.access_key.access_key_id).or_else(|| copy.text(&params.access_key_id));
+        copy.text(&made.access_key.access_key_id).or_else(|| copy.option(params.get("accessKeyId")));
     user
 }
 
 /// Who a token is for: the role that is assumed, else the caller.
-fn set_token_user(event: &mut Event, trail: &Trail<'_>, params: &Params<'_>, copy: &Copier) {
+fn set_token_user(event: &mut Event, trail: &Trail<'_>, params: &Picked<'_>, copy: &Copier) {
+    if trail.source() != "sts.amazonaws.com" {
+        event.user = actor_as_user(event);
+        return;
+    }
     let made: Made<'_> = Trail::read(trail.response_elements);
-    event.user = match params.role_arn.get() {
+    event.user = match params.get("roleArn") {
         Some(arn) => Some(User {
-            name: copy.text(&params.role_session_name),
+            name: copy.option(params.get("roleSessionName")),
             uid: Some(copy.string(arn)),
             uid_alt: copy.text(&made.assumed_role_user.assumed_role_id),
             kind: Some("Role".to_owned()),
@@ -168,33 +200,35 @@ fn set_token_user(event: &mut Event, trail: &Trail<'_>, params: &Params<'_>, cop
     let uid = copy.text(&made.assumed_role_user.arn).or_else(|| copy.text(&made.federated_user.arn));
     let credential_uid = copy.text(&made.credentials.access_key_id);
     if uid.is_some() || credential_uid.is_some() {
-        event.session =
-            Some(Session { uid, credential_uid, issuer: copy.text(&params.role_arn), ..Session::default() });
+        event.session = Some(Session {
+            uid,
+            credential_uid,
+            issuer: copy.option(params.get("roleArn")),
+            ..Session::default()
+        });
     }
 }
 
 fn set_datastore(
     event: &mut Event,
     trail: &Trail<'_>,
-    params: &Params<'_>,
+    params: &Picked<'_>,
     additional: &AdditionalEventData<'_>,
     copy: &Copier,
 ) {
     if trail.source() == "dynamodb.amazonaws.com" {
-        event.table = Some(Table { uid: None, name: copy.text(&params.table_name) });
+        event.table = Some(Table { uid: None, name: copy.option(params.get("tableName")) });
         return;
     }
+    let partition = partition(trail.aws_region.get());
     event.databucket = Some(Databucket {
-        uid: params
-            .bucket_name
-            .get()
-            .map(|name| copy.string(&format!("arn:{}:s3:::{name}", partition(trail.aws_region.get())))),
-        name: copy.text(&params.bucket_name),
+        uid: params.get("bucketName").map(|bucket| copy.string(&s3_arn(partition, bucket, None))),
+        name: copy.option(params.get("bucketName")),
         kind: Some("S3".into()),
         type_id: Some(1),
     });
     // Overwriting objects under a key that only the caller knows is how S3 data is held to ransom.
-    let customer_key = additional.sse_applied.is("SSE_C") || params.sse_customer_algorithm.get().is_some();
+    let customer_key = additional.sse_applied.is("SSE_C") || params.get(SSE_CUSTOMER_ALGORITHM).is_some();
     if customer_key && matches!(trail.name(), "CopyObject" | "PutObject" | "CreateMultipartUpload") {
         event.activity_id = ENCRYPT;
         event.activity_name = DATASTORE_ACTIVITY.activity_name(ENCRYPT).into();
@@ -202,11 +236,11 @@ fn set_datastore(
     }
 }
 
-fn policy(params: &Params<'_>, copy: &Copier) -> Option<Policy> {
-    let uid = copy.text(&params.policy_arn).or_else(|| copy.text(&params.permissions_boundary));
+fn policy(params: &Picked<'_>, copy: &Copier) -> Option<Policy> {
+    let uid = copy.option(params.get("policyArn")).or_else(|| copy.option(params.get("permissionsBoundary")));
     let name = match uid.as_deref() {
         Some(arn) => arn.rsplit_once('/').map(|(_, name)| name.to_owned()),
-        None => copy.text(&params.policy_name),
+        None => copy.option(params.get("policyName")),
     };
     (uid.is_some() || name.is_some()).then_some(Policy { uid, name })
 }
@@ -228,6 +262,11 @@ fn partition(region: Option<&str>) -> &'static str {
         Some(region) if region.starts_with("us-gov-") => "aws-us-gov",
         _ => "aws",
     }
+}
+
+fn s3_arn(partition: &str, bucket: &str, key: Option<&str>) -> String {
+    let (slash, key) = key.map_or(("", ""), |key| ("/", key));
+    ["arn:", partition, ":s3:::", bucket, slash, key].concat()
 }
 
 /// Collects resources, each once.
@@ -267,28 +306,47 @@ impl Found<'_> {
         self.add("AWS::CloudTrail::Insight", false, &name);
     }
 
-    fn derived(&mut self, rows: &[Derived], params: &Params<'_>) {
-        for row in rows {
-            if let Some(value) = (row.value)(params) {
-                self.add(row.kind, row.is_id, value);
+    fn derived(&mut self, rows: &[Row], params: &Picked<'_>) {
+        for (parameter, kind, names) in rows {
+            if let Some(value) = params.get(parameter).filter(|_| *names != Nothing) {
+                self.add(kind, *names == Id, value);
             }
         }
     }
 
-    fn s3(&mut self, params: &Params<'_>, partition: &str) {
-        let Some(bucket) = params.bucket_name.get() else { return };
-        self.add_named("AWS::S3::Bucket", &format!("arn:{partition}:s3:::{bucket}"), bucket);
-        if let Some(key) = params.object_key.get() {
-            self.add_named("AWS::S3::Object", &format!("arn:{partition}:s3:::{bucket}/{key}"), key);
-        }
-        if let Some(key) = params.sse_kms_key_id.get() {
-            self.add("AWS::KMS::Key", true, key);
+    fn s3(&mut self, params: &Picked<'_>, partition: &str) {
+        let Some(bucket) = params.get("bucketName") else { return };
+        self.add_s3("AWS::S3::Bucket", partition, bucket, None);
+        if let Some(key) = params.get("key") {
+            self.add_s3("AWS::S3::Object", partition, bucket, Some(key));
         }
     }
 
-    fn ec2_sets(&mut self, params: &Params<'_>) {
-        let sets = [&params.instances, &params.snapshots, &params.groups, &params.volumes];
-        for ItemSet { set } in sets {
+    /// Adds a bucket or object, of which both ARN and name are known, or gives the listed one its name.
+    fn add_s3(&mut self, kind: &str, partition: &str, bucket: &str, key: Option<&str>) {
+        let name = self.copy.string(key.unwrap_or(bucket));
+        let is_same = |uid: &str| {
+            let path = uid.split_once(":::").map_or("", |(_, path)| path);
+            path.strip_prefix(bucket)
+                .is_some_and(|rest| rest.strip_prefix('/') == key && (key.is_some() || rest.is_empty()))
+        };
+        if let Some(known) = self.resources.iter_mut().find(|known| known.uid.as_deref().is_some_and(is_same))
+        {
+            known.name = Some(name);
+        } else if !self.is_full() {
+            let uid = Some(self.copy.string(&s3_arn(partition, bucket, key)));
+            self.resources.push(Resource {
+                uid,
+                name: Some(name),
+                kind: Some(kind.to_owned()),
+                ..Resource::default()
+            });
+        }
+    }
+
+    fn ec2_sets(&mut self, raw: Raw<'_>) {
+        let sets: Sets<'_> = Trail::read(raw);
+        for ItemSet { set } in [&sets.instances, &sets.snapshots, &sets.groups, &sets.volumes] {
             if set.cut {
                 self.copy.mark_cut();
             }
@@ -327,16 +385,6 @@ impl Found<'_> {
         let is_id = is_id || value.as_deref().is_some_and(|v| v.starts_with("arn:"));
         let (uid, name) = if is_id { (value, None) } else { (None, value) };
         self.resources.push(Resource { uid, name, kind: Some(kind.to_owned()), ..Resource::default() });
-    }
-
-    /// Adds a resource of which both id and name are known, or gives the listed one its name.
-    fn add_named(&mut self, kind: &str, uid: &str, name: &str) {
-        if let Some(known) = self.resources.iter_mut().find(|known| known.uid.as_deref() == Some(uid)) {
-            known.name = Some(self.copy.string(name));
-        } else if !self.is_full() {
-            let (uid, name) = (Some(self.copy.string(uid)), Some(self.copy.string(name)));
-            self.resources.push(Resource { uid, name, kind: Some(kind.to_owned()), ..Resource::default() });
-        }
     }
 
     fn is_full(&self) -> bool {
