@@ -8,7 +8,7 @@ use crate::ledger::{LedgerReader, LedgerStore, NewEntry, PendingOrder, RECEIPT_K
 use crate::log::{Commit, Log, LogError, Portion};
 use crate::sqlite::{StoreError, lock};
 use prunella_schemas::limits::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX};
-use prunella_schemas::plan::{EvidenceKind, Outcome, Probe, Reach};
+use prunella_schemas::plan::{EvidenceKind, Outcome, Probe};
 use prunella_schemas::port::Effector;
 use prunella_schemas::{Command, Id, Message, Order, Posted, Receipt, Reply, Step, Timestamp, Topic, Transition};
 use std::collections::{BTreeMap, HashSet};
@@ -34,7 +34,7 @@ pub enum ExecutorError {
     Ledger(#[from] StoreError),
 }
 
-/// A file whose mere presence stops every disruptive action.
+/// A file whose mere presence stops every action.
 #[derive(Clone, Debug)]
 pub struct KillSwitch {
     path: PathBuf,
@@ -268,7 +268,7 @@ impl Hands {
     }
 
     async fn act_once(&self, transition: &Transition, step: &Step, key: Id) -> Outcome {
-        if transition.plan.reach != Reach::Notify && self.kill_switch.is_engaged() {
+        if self.kill_switch.is_engaged() {
             return Outcome::Failed { detail: prunella_respond::KILL_SWITCH_ENGAGED.into() };
         }
         match self.effectors.get(&step.provider) {

@@ -33,6 +33,8 @@ pub const PID_FILE: &str = "pid";
 const LIVE_MAX: usize = 1_024;
 /// How long a stage waits before it starts again after the world refused it.
 const RESTART_MS: u64 = 500;
+/// A tick for the same due time is posted again after this: the wall clock may have been set back.
+const TICK_AGAIN_MS: i64 = 1_000;
 /// Time between two rounds of housekeeping.
 const HOUSEKEEPING_MS: i64 = 60_000;
 /// Dead letters given again in one batch; each may be as large as a record.
@@ -180,15 +182,16 @@ impl Embedded {
     }
 }
 
-/// Posts a tick when the response stage has something due, once per due time.
+/// Posts a tick when the response stage has something due, and again when the stage did not take it as such.
 fn tick(clock: Clock) -> impl Fn() -> TickFn + Send + 'static {
     move || {
-        let (clock, mut posted) = (Arc::clone(&clock), Timestamp::ZERO);
+        let (clock, mut posted) = (Arc::clone(&clock), (Timestamp::ZERO, Timestamp::ZERO));
         Box::new(move |stage: &prunella_respond::Respond, log: &dyn Log| {
             let (now, Some(due)) = (clock(), stage.next_due()) else { return };
-            if due <= now && due != posted {
+            let is_answered = posted.0 != due || now.since_ms(posted.1) >= TICK_AGAIN_MS;
+            if due <= now && is_answered {
                 match log.append(vec![Posted::new(&Command::Tick { at: now }, Timestamp::ZERO)]) {
-                    Ok(_) => posted = due,
+                    Ok(_) => posted = (due, now),
                     Err(e) => tracing::warn!(error = %e, "a tick could not be written; trying again"),
                 }
             }

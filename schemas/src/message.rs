@@ -67,6 +67,9 @@ impl fmt::Display for Topic {
     }
 }
 
+/// Room for most messages, so that encoding seldom has to move what it has written.
+const ENCODED_BYTES_TYPICAL: usize = 4 * 1024;
+
 /// A message on the log.
 pub trait Message: Serialize + DeserializeOwned {
     const TOPIC: Topic;
@@ -79,7 +82,12 @@ pub trait Message: Serialize + DeserializeOwned {
     fn key(&self) -> &str;
 
     fn encode(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default()
+        let mut bytes = Vec::with_capacity(ENCODED_BYTES_TYPICAL);
+        // Every message is a plain struct with string keys, which serde_json cannot fail on; a Vec takes every write.
+        match serde_json::to_writer(&mut bytes, self) {
+            Ok(()) => bytes,
+            Err(_) => Vec::new(),
+        }
     }
 
     fn decode(version: u8, bytes: &[u8]) -> Result<Self, WireError> {

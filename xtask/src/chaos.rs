@@ -127,13 +127,20 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     }
     // A seed that nobody chose comes from the randomness of the standard library's hash maps.
     let seed = options.seed.unwrap_or_else(|| std::hash::RandomState::new().hash_one(0) >> 32);
-    say(options, &format!("seed {seed} (again with: cargo xtask chaos --kills {} --seed {seed} --events {})", options.kills, options.events));
+    say(
+        options,
+        &format!(
+            "seed {seed} (again with: cargo xtask chaos --kills {} --seed {seed} --events {})",
+            options.kills, options.events
+        ),
+    );
     let folder = match &options.keep {
         Some(folder) => folder.clone(),
         None => std::env::temp_dir().join(format!("prunella-chaos-{}", std::process::id())),
     };
     fresh(&folder)?;
-    let summary = play(options, &binary, &folder, seed).with_context(|| format!("seed {seed}, data kept in {}", folder.display()))?;
+    let summary = play(options, &binary, &folder, seed)
+        .with_context(|| format!("seed {seed}, data kept in {}", folder.display()))?;
     print(options, &summary);
     if !summary.violations.is_empty() {
         let count = summary.violations.len();
@@ -154,9 +161,18 @@ fn play(options: &Options, binary: &Path, folder: &Path, seed: u64) -> anyhow::R
     let (setup, undisturbed) = (setup(binary, folder, "undisturbed")?, drive::undisturbed);
     let calm_seen = undisturbed(&setup, &stream).context("the undisturbed run")?;
     let (calm, mut violations) = judge(&setup, &stream, &calm_seen, "undisturbed")?;
-    violations.extend(calm.findings.is_empty().then(|| "undisturbed: the stream gives no findings".to_owned()));
+    violations
+        .extend(calm.findings.is_empty().then(|| "undisturbed: the stream gives no findings".to_owned()));
     violations.extend(calm.applied.is_empty().then(|| "undisturbed: the stream gives no actions".to_owned()));
-    say(options, &format!("undisturbed: {:.1} s, {} findings, {} actions", calm_seen.seconds, calm.findings.len(), calm.applied.len()));
+    say(
+        options,
+        &format!(
+            "undisturbed: {:.1} s, {} findings, {} actions",
+            calm_seen.seconds,
+            calm.findings.len(),
+            calm.applied.len()
+        ),
+    );
     let setup = self::setup(binary, folder, "disturbed")?;
     let seen = drive::disturbed(&setup, &stream, seed, options.kills).context("the disturbed run")?;
     let (held, more) = judge(&setup, &stream, &seen, "disturbed")?;
@@ -208,15 +224,25 @@ fn judge(setup: &Setup, stream: &Stream, seen: &Seen, name: &str) -> anyhow::Res
 }
 
 fn verify(setup: &Setup) -> anyhow::Result<Ledger> {
-    let done = setup.command().args(["ledger", "verify", "-o", "json"]).output().context("cannot run ledger verify")?;
-    serde_json::from_slice(&done.stdout)
-        .with_context(|| format!("ledger verify ended with {}: {}", done.status, String::from_utf8_lossy(&done.stderr)))
+    let done = setup
+        .command()
+        .args(["ledger", "verify", "-o", "json"])
+        .output()
+        .context("cannot run ledger verify")?;
+    serde_json::from_slice(&done.stdout).with_context(|| {
+        format!("ledger verify ended with {}: {}", done.status, String::from_utf8_lossy(&done.stderr))
+    })
 }
 
 fn setup(binary: &Path, folder: &Path, name: &str) -> anyhow::Result<Setup> {
     let config = folder.join("prunella.toml");
     std::fs::write(&config, CONFIG)?;
-    Ok(Setup { binary: binary.to_owned(), config, data: folder.join(name), log: folder.join(format!("{name}.log")) })
+    Ok(Setup {
+        binary: binary.to_owned(),
+        config,
+        data: folder.join(name),
+        log: folder.join(format!("{name}.log")),
+    })
 }
 
 fn fresh(folder: &Path) -> anyhow::Result<()> {
@@ -231,7 +257,11 @@ fn binary(options: &Options) -> anyhow::Result<PathBuf> {
     let beside = own.ancestors().nth(2).map(|target| target.join("release").join("prunella"));
     let binary = options.binary.clone().or(beside).unwrap_or_default();
     let exists = Command::new(&binary).arg("--version").output().is_ok_and(|done| done.status.success());
-    anyhow::ensure!(exists, "no prunella at {}; run `cargo build --release -p prunella-cli`, or give --binary", binary.display());
+    anyhow::ensure!(
+        exists,
+        "no prunella at {}; run `cargo build --release -p prunella-cli`, or give --binary",
+        binary.display()
+    );
     Ok(binary)
 }
 
@@ -250,17 +280,35 @@ fn print(options: &Options, summary: &Summary) {
     }
     let Summary { sent, ledger, ready_ms, recovered_ms, .. } = summary;
     let yes = |right| if right { "yes" } else { "NO" };
-    println!("kills                {} ({} before the API served, {} requests cut off)", summary.kills, summary.kills_at_start, summary.cut_off);
-    println!("sent                 {} lines: {} events, {} poison, {} repeats, {} by a second channel", sent.lines, sent.events, sent.poison, sent.repeats, sent.second_channel);
+    println!(
+        "kills                {} ({} before the API served, {} requests cut off)",
+        summary.kills, summary.kills_at_start, summary.cut_off
+    );
+    println!(
+        "sent                 {} lines: {} events, {} poison, {} repeats, {} by a second channel",
+        sent.lines, sent.events, sent.poison, sent.repeats, sent.second_channel
+    );
     println!("sent again           {} acknowledged batches", summary.sent_again);
-    println!("held                 {} events, {} dead letters, {} findings, {} actions", summary.events, summary.dead_letters, summary.findings, summary.actions);
+    println!(
+        "held                 {} events, {} dead letters, {} findings, {} actions",
+        summary.events, summary.dead_letters, summary.findings, summary.actions
+    );
     println!("lost / twice         {} / {}", summary.lost, summary.twice);
     println!("findings identical   {}", yes(summary.findings_identical));
-    println!("ledger               {} entries, integrity {}, completeness {}", ledger.entries, ledger.integrity, ledger.completeness);
+    println!(
+        "ledger               {} entries, integrity {}, completeness {}",
+        ledger.entries, ledger.integrity, ledger.completeness
+    );
     println!("start to API         p50 {} ms, max {} ms ({})", ready_ms.p50, ready_ms.max, ready_ms.samples);
-    println!("start to recovered   p50 {} ms, max {} ms ({})", recovered_ms.p50, recovered_ms.max, recovered_ms.samples);
+    println!(
+        "start to recovered   p50 {} ms, max {} ms ({})",
+        recovered_ms.p50, recovered_ms.max, recovered_ms.samples
+    );
     println!("SIGTERM to end       {} ms", summary.stop_ms);
-    println!("time                 {:.1} s undisturbed, {:.1} s disturbed", summary.undisturbed_seconds, summary.disturbed_seconds);
+    println!(
+        "time                 {:.1} s undisturbed, {:.1} s disturbed",
+        summary.undisturbed_seconds, summary.disturbed_seconds
+    );
     if let Some(noticed) = summary.oracle_noticed {
         println!("oracle noticed       {noticed} of {noticed} damages");
     }

@@ -11,7 +11,8 @@ const VERSION: &str = "0.20.2";
 pub fn run() -> anyhow::Result<()> {
     let tool = install()?;
     let check = |what: &[&str]| -> anyhow::Result<bool> {
-        let status = Command::new(&tool).args(["--workspace", "check"]).args(what).current_dir(tree::root()).status();
+        let status =
+            Command::new(&tool).args(["--workspace", "check"]).args(what).current_dir(tree::root()).status();
         Ok(status.with_context(|| format!("cannot run {}", tool.display()))?.success())
     };
     if !check(&["bans", "licenses", "sources"])? {
@@ -22,7 +23,9 @@ pub fn run() -> anyhow::Result<()> {
             bail!("cargo-deny found an advisory; see above");
         }
     } else {
-        eprintln!("SKIPPED: the advisory database cannot be reached from here; bans, licences and sources were checked");
+        eprintln!(
+            "SKIPPED: the advisory database cannot be reached from here; bans, licences and sources were checked"
+        );
     }
     Ok(())
 }

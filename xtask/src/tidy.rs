@@ -23,8 +23,14 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that never wait, and what they must never pull in, however indirectly.
-const PURE: [&str; 6] =
-    ["prunella-schemas", "prunella-translate", "prunella-ingest", "prunella-detect", "prunella-respond", "prunella-ledger"];
+const PURE: [&str; 6] = [
+    "prunella-schemas",
+    "prunella-translate",
+    "prunella-ingest",
+    "prunella-detect",
+    "prunella-respond",
+    "prunella-ledger",
+];
 const NEVER_IN_PURE: [&str; 9] =
     ["tokio", "async-std", "rdkafka", "rusqlite", "sqlx", "reqwest", "hyper", "aws-config", "axum"];
 
@@ -44,7 +50,8 @@ pub fn run() -> anyhow::Result<()> {
     arrows(&mut problems)?;
     purity(&mut problems)?;
     for file in tree::files()? {
-        let bytes = std::fs::read(tree::root().join(&file)).with_context(|| format!("cannot read {}", file.display()))?;
+        let bytes = std::fs::read(tree::root().join(&file))
+            .with_context(|| format!("cannot read {}", file.display()))?;
         match String::from_utf8(bytes) {
             Ok(text) => check_text(&file, &text, &mut problems),
             Err(_) if is_picture(&file) => {}
@@ -86,7 +93,8 @@ fn arrows(problems: &mut Vec<String>) -> anyhow::Result<()> {
 
 fn purity(problems: &mut Vec<String>) -> anyhow::Result<()> {
     for name in PURE {
-        let tree = tree::capture("cargo", &["tree", "-p", name, "-e", "normal", "--prefix", "none", "--offline"])?;
+        let tree =
+            tree::capture("cargo", &["tree", "-p", name, "-e", "normal", "--prefix", "none", "--offline"])?;
         for line in tree.lines() {
             let package = line.split(' ').next().unwrap_or_default();
             if NEVER_IN_PURE.contains(&package) {
@@ -100,7 +108,9 @@ fn purity(problems: &mut Vec<String>) -> anyhow::Result<()> {
 fn check_text(file: &Path, text: &str, problems: &mut Vec<String>) {
     let name = file.display().to_string();
     let mut say = |what: String| problems.push(format!("{name}: {what}"));
-    if file.components().any(|c| BANNED_NAMES.contains(&Path::new(c.as_os_str()).file_stem().and_then(|s| s.to_str()).unwrap_or(""))) {
+    if file.components().any(|c| {
+        BANNED_NAMES.contains(&Path::new(c.as_os_str()).file_stem().and_then(|s| s.to_str()).unwrap_or(""))
+    }) {
         say("a name that says nothing; name it after what is in it".into());
     }
     if name == "README.md" {
@@ -133,7 +143,14 @@ fn check_readme(text: &str, say: &mut impl FnMut(String)) {
 
 /// What must not be in the repository: paths of a machine, hosts of package registries, private keys.
 fn foreign(line: &str) -> Option<&'static str> {
-    let hosts = ["index.crates", "static.crates", "registry.npmjs", "files.pythonhosted", "repo.maven", "proxy.golang"];
+    let hosts = [
+        "index.crates",
+        "static.crates",
+        "registry.npmjs",
+        "files.pythonhosted",
+        "repo.maven",
+        "proxy.golang",
+    ];
     let paths = [" /work/", "\"/work/", "(/work/", "/tmp/bash_jobs", "/home/", "/root/"];
     if hosts.iter().any(|host| line.contains(host)) {
         return Some("names the host of a package registry");
@@ -156,7 +173,9 @@ fn check_rust(file: &Path, text: &str, say: &mut impl FnMut(String)) {
         say(format!("{lines} lines; at most {FILE_LINES_MAX}, or name it a catalog in xtask/src/tidy.rs"));
     }
     if !UNSAFE.contains(&name.as_str()) && !name.starts_with("xtask/") && text.contains("unsafe ") {
-        let real = text.lines().any(|l| l.contains("unsafe {") || l.contains("unsafe fn") || l.contains("unsafe impl"));
+        let real = text
+            .lines()
+            .any(|l| l.contains("unsafe {") || l.contains("unsafe fn") || l.contains("unsafe impl"));
         if real {
             say("`unsafe` outside the files that may hold it".into());
         }
@@ -184,7 +203,8 @@ fn tests_without_assertion(text: &str) -> Vec<String> {
     while let Some(at) = rest.find("#[test]").or_else(|| rest.find("#[tokio::test")) {
         rest = &rest[at + 7..];
         let Some(name_at) = rest.find("fn ") else { break };
-        let name: String = rest[name_at + 3..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        let name: String =
+            rest[name_at + 3..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
         let Some(open) = rest.find('{') else { break };
         let body = block(&rest[open..]);
         if !words.iter().any(|word| body.contains(word)) {
@@ -219,15 +239,17 @@ fn secrets_that_print(text: &str) -> Vec<String> {
     let lines: Vec<&str> = text.lines().collect();
     for pair in lines.windows(2) {
         let [derive, item] = pair else { continue };
-        let printing = derive.trim_start().starts_with("#[derive(") && (derive.contains("Debug") || derive.contains("Serialize"));
-        let name: String = item.split("struct ").nth(1).unwrap_or("").chars().take_while(|c| c.is_alphanumeric()).collect();
-        if printing && (name.ends_with("Secret") || name.ends_with("Signer") || name.ends_with("PrivateKey")) {
+        let printing = derive.trim_start().starts_with("#[derive(")
+            && (derive.contains("Debug") || derive.contains("Serialize"));
+        let name: String =
+            item.split("struct ").nth(1).unwrap_or("").chars().take_while(|c| c.is_alphanumeric()).collect();
+        if printing && (name.ends_with("Secret") || name.ends_with("Signer") || name.ends_with("PrivateKey"))
+        {
             found.push(name);
         }
     }
     found
 }
-
 
 #[cfg(test)]
 mod tests {

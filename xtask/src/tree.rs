@@ -22,7 +22,11 @@ pub fn files() -> anyhow::Result<Vec<PathBuf>> {
 
 /// Runs a command in the root and returns its standard output.
 pub fn capture(program: &str, args: &[&str]) -> anyhow::Result<String> {
-    let done = Command::new(program).args(args).current_dir(root()).output().with_context(|| format!("cannot run {program}"))?;
+    let done = Command::new(program)
+        .args(args)
+        .current_dir(root())
+        .output()
+        .with_context(|| format!("cannot run {program}"))?;
     if !done.status.success() {
         bail!("{program} {}: {}", args.join(" "), String::from_utf8_lossy(&done.stderr).trim());
     }

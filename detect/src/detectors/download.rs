@@ -29,6 +29,8 @@ pub struct Download {
     pub unusual_hour_permille: u64,
     /// Events that must be known before an hour of day is called unusual.
     pub unusual_hour_events_min: u64,
+    /// History that must be known before that: about a day.
+    pub unusual_hour_past_ms: i64,
 }
 
 impl Default for Download {
@@ -36,11 +38,12 @@ impl Default for Download {
         Download {
             bytes_min: 100 << 20,
             times_the_most_min: 8,
-            hours_min: 3,
+            hours_min: 6,
             busy_hours_min: 12,
             busy_bytes: 10 << 20,
             unusual_hour_permille: 20,
             unusual_hour_events_min: 30,
+            unusual_hour_past_ms: 20 * HOUR_MS,
         }
     }
 }
@@ -79,6 +82,7 @@ impl Detector for Download {
         let most = past.rhythm.most(Measure::Bytes);
         let hours_min = if most >= self.busy_bytes { self.busy_hours_min } else { self.hours_min };
         let odd_hour = past.events >= self.unusual_hour_events_min
+            && seen.time.since_ms(past.first) >= self.unusual_hour_past_ms
             && past.hour_share_permille(seen.time) < self.unusual_hour_permille;
         let far_above = hour / self.times_the_most_min.max(1) >= most.max(1);
         let volume =

@@ -2,7 +2,7 @@
 
 use super::{Table, find};
 use crate::attack::{
-    CLOUD_STORAGE_DATA, DISABLE_FIREWALL, MANIPULATE_ACCOUNT, TRANSFER_TO_ACCOUNT, Technique,
+    CLOUD_SERVICES, CLOUD_STORAGE_DATA, DISABLE_FIREWALL, MANIPULATE_ACCOUNT, TRANSFER_TO_ACCOUNT, Technique,
 };
 use crate::config::Config;
 use crate::detector::{Detector, Method, analytic};
@@ -30,12 +30,14 @@ impl Default for Exposure {
 enum Opening {
     /// A snapshot or image handed to another account, or to all.
     Share,
-    /// A port of a firewall.
+    /// A port of a firewall, to all addresses.
     Port,
     /// Who may read a bucket.
     Bucket,
     /// The guard against public buckets.
     Block,
+    /// A machine's console, past the network's guards.
+    Console,
     /// Who may call a function.
     Function,
 }
@@ -49,6 +51,7 @@ const CALLS: Table<Opening> = &[
     ("DeleteAccountPublicAccessBlock", "s3", Opening::Block),
     ("DeleteBucketPublicAccessBlock", "s3", Opening::Block),
     ("DeletePublicAccessBlock", "s3", Opening::Block),
+    ("EnableSerialConsoleAccess", "ec2", Opening::Console),
     ("ModifyDBClusterSnapshotAttribute", "rds", Opening::Share),
     ("ModifyDBSnapshotAttribute", "rds", Opening::Share),
     ("ModifyImageAttribute", "ec2", Opening::Share),
@@ -56,6 +59,7 @@ const CALLS: Table<Opening> = &[
     ("PutBucketAcl", "s3", Opening::Bucket),
     ("PutBucketPolicy", "s3", Opening::Bucket),
     ("PutBucketReplication", "s3", Opening::Share),
+    ("SendSerialConsoleSSHPublicKey", "ec2-instance-connect", Opening::Console),
     ("UpdateFunctionUrlConfig", "lambda", Opening::Function),
 ];
 
@@ -111,6 +115,10 @@ fn grade(seen: &Sighting<'_>, opening: Opening) -> Option<Grade> {
         Opening::Port => port(seen),
         Opening::Bucket => bucket(seen),
         Opening::Function => function(seen),
+        Opening::Console => {
+            let reason = format!("{} reaches machines past the network's guards", seen.operation);
+            Some((Severity::Medium, 55, CLOUD_SERVICES, reason))
+        }
         Opening::Block => {
             let reason = "the guard against public buckets was removed".to_owned();
             Some((Severity::Medium, 60, CLOUD_STORAGE_DATA, reason))
@@ -134,7 +142,7 @@ fn share(seen: &Sighting<'_>) -> Option<Grade> {
 }
 
 fn port(seen: &Sighting<'_>) -> Option<Grade> {
-    let world = ["0.0.0.0/0", "::/0"].into_iter().find(|world| seen.mentions(world))?;
+    let world = seen.mentions("/0\"").then_some("the whole internet")?;
     let port = seen.text().and_then(|text| number_after(&text, "\"fromPort\""));
     if port.is_some_and(|port| matches!(port, 80 | 443)) {
         return None;

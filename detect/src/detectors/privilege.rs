@@ -133,10 +133,14 @@ impl Detector for Privilege {
         let new_network = seen.network.is_some_and(|n| past.is_new_network(n, seen.time, config));
         let calls = past.operations.count(seen.operation_key);
         let habit = calls >= self.habit_calls_min && !new_network;
-        if let Some(grade) = grade(seen, change) {
+        // What is graded low is routine, unless somebody does it for the first time or from somewhere new.
+        let settled = !past.is_learning(seen.time, config);
+        let unusual =
+            new_network || (settled && past.is_new_operation(seen.operation_key, seen.time, config));
+        if let Some(grade) = grade(seen, change).filter(|grade| unusual || grade.severity > Severity::Low) {
             out.found(draft(seen, grade, new_network, habit.then_some(calls)));
         }
-        self.new_user(seen, change, habit, window, out);
+        self.new_user(seen, change, new_network, habit, window, out);
     }
 }
 
@@ -146,17 +150,17 @@ impl Privilege {
         &self,
         seen: &Sighting<'_>,
         change: Change,
+        new_network: bool,
         habit: bool,
         window: &mut Window,
         out: &mut Evidence,
     ) {
         let kind = match change {
             Change::NewUser => NEW_USER,
-            Change::AttachPolicy
-            | Change::InlinePolicy
-            | Change::Membership
-            | Change::Key
-            | Change::Password => GRANT,
+            Change::InlinePolicy | Change::Key | Change::Password => GRANT,
+            // A new colleague gets a group and ordinary rights.
+            Change::Membership if new_network || is_admin_group(seen) => GRANT,
+            Change::AttachPolicy if new_network || powerful_policy(seen).is_some() => GRANT,
             _ => return,
         };
         let Some(target) = user_acted_upon(seen) else { return };
@@ -283,7 +287,7 @@ fn grade(seen: &Sighting<'_>, change: Change) -> Option<Grade> {
         Change::PolicyVersion => {
             graded(Severity::Low, 40, ADD_ROLES, "the version of a policy in force was changed".to_owned())
         }
-        Change::Membership if whom().to_ascii_lowercase().contains("admin") || seen.mentions("dmin") => {
+        Change::Membership if is_admin_group(seen) => {
             graded(Severity::High, 65, ADD_ROLES, format!("{} was put in a group of administrators", whom()))
         }
         Change::Membership => graded(Severity::Low, 40, ADD_ROLES, format!("{} was put in a group", whom())),
@@ -337,6 +341,13 @@ fn trust(seen: &Sighting<'_>, change: Change) -> Option<Grade> {
         (None, Change::Trust) => graded(Severity::Medium, 60, format!("who may take {role} was changed")),
         (None, _) => None,
     }
+}
+
+fn is_admin_group(seen: &Sighting<'_>) -> bool {
+    let group = seen.event.group.as_ref();
+    let names = group.into_iter().flat_map(|group| [group.name.as_deref(), group.uid.as_deref()]).flatten();
+    names.into_iter().any(|name| name.to_ascii_lowercase().contains("admin"))
+        || seen.mentions_any(&["\"groupName\":\"Admin", "\"groupName\":\"admin"])
 }
 
 /// The policy, if it is one that gives all or nearly all power.

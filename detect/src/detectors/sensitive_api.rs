@@ -20,6 +20,8 @@ pub struct SensitiveApi {
     pub discovery_span_ms: i64,
     /// Reads of secrets within `harvest_span_ms` that are a harvest.
     pub harvest_reads_min: usize,
+    /// The same for a principal of which little is known: a program may read what it needs when it starts.
+    pub learning_harvest_reads_min: usize,
     pub harvest_span_ms: i64,
 }
 
@@ -29,6 +31,7 @@ impl Default for SensitiveApi {
             discovery_operations_min: 12,
             discovery_span_ms: 10 * 60_000,
             harvest_reads_min: 10,
+            learning_harvest_reads_min: 20,
             harvest_span_ms: 10 * 60_000,
         }
     }
@@ -123,9 +126,9 @@ impl Detector for SensitiveApi {
         let new_network = seen.network.is_some_and(|n| past.is_new_network(n, seen.time, config));
         let new_operation = past.is_new_operation(seen.operation_key, seen.time, config);
         let mark = Mark::of(seen, 0, seen.operation_key);
-        if weight == Secret && (new_network || new_operation) && !past.is_learning(seen.time, config) {
+        if weight == Secret && (new_network || new_operation) {
             window.admit(mark.clone(), self.harvest_span_ms, MARKS_MAX);
-            self.harvest(seen, window, new_network, out);
+            self.harvest(seen, window, new_network, past.is_learning(seen.time, config), out);
         }
         let severity = match (weight, new_network, new_operation) {
             (NewKeyOnly, true, _) if is_new_key(seen, past) => Severity::Medium,
@@ -213,9 +216,18 @@ impl SensitiveApi {
         }
     }
 
-    fn harvest(&self, seen: &Sighting<'_>, window: &Window, new_network: bool, out: &mut Evidence) {
+    fn harvest(
+        &self,
+        seen: &Sighting<'_>,
+        window: &Window,
+        new_network: bool,
+        learning: bool,
+        out: &mut Evidence,
+    ) {
         let (reads, marks) = window.fullest(self.harvest_span_ms, seen.time, <[Mark]>::len);
-        if reads < self.harvest_reads_min {
+        let reads_min = if learning { self.learning_harvest_reads_min } else { self.harvest_reads_min };
+        let severity = if learning { Severity::Medium } else { Severity::High };
+        if reads < reads_min || !out.is_heard(SECRETS_STORE, severity, seen.time) {
             return;
         }
         let span = words::between(marks);
@@ -225,14 +237,20 @@ impl SensitiveApi {
             reasons.push(format!("{network} is new to this principal"));
         }
         out.found(Draft {
-            severity: Severity::High,
-            confidence: if new_network { 90 } else { 70 },
+            severity,
+            confidence: if new_network {
+                90
+            } else if learning {
+                50
+            } else {
+                70
+            },
             title: "Secrets harvested".to_owned(),
             message: format!("{} read {reads} secrets in {span} from {}", seen.who(), seen.from()),
             reasons,
             counterfactual: format!(
                 "Fewer than {} reads within {}, or a principal that has read secrets before",
-                self.harvest_reads_min,
+                reads_min,
                 words::span(self.harvest_span_ms)
             ),
             attacks: vec![SECRETS_STORE],

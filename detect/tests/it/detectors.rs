@@ -244,8 +244,11 @@ fn more_power() {
     check(ANN, &denied.join("\n"), &[&format!("{id} Medium")]);
     check(ANN, &denied[..2].join("\n"), &[]);
     // A new user with a key of its own.
-    let made = "09:00:00 ann 203.0.113.10 iam:CreateUser target=svc\n09:00:30 ann 203.0.113.10 iam:AttachUserPolicy target=svc policy=S3ReadOnly";
-    check(ANN, made, &[&format!("{id} High")]);
+    let made = "09:00:00 ann 203.0.113.10 iam:CreateUser target=svc\n09:00:30 ann 203.0.113.10 iam:PutUserPolicy target=svc";
+    check(ANN, made, &[&format!("{id} High"), &format!("{id} Medium")]);
+    let colleague = made.replace("PutUserPolicy", "AddUserToGroup");
+    check(CI, &colleague.replace("ann 203.0.113.10", "new 203.0.113.10"), &[]);
+    check(ANN, &colleague, &[&format!("{id} Low")]);
     // Infrastructure as code does it all day: milder, never silent.
     check(
         CI,

@@ -25,7 +25,11 @@ const DAMAGES: [(&str, &str, &str); 10] = [
         "store.db",
         "UPDATE finding SET bytes = bytes || ' ' WHERE rowid = (SELECT MAX(rowid) FROM finding)",
     ),
-    ("a dead letter is gone", "store.db", "DELETE FROM dead_letter WHERE rowid = (SELECT MAX(rowid) FROM dead_letter)"),
+    (
+        "a dead letter is gone",
+        "store.db",
+        "DELETE FROM dead_letter WHERE rowid = (SELECT MAX(rowid) FROM dead_letter)",
+    ),
     ("events are counted twice", "store.db", "UPDATE tally SET rows = rows + 1 WHERE kind = 'event'"),
     (
         "events are twice on the log",
@@ -38,7 +42,11 @@ const DAMAGES: [(&str, &str, &str); 10] = [
         "INSERT INTO entry SELECT (SELECT MAX(number) + 1 FROM entry), time, kind, zeroblob(16), body, prev, hash, leaf \
          FROM entry WHERE kind = 'transition' LIMIT 1",
     ),
-    ("a revocation is forgotten", "state.db", "DELETE FROM token WHERE rowid = (SELECT MAX(rowid) FROM token)"),
+    (
+        "a revocation is forgotten",
+        "state.db",
+        "DELETE FROM token WHERE principal = (SELECT MAX(principal) FROM token)",
+    ),
 ];
 
 /// Damages copies of `data` one by one. Returns how many damages the oracle noticed: all, or it is an error.

@@ -11,8 +11,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-const NDJSON: &str = "application/x-ndjson";
-const INTAKE: &str = "/api/events?source=aws.cloudtrail";
+pub const NDJSON: &str = "application/x-ndjson";
+pub const INTAKE: &str = "/api/events?source=aws.cloudtrail";
 /// Mean time from a start to the kill.
 const LIFE_MEAN: Duration = Duration::from_millis(300);
 /// Share of lives that are killed at once, while the process still starts.
@@ -64,7 +64,8 @@ pub fn undisturbed(setup: &Setup, stream: &Stream) -> anyhow::Result<Seen> {
     }
     if accepted + rejected != stream.counts.lines {
         let lines = stream.counts.lines;
-        seen.violations.push(format!("{lines} lines were sent; {accepted} were taken and {rejected} rejected"));
+        seen.violations
+            .push(format!("{lines} lines were sent; {accepted} were taken and {rejected} rejected"));
     }
     finish(setup, &life, address, &mut seen)?;
     seen.seconds = began.elapsed().as_secs_f64();
@@ -180,7 +181,7 @@ impl Feed<'_> {
 
 /// Waits until all is processed and every plan is at rest, asks what only a running process can tell, stops it.
 #[allow(clippy::disallowed_methods, reason = "the fault test measures from outside")]
-fn finish(setup: &Setup, life: &Life<'_>, address: SocketAddr, seen: &mut Seen) -> anyhow::Result<()> {
+pub fn finish(setup: &Setup, life: &Life<'_>, address: SocketAddr, seen: &mut Seen) -> anyhow::Result<()> {
     let over = AtomicBool::new(false);
     let store = oracle::open(&setup.data, "store.db")?;
     let since = Instant::now();
@@ -213,9 +214,12 @@ fn check_tokens(setup: &Setup, address: SocketAddr, seen: &mut Seen) -> anyhow::
         let path = format!("/api/token-versions?principal={}", http::encoded(&principal));
         let said = http::get(address, &path)?.json()?;
         // Before 2001 is written as a number like any other time.
-        let right = said["version"] == version && said["not_before"] == not_before && said["principal"] == *principal;
+        let right =
+            said["version"] == version && said["not_before"] == not_before && said["principal"] == *principal;
         if !right {
-            seen.violations.push(format!("token version of {principal} is {version} since {not_before}, the API says {said}"));
+            seen.violations.push(format!(
+                "token version of {principal} is {version} since {not_before}, the API says {said}"
+            ));
         }
     }
     Ok(())

@@ -14,7 +14,15 @@ const FINDINGS: i64 = 5;
 const PLANS: i64 = 7;
 /// States in which a plan has nothing to do by itself any more.
 const SETTLED: [&str; 9] = [
-    "observed", "dry_run", "refused", "awaiting_approval", "rejected", "failed", "verified", "escalated", "rolled_back",
+    "observed",
+    "dry_run",
+    "refused",
+    "awaiting_approval",
+    "rejected",
+    "failed",
+    "verified",
+    "escalated",
+    "rolled_back",
 ];
 /// States that only a crash, or its timing, brings a plan through.
 const BY_CRASH: [&str; 1] = ["unknown"];
@@ -146,7 +154,8 @@ impl Holdings {
         wrong.unless(events == counts.events, || format!("{events} events, sent {}", counts.events));
         wrong.unless(letters == counts.poison, || format!("{letters} dead letters, sent {}", counts.poison));
         let twice = |times: usize| u64::from(times > 1);
-        wrong.none("events stored twice", self.events.values().map(|(times, _)| twice(*times as usize)).sum());
+        wrong
+            .none("events stored twice", self.events.values().map(|(times, _)| twice(*times as usize)).sum());
         wrong.none("findings stored twice", self.findings.values().map(|f| twice(f.len())).sum());
         wrong.none("dead letters stored twice", self.dead_letters.values().map(|d| twice(d.len())).sum());
         for (topic, what) in [(FINDINGS, "findings"), (PLANS, "transitions")] {
@@ -154,10 +163,16 @@ impl Holdings {
             wrong.none(&format!("{what} twice on the log"), ids.map(|n| twice(*n as usize)).sum());
         }
         let (tallied, by_minute) = (self.events_counted, self.events_by_minute);
-        wrong.unless(tallied == events as i64, || format!("the front page counts {tallied} events of {events}"));
-        wrong.unless(by_minute == events as i64, || format!("the chart counts {by_minute} events of {events}"));
+        wrong.unless(tallied == events as i64, || {
+            format!("the front page counts {tallied} events of {events}")
+        });
+        wrong.unless(by_minute == events as i64, || {
+            format!("the chart counts {by_minute} events of {events}")
+        });
         let (counted, findings) = (self.findings_counted, self.findings.len());
-        wrong.unless(counted == findings as i64, || format!("the front page counts {counted} findings of {findings}"));
+        wrong.unless(counted == findings as i64, || {
+            format!("the front page counts {counted} findings of {findings}")
+        });
         self.check_deeds(&mut wrong);
         wrong.0
     }
@@ -182,7 +197,9 @@ impl Holdings {
                 format!("tokens of {principal} count from {held:?}, the ledger says {not_before}")
             });
             let version = held.map_or(0, |(_, version)| *version);
-            wrong.unless(version <= *times, || format!("{principal} was revoked {version} times by {times} actions"));
+            wrong.unless(version <= *times, || {
+                format!("{principal} was revoked {version} times by {times} actions")
+            });
         }
         for principal in self.tokens.keys().filter(|p| !revoked.contains_key(p.as_str())) {
             wrong.0.push(format!("tokens of {principal} are revoked and the ledger does not say so"));
@@ -196,7 +213,8 @@ impl Holdings {
         let made_up = self.events.keys().filter(|uid| !calm.events.contains_key(*uid)).count() as u64;
         wrong.none("events lost", lost);
         wrong.none("events made up", made_up);
-        let changed = calm.events.iter().filter(|(uid, (_, v))| self.events.get(*uid).is_some_and(|(_, w)| w != v));
+        let changed =
+            calm.events.iter().filter(|(uid, (_, v))| self.events.get(*uid).is_some_and(|(_, w)| w != v));
         wrong.none("events that say something else", changed.count() as u64);
         let none = BTreeMap::new();
         let on_log = |held: &'_ Holdings| held.logged.get(&EVENTS).unwrap_or(&none).clone();
@@ -207,10 +225,8 @@ impl Holdings {
         let (a, b) = (self.findings.len(), calm.findings.len());
         wrong.unless(identical, || format!("the findings differ: {a} here, {b} undisturbed"));
         wrong.unless(self.dead_letters == calm.dead_letters, || "the dead letters differ".to_owned());
-        let deeds = |held: &Holdings| held.plans.iter().map(|(k, s)| (k.clone(), lasting(s))).collect::<BTreeMap<_, _>>();
-        let (mine, theirs) = (deeds(self), deeds(calm));
-        for key in mine.keys().chain(theirs.keys()).collect::<BTreeSet<_>>() {
-            let (a, b) = (mine.get(key), theirs.get(key));
+        for key in self.plans.keys().chain(calm.plans.keys()).collect::<BTreeSet<_>>() {
+            let (a, b) = (self.plans.get(key).map(lasting), calm.plans.get(key).map(lasting));
             wrong.unless(a == b, || format!("action {key} went through {a:?}, undisturbed {b:?}"));
         }
         let acted = |held: &Holdings| held.applied.keys().cloned().collect::<BTreeSet<_>>();
@@ -325,7 +341,8 @@ mod tests {
     use super::*;
 
     fn calm() -> Holdings {
-        let mut held = Holdings { events_counted: 2, events_by_minute: 2, findings_counted: 1, ..Holdings::default() };
+        let mut held =
+            Holdings { events_counted: 2, events_by_minute: 2, findings_counted: 1, ..Holdings::default() };
         for uid in [1u8, 2] {
             held.events.insert(vec![uid], (1, Id::default()));
             held.logged.entry(EVENTS).or_default().insert(vec![uid], 1);
@@ -356,24 +373,82 @@ mod tests {
             }
         };
         check("nothing", &|_| {}, None);
-        check("unknown by crash", &|h| drop(h.plans.entry("k".into()).or_default().insert("unknown".into())), None);
-        check("event gone", &|h| drop(h.events.remove(&vec![1])), Some("events lost: 1"));
-        check("event new", &|h| drop(h.events.insert(vec![9], (1, Id::default()))), Some("made up: 1"));
-        check("event twice", &|h| drop(h.events.insert(vec![1], (2, Id::default()))), Some("stored twice: 1"));
-        check("event altered", &|h| drop(h.events.insert(vec![1], (1, Id([1; 16])))), Some("something else: 1"));
-        let again: &dyn Fn(&mut Holdings) = &|h| drop(h.logged.entry(EVENTS).or_default().insert(vec![1], 2));
+        check(
+            "unknown by crash",
+            &|h| {
+                h.plans.entry("k".into()).or_default().insert("unknown".into());
+            },
+            None,
+        );
+        check(
+            "event gone",
+            &|h| {
+                h.events.remove(&vec![1]);
+            },
+            Some("events lost: 1"),
+        );
+        check(
+            "event new",
+            &|h| {
+                h.events.insert(vec![9], (1, Id::default()));
+            },
+            Some("made up: 1"),
+        );
+        check(
+            "event twice",
+            &|h| {
+                h.events.insert(vec![1], (2, Id::default()));
+            },
+            Some("stored twice: 1"),
+        );
+        check(
+            "event altered",
+            &|h| {
+                h.events.insert(vec![1], (1, Id([1; 16])));
+            },
+            Some("something else: 1"),
+        );
+        let again: &dyn Fn(&mut Holdings) = &|h| {
+            h.logged.entry(EVENTS).or_default().insert(vec![1], 2);
+        };
         check("event made again", again, Some("more often on the log: 1"));
-        let again: &dyn Fn(&mut Holdings) = &|h| drop(h.logged.entry(PLANS).or_default().insert(vec![8], 2));
+        let again: &dyn Fn(&mut Holdings) = &|h| {
+            h.logged.entry(PLANS).or_default().insert(vec![8], 2);
+        };
         check("transition made again", again, Some("transitions twice on the log: 1"));
         check("counted twice", &|h| h.events_counted += 1, Some("front page counts 3 events of 2"));
         check("charted twice", &|h| h.events_by_minute += 1, Some("chart counts 3"));
-        check("finding gone", &|h| drop(h.findings.remove(&vec![7])), Some("findings differ"));
-        check("finding altered", &|h| drop(h.findings.insert(vec![7], vec!["{ }".into()])), Some("findings differ"));
+        check(
+            "finding gone",
+            &|h| {
+                h.findings.remove(&vec![7]);
+            },
+            Some("findings differ"),
+        );
+        check(
+            "finding altered",
+            &|h| {
+                h.findings.insert(vec![7], vec!["{ }".into()]);
+            },
+            Some("findings differ"),
+        );
         check("letter gone", &|h| h.dead_letters.clear(), Some("0 dead letters, sent 1"));
         let other = ("empty".to_owned(), "ocsf".to_owned());
-        check("letter altered", &|h| drop(h.dead_letters.insert(vec![3], vec![other.clone()])), Some("letters differ"));
+        check(
+            "letter altered",
+            &|h| {
+                h.dead_letters.insert(vec![3], vec![other.clone()]);
+            },
+            Some("letters differ"),
+        );
         check("plan gone", &|h| h.plans.clear(), Some("action k went through None"));
-        check("plan elsewhere", &|h| drop(h.plans.entry("k".into()).or_default().insert("failed".into())), Some("action k"));
+        check(
+            "plan elsewhere",
+            &|h| {
+                h.plans.entry("k".into()).or_default().insert("failed".into());
+            },
+            Some("action k"),
+        );
         let twice: &dyn Fn(&mut Holdings) = &|h| {
             let deeds = h.applied.entry("k".into()).or_default();
             deeds.extend(deeds.clone());
@@ -381,7 +456,13 @@ mod tests {
         check("applied twice", twice, Some("actions applied twice: 1"));
         check("not applied", &|h| h.applied.clear(), Some("ledger does not say so"));
         check("token lost", &|h| h.tokens.clear(), Some("tokens of p count from None"));
-        check("token twice", &|h| drop(h.tokens.insert("p".into(), (5, 2))), Some("revoked 2 times by 1"));
+        check(
+            "token twice",
+            &|h| {
+                h.tokens.insert("p".into(), (5, 2));
+            },
+            Some("revoked 2 times by 1"),
+        );
         check("reply missing", &|h| h.pending = 1, Some("orders without a reply: 1"));
         check("not settled", &|h| h.unsettled = 1, Some("did not settle: 1"));
         check("not in the ledger", &|h| h.ledger_transitions = 1, Some("1 in the ledger"));
@@ -407,7 +488,9 @@ mod tests {
     #[test]
     fn only_the_time_of_receipt_is_forgiven() {
         let event = |received: u64, name: &str| {
-            timeless(&format!(r#"{{"activity_name":"{name}","prunella":{{"received":{received},"flags":[]}}}}"#))
+            timeless(&format!(
+                r#"{{"activity_name":"{name}","prunella":{{"received":{received},"flags":[]}}}}"#
+            ))
         };
         assert_eq!(event(1, "a"), event(2, "a"));
         assert_ne!(event(1, "a"), event(1, "b"));

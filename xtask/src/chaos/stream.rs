@@ -54,12 +54,21 @@ impl Stream {
 }
 
 /// Lets `binary` write its scenarios into files of `folder`, and makes one stream of at least `events` events of them.
-pub fn make(binary: &Path, folder: &Path, seed: u64, events: usize, batches: usize) -> anyhow::Result<Stream> {
+pub fn make(
+    binary: &Path,
+    folder: &Path,
+    seed: u64,
+    events: usize,
+    batches: usize,
+) -> anyhow::Result<Stream> {
     let mut sources: Vec<Vec<String>> = Vec::new();
     let mut rounds = 0;
     while sources.iter().map(Vec::len).sum::<usize>() < events {
         rounds += 1;
-        anyhow::ensure!(rounds <= ROUNDS_MAX, "{ROUNDS_MAX} rounds of all scenarios make fewer than {events} events");
+        anyhow::ensure!(
+            rounds <= ROUNDS_MAX,
+            "{ROUNDS_MAX} rounds of all scenarios make fewer than {events} events"
+        );
         for scenario in SCENARIOS {
             sources.push(generate(binary, folder, scenario, seed.wrapping_add(rounds))?);
         }
@@ -73,7 +82,10 @@ pub fn make(binary: &Path, folder: &Path, seed: u64, events: usize, batches: usi
 fn generate(binary: &Path, folder: &Path, scenario: &str, seed: u64) -> anyhow::Result<Vec<String>> {
     let file = folder.join(format!("{scenario}-{seed}.ndjson"));
     let mut command = Command::new(binary);
-    command.env_clear().args(["simulate-attack", "run", scenario, "--seed", &seed.to_string(), "--into"]).arg(&file);
+    command
+        .env_clear()
+        .args(["simulate-attack", "run", scenario, "--seed", &seed.to_string(), "--into"])
+        .arg(&file);
     let done = command.output().with_context(|| format!("cannot run {}", binary.display()))?;
     if !done.status.success() {
         bail!("writing scenario {scenario}: {}", String::from_utf8_lossy(&done.stderr).trim());
@@ -96,7 +108,9 @@ fn interleave(sources: Vec<Vec<String>>) -> Vec<String> {
     let mut placed: Vec<(f64, usize, String)> = Vec::new();
     for (which, source) in sources.into_iter().enumerate() {
         let length = source.len() as f64;
-        placed.extend(source.into_iter().enumerate().map(|(at, line)| ((at as f64 + 0.5) / length, which, line)));
+        placed.extend(
+            source.into_iter().enumerate().map(|(at, line)| ((at as f64 + 0.5) / length, which, line)),
+        );
     }
     placed.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     placed.into_iter().map(|(_, _, line)| line).collect()
@@ -114,7 +128,11 @@ fn spoil(lines: Vec<String>, random: &mut Random) -> (Vec<String>, Counts) {
         }
         originals.push(out.len());
         out.push(line);
-        let earlier = originals.get(random.below(originals.len())).and_then(|i| out.get(*i)).cloned().unwrap_or_default();
+        let earlier = originals
+            .get(random.below(originals.len()))
+            .and_then(|i| out.get(*i))
+            .cloned()
+            .unwrap_or_default();
         if random.chance(REPEAT) {
             counts.repeats += 1;
             out.push(earlier);
@@ -186,6 +204,8 @@ mod tests {
         assert_eq!(distinct.len() as u64, counts.lines - counts.repeats);
         let joined: Vec<u8> = (0..stream.batches.len()).flat_map(|at| stream.batch(at).to_vec()).collect();
         assert_eq!(joined, stream.bytes);
-        assert!(lines.iter().position(|l| l.contains("0-1999")) > lines.iter().position(|l| l.contains("2-1900")));
+        assert!(
+            lines.iter().position(|l| l.contains("0-1999")) > lines.iter().position(|l| l.contains("2-1900"))
+        );
     }
 }

@@ -1,0 +1,21 @@
+//! The real binary on real input: what others script against, and what bad input does to it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what fails outside of a test function fails the test all the same"
+)]
+
+mod api;
+mod bad_input;
+mod config;
+mod detect;
+mod dlq;
+mod ledger;
+mod normalize;
+mod program;
+mod records;
+mod respond;
+mod running;
+mod simulate;
+mod start;
+mod webhook;
