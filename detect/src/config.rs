@@ -31,7 +31,7 @@ impl Default for Config {
         Config {
             principals_max: PRINCIPALS_MAX,
             learning_events_min: 30,
-            learning_ms: 3_600_000,
+            learning_ms: 4 * 3_600_000,
             network_new_ms: 6 * 3_600_000,
             operation_new_ms: 3_600_000,
             cooldown_ms: 3_600_000,

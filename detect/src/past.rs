@@ -15,8 +15,6 @@ pub const USER_AGENTS_MAX: usize = 16;
 pub const ENCRYPTION_KEYS_MAX: usize = 32;
 /// Ids remembered to recognise a repeat that follows soon.
 pub const REPEATS_MAX: usize = 64;
-/// The hour histogram is halved when one hour reaches this count.
-const HOUR_COUNT_MAX: u32 = 1 << 16;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Past {
@@ -28,7 +26,6 @@ pub struct Past {
     pub user_agents: Known,
     pub encryption_keys: Known,
     pub rhythm: Rhythm,
-    hours_of_day: [u32; 24],
     recent: Vec<u64>,
     recent_next: usize,
 }
@@ -75,15 +72,6 @@ impl Past {
         self.operations.met_since(time.plus_ms(-span_ms))
     }
 
-    /// Events in the hour of day of `time` and its two neighbours, in thousandths of all.
-    pub fn hour_share_permille(&self, time: Timestamp) -> u64 {
-        let hour = usize::from(time.hour());
-        let near: u64 =
-            [23, 0, 1].iter().map(|shift| u64::from(self.hours_of_day[(hour + shift) % 24])).sum();
-        let all: u64 = self.hours_of_day.iter().map(|count| u64::from(*count)).sum();
-        (near * 1_000).checked_div(all).unwrap_or(0)
-    }
-
     /// Takes the event in, after it was judged.
     pub fn learn(&mut self, seen: &Sighting<'_>) {
         let time = seen.time;
@@ -103,16 +91,7 @@ impl Past {
             self.encryption_keys.meet(key, time, ENCRYPTION_KEYS_MAX);
         }
         self.rhythm.learn(time, self.last, [seen.event.bytes_out().unwrap_or(0), destruction::amount(seen)]);
-        self.count_hour(time);
         self.remember(seen.short_id());
-    }
-
-    fn count_hour(&mut self, time: Timestamp) {
-        let count = &mut self.hours_of_day[usize::from(time.hour()) % 24];
-        *count += 1;
-        if *count >= HOUR_COUNT_MAX {
-            self.hours_of_day.iter_mut().for_each(|count| *count /= 2);
-        }
     }
 
     fn remember(&mut self, id: u64) {

@@ -30,6 +30,8 @@ pub struct Rhythm {
     /// Hours up to and including this one are closed.
     closed_through: Option<i64>,
     usual: [Usual; MEASURES],
+    /// How many of the hours learnt fell on each hour of the day.
+    of_day: [u32; 24],
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -105,7 +107,7 @@ impl Rhythm {
     /// By how many thousandths of a bit (a doubling is 1,000) `amount` exceeds mean plus four standard deviations.
     pub fn excess_mbit(&self, measure: Measure, amount: u64) -> i64 {
         let usual = &self.usual[measure as usize];
-        let deviation = usual.variance_mbit2.max(0).isqrt().max(SPREAD_MBIT_MIN);
+        let deviation = usual.variance_mbit2.max(0).isqrt().clamp(SPREAD_MBIT_MIN, SPREAD_MBIT_MAX);
         log2_mbit(amount) - usual.mean_mbit - 4 * deviation
     }
 
@@ -114,12 +116,22 @@ impl Rhythm {
         exp2_of_mbit(self.usual[measure as usize].mean_mbit)
     }
 
+    /// Hours learnt on the hour of day of `time` and its two neighbours, in thousandths of all. An hour under way does
+    /// not count, so that a burst in it cannot make it usual.
+    pub fn near_permille(&self, time: Timestamp) -> u64 {
+        let hour = usize::from(time.hour());
+        let near: u64 = [23, 0, 1].iter().map(|shift| u64::from(self.of_day[(hour + shift) % 24])).sum();
+        (near * 1_000).checked_div(u64::from(self.hours)).unwrap_or(0)
+    }
+
     fn close(&mut self, hour: Hour) {
         self.closed_through = Some(self.closed_through.map_or(hour.index, |closed| closed.max(hour.index)));
         if hour.flagged {
             return;
         }
         self.hours = self.hours.saturating_add(1);
+        let of_day = hour.index.rem_euclid(24) as usize;
+        self.of_day.iter_mut().skip(of_day).take(1).for_each(|count| *count += 1);
         let weight = i64::from(self.hours).min(MEMORY_HOURS);
         for (usual, amount) in self.usual.iter_mut().zip(hour.amounts) {
             let step = log2_mbit(amount) - usual.mean_mbit;
@@ -133,6 +145,8 @@ impl Rhythm {
 
 /// Nobody is steadier than half a doubling, whatever few hours say.
 const SPREAD_MBIT_MIN: i64 = 500;
+/// Idle hours between busy ones are no excuse for sixty times the usual.
+const SPREAD_MBIT_MAX: i64 = 1_500;
 
 /// `1000 * log2(1 + n)`, linear between powers of two: whole numbers, so every machine agrees.
 fn log2_mbit(n: u64) -> i64 {

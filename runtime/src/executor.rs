@@ -10,7 +10,9 @@ use crate::sqlite::{StoreError, lock};
 use prunella_schemas::limits::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX};
 use prunella_schemas::plan::{EvidenceKind, Outcome, Probe};
 use prunella_schemas::port::Effector;
-use prunella_schemas::{Command, Id, Message, Order, Posted, Receipt, Reply, Step, Timestamp, Topic, Transition};
+use prunella_schemas::{
+    Command, Id, Message, Order, Posted, Receipt, Reply, Step, Timestamp, Topic, Transition,
+};
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -110,14 +112,20 @@ impl Executor {
     }
 
     fn turn(&mut self, stop: &AtomicBool) -> Result<usize, ExecutorError> {
-        let portion = Portion { messages_max: BATCH_MESSAGES_MAX, bytes_max: BATCH_BYTES_MAX, until: self.hands.log.head() };
+        let portion = Portion {
+            messages_max: BATCH_MESSAGES_MAX,
+            bytes_max: BATCH_BYTES_MAX,
+            until: self.hands.log.head(),
+        };
         let batches = self.hands.log.read(&[Topic::Plans], self.position, portion)?;
         let Some(last) = batches.last().map(|b| b.sequence) else { return Ok(0) };
         let mut entries = Vec::new();
         for posted in batches.iter().flat_map(|b| &b.messages) {
             match Transition::decode(posted.version, &posted.bytes) {
                 Ok(transition) => entries.extend(entries_of(&transition, &posted.bytes)?),
-                Err(e) => tracing::error!(id = %posted.id, error = %e, "a transition that does not decode is not carried out"),
+                Err(e) => {
+                    tracing::error!(id = %posted.id, error = %e, "a transition that does not decode is not carried out");
+                }
             }
         }
         lock(&self.hands.ledger).append(&entries, last)?;
@@ -162,7 +170,13 @@ fn entries_of(transition: &Transition, bytes: &[u8]) -> Result<Vec<NewEntry>, St
     let mut bare = transition.clone();
     let receipt = bare.receipt.take();
     let order = (bare.order.is_some() || receipt.is_some()).then(|| bytes.to_vec());
-    let mut entries = vec![NewEntry { time: bare.at, kind: "transition".into(), id: bare.id(), body: bare.encode(), order }];
+    let mut entries = vec![NewEntry {
+        time: bare.at,
+        kind: "transition".into(),
+        id: bare.id(),
+        body: bare.encode(),
+        order,
+    }];
     if let Some(receipt) = receipt {
         let (time, id, body) = (receipt.time, receipt.id(), prunella_ledger::receipt_body(&receipt)?);
         entries.push(NewEntry { time, kind: RECEIPT_KIND.into(), id, body, order: None });
@@ -222,8 +236,12 @@ impl Hands {
     async fn obey(&self, pending: &PendingOrder, transition: &Transition, order: &Order) -> Reply {
         match order {
             Order::Read { reads } => self.read(transition, reads).await,
-            Order::Apply { steps, key } => Reply::Applied { outcomes: self.act(pending, transition, steps, *key).await },
-            Order::Undo { steps, key } => Reply::Undone { outcomes: self.act(pending, transition, steps, *key).await },
+            Order::Apply { steps, key } => {
+                Reply::Applied { outcomes: self.act(pending, transition, steps, *key).await }
+            }
+            Order::Undo { steps, key } => {
+                Reply::Undone { outcomes: self.act(pending, transition, steps, *key).await }
+            }
             Order::Probe { steps, principal, applied, not_before } => {
                 self.sleep_until(*not_before).await;
                 Reply::Probed { probe: self.probe(transition, steps, principal, *applied).await }
@@ -239,14 +257,24 @@ impl Hands {
             };
             match effector.read(&transition.plan.tenant, read).await {
                 Ok(state) => states.push(state),
-                Err(e) => return Reply::Unreadable { detail: format!("{} of {}: {e}", read.operation, read.target) },
+                Err(e) => {
+                    return Reply::Unreadable {
+                        detail: format!("{} of {}: {e}", read.operation, read.target),
+                    };
+                }
             }
         }
         Reply::State { states }
     }
 
     /// One outcome per step; after one that is not done, the rest is not tried.
-    async fn act(&self, pending: &PendingOrder, transition: &Transition, steps: &[Step], key: Id) -> Vec<Outcome> {
+    async fn act(
+        &self,
+        pending: &PendingOrder,
+        transition: &Transition,
+        steps: &[Step],
+        key: Id,
+    ) -> Vec<Outcome> {
         if pending.started {
             let detail = "the process stopped while this was being carried out".to_owned();
             return vec![Outcome::Unknown { detail }; steps.len()];
@@ -257,7 +285,8 @@ impl Hands {
         }
         let mut outcomes = Vec::new();
         for (at, step) in steps.iter().enumerate() {
-            let outcome = self.act_once(transition, step, Id::derive("step", &[&key.0, &at.to_le_bytes()])).await;
+            let outcome =
+                self.act_once(transition, step, Id::derive("step", &[&key.0, &at.to_le_bytes()])).await;
             let go_on = matches!(outcome, Outcome::Done { .. });
             outcomes.push(outcome);
             if !go_on {
@@ -278,7 +307,13 @@ impl Hands {
     }
 
     /// The weakest answer of all steps is the answer.
-    async fn probe(&self, transition: &Transition, steps: &[Step], principal: &str, applied: Timestamp) -> Probe {
+    async fn probe(
+        &self,
+        transition: &Transition,
+        steps: &[Step],
+        principal: &str,
+        applied: Timestamp,
+    ) -> Probe {
         let mut weakest: Option<Probe> = None;
         for step in steps {
             let probe = match self.effectors.get(&step.provider) {

@@ -10,7 +10,9 @@ use async_trait::async_trait;
 use prunella_ingest::{Content, Limits, Piece, unpack};
 use prunella_schemas::limits::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, DEDUPE_IDS_MAX};
 use prunella_schemas::port::{Accepted, Intake, PortError, Upload};
-use prunella_schemas::{Command, DeadLetter, Id, Message, Posted, Record, RejectReason, Tenant, Timestamp, Topic};
+use prunella_schemas::{
+    Command, DeadLetter, Id, Message, Posted, Record, RejectReason, Tenant, Timestamp, Topic,
+};
 use std::io::Read;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -63,7 +65,8 @@ impl LogIntake {
     pub fn open(log: Arc<dyn Log>, clock: Clock, kill_switch: KillSwitch) -> Result<Self, LogError> {
         let mut known = Seen::default();
         let mut after = log.head() - KNOWN_BATCHES_MAX;
-        let portion = Portion { messages_max: BATCH_MESSAGES_MAX, bytes_max: BATCH_BYTES_MAX, until: i64::MAX };
+        let portion =
+            Portion { messages_max: BATCH_MESSAGES_MAX, bytes_max: BATCH_BYTES_MAX, until: i64::MAX };
         loop {
             let batches = log.read(&[Topic::Records], after, portion)?;
             let Some(last) = batches.last().map(|b| b.sequence) else { break };
@@ -82,7 +85,13 @@ impl LogIntake {
     }
 
     /// Takes `input` apart and appends portion by portion; what was appended stays when a later portion fails.
-    pub fn take(&self, input: impl Read, content: Content, limits: &Limits, sender: &Sender) -> Result<Accepted, PortError> {
+    pub fn take(
+        &self,
+        input: impl Read,
+        content: Content,
+        limits: &Limits,
+        sender: &Sender,
+    ) -> Result<Accepted, PortError> {
         self.check_backlog()?;
         let received = (self.shared.clock)();
         let mut portion = Taken::default();
@@ -144,13 +153,18 @@ impl LogIntake {
         let position = self.shared.log.position("ingest")?;
         let backlog = self.shared.log.lag(&[Topic::Records], position)?;
         if backlog > BACKLOG_MESSAGES_MAX {
-            let detail = format!("{backlog} records wait to be processed, at most {BACKLOG_MESSAGES_MAX} may; try again later");
+            let detail = format!(
+                "{backlog} records wait to be processed, at most {BACKLOG_MESSAGES_MAX} may; try again later"
+            );
             return Err(PortError::Unavailable(detail));
         }
         Ok(())
     }
 
-    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Self) -> Result<T, PortError> + Send + 'static) -> Result<T, PortError> {
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, PortError> + Send + 'static,
+    ) -> Result<T, PortError> {
         let intake = self.clone();
         match tokio::task::spawn_blocking(move || work(&intake)).await {
             Ok(result) => result,
@@ -163,7 +177,10 @@ impl LogIntake {
 impl Intake for LogIntake {
     async fn accept(&self, upload: Upload) -> Result<Accepted, PortError> {
         let Some(content) = Content::of_media_type(&upload.content_type) else {
-            let detail = format!("content type `{}` holds no records; use application/x-ndjson, application/json or application/cloudevents+json", upload.content_type);
+            let detail = format!(
+                "content type `{}` holds no records; use application/x-ndjson, application/json or application/cloudevents+json",
+                upload.content_type
+            );
             return Err(PortError::Invalid(detail));
         };
         let sender = Sender { source: upload.source, tenant: upload.tenant, origin: upload.origin };
@@ -185,7 +202,9 @@ impl Intake for LogIntake {
     async fn command(&self, command: Command) -> Result<(), PortError> {
         self.blocking(move |intake| {
             if let Command::KillSwitch { engaged, by, .. } = &command {
-                let failed = |e: std::io::Error| PortError::Unavailable(format!("the kill switch file cannot be changed: {e}"));
+                let failed = |e: std::io::Error| {
+                    PortError::Unavailable(format!("the kill switch file cannot be changed: {e}"))
+                };
                 intake.shared.kill_switch.set(*engaged, by).map_err(failed)?;
             }
             intake.shared.log.append(vec![Posted::new(&command, Timestamp::ZERO)])?;

@@ -5,7 +5,9 @@
 
 use crate::log::{Batch, Commit, Log, LogError, Portion, START};
 use prunella_schemas::limits::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, DEDUPE_IDS_MAX};
-use prunella_schemas::{DeadLetter, Delivered, Id, Inbound, Outbox, Posted, Record, RejectReason, Stage, Tenant, Timestamp};
+use prunella_schemas::{
+    DeadLetter, Delivered, Id, Inbound, Outbox, Posted, Record, RejectReason, Stage, Tenant, Timestamp,
+};
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -71,7 +73,16 @@ impl<S: Stage> Pump<S> {
             tracing::info!(stage = stage.name(), from = position, to = committed, "replaying");
         }
         let counts = Arc::default();
-        Ok(Pump { stage, log, seen, position, committed, since_snapshot: 0, snapshot_at: Timestamp::ZERO, counts })
+        Ok(Pump {
+            stage,
+            log,
+            seen,
+            position,
+            committed,
+            since_snapshot: 0,
+            snapshot_at: Timestamp::ZERO,
+            counts,
+        })
     }
 
     pub fn stage(&self) -> &S {
@@ -105,6 +116,11 @@ impl<S: Stage> Pump<S> {
             }
             return Ok(Turn::Idle);
         };
+        // Counts from the first batch after the snapshot, replayed or not: else a process that never lives long would
+        // replay more at every start.
+        if self.snapshot_at == Timestamp::ZERO {
+            self.snapshot_at = batches.first().map_or(Timestamp::ZERO, |b| b.at);
+        }
         let mut out = Outbox::default();
         let messages = batches.iter().map(|b| b.messages.len()).sum();
         let delivered = self.deliver(batches, &mut out);
@@ -119,7 +135,11 @@ impl<S: Stage> Pump<S> {
     }
 
     /// Turns until told to stop, then saves a snapshot, so that the next start replays nothing.
-    pub fn run(&mut self, stop: &AtomicBool, mut after_turn: impl FnMut(&S, &dyn Log)) -> Result<(), LogError> {
+    pub fn run(
+        &mut self,
+        stop: &AtomicBool,
+        mut after_turn: impl FnMut(&S, &dyn Log),
+    ) -> Result<(), LogError> {
         while !stop.load(Ordering::Relaxed) {
             match self.turn() {
                 Ok(turn) => {
@@ -142,10 +162,8 @@ impl<S: Stage> Pump<S> {
 
     fn commit(&mut self, outputs: Vec<Posted>, at: Timestamp) -> Result<(), LogError> {
         let produced = outputs.len() as u64;
-        if self.snapshot_at == Timestamp::ZERO {
-            self.snapshot_at = at;
-        }
-        let due = self.since_snapshot >= SNAPSHOT_MESSAGES_MAX || at.since_ms(self.snapshot_at) >= SNAPSHOT_MS_MAX;
+        let due =
+            self.since_snapshot >= SNAPSHOT_MESSAGES_MAX || at.since_ms(self.snapshot_at) >= SNAPSHOT_MS_MAX;
         if due {
             self.snapshot_at = at;
             self.save(outputs)?;

@@ -40,7 +40,11 @@ pub struct Sink {
 }
 
 impl Sink {
-    pub fn open(log: Arc<dyn Log>, writer: StoreWriter, live: broadcast::Sender<Live>) -> Result<Self, SinkError> {
+    pub fn open(
+        log: Arc<dyn Log>,
+        writer: StoreWriter,
+        live: broadcast::Sender<Live>,
+    ) -> Result<Self, SinkError> {
         let position = Arc::new(AtomicI64::new(writer.position()?));
         Ok(Sink { log, writer, position, live, turns: 0 })
     }
@@ -53,14 +57,15 @@ impl Sink {
     /// Stores one portion; says how many messages it held.
     pub fn turn(&mut self) -> Result<usize, SinkError> {
         let after = self.position.load(Ordering::Relaxed);
-        let portion = Portion { messages_max: BATCH_MESSAGES_MAX, bytes_max: BATCH_BYTES_MAX, until: self.log.head() };
+        let portion =
+            Portion { messages_max: BATCH_MESSAGES_MAX, bytes_max: BATCH_BYTES_MAX, until: self.log.head() };
         let batches = self.log.read(&TOPICS, after, portion)?;
         let Some(last) = batches.last().map(|b| b.sequence) else { return Ok(0) };
         let messages: Vec<&Posted> = batches.iter().flat_map(|b| &b.messages).collect();
         let mut rows = Vec::with_capacity(messages.len());
-        for &posted in &messages {
+        for (posted, at) in batches.iter().flat_map(|b| b.messages.iter().map(|posted| (posted, b.at))) {
             match Row::of(posted) {
-                Ok(row) => rows.extend(row),
+                Ok(row) => rows.extend(row.map(|row| row.durable_since(at))),
                 // It stays on the log; a store that cannot read it yet must not stop.
                 Err(e) => tracing::error!(topic = posted.topic.name(), id = %posted.id, error = %e, "not stored"),
             }
@@ -116,10 +121,18 @@ impl Sink {
 fn live(posted: &Posted) -> Option<Live> {
     let (version, bytes) = (posted.version, posted.bytes.as_slice());
     match posted.topic {
-        Topic::Events => Event::decode(version, bytes).ok().map(|event| Live::Event { event: Box::new(event) }),
-        Topic::Findings => Finding::decode(version, bytes).ok().map(|finding| Live::Finding { finding: Box::new(finding) }),
-        Topic::Plans => Transition::decode(version, bytes).ok().map(|t| Live::Plan { transition: Box::new(t) }),
-        Topic::Receipts => Receipt::decode(version, bytes).ok().map(|receipt| Live::Receipt { receipt: Box::new(receipt) }),
+        Topic::Events => {
+            Event::decode(version, bytes).ok().map(|event| Live::Event { event: Box::new(event) })
+        }
+        Topic::Findings => {
+            Finding::decode(version, bytes).ok().map(|finding| Live::Finding { finding: Box::new(finding) })
+        }
+        Topic::Plans => {
+            Transition::decode(version, bytes).ok().map(|t| Live::Plan { transition: Box::new(t) })
+        }
+        Topic::Receipts => {
+            Receipt::decode(version, bytes).ok().map(|receipt| Live::Receipt { receipt: Box::new(receipt) })
+        }
         _ => None,
     }
 }

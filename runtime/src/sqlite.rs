@@ -161,6 +161,13 @@ pub(crate) async fn blocking<T: Send + 'static>(
     }
 }
 
+/// Moves the write-ahead log into the file, so that a database that was closed in order is one file. The last connection
+/// to close would do it, but that is a reader's, which may not write.
+pub(crate) fn fold(connection: &Connection) {
+    // What could not be moved now stays in the write-ahead log, which is as durable as the file.
+    let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+}
+
 /// A poisoned lock only says that another thread panicked; SQLite has rolled back whatever it had begun.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

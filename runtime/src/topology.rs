@@ -97,15 +97,21 @@ struct DirectoryLock {
 
 impl DirectoryLock {
     fn take(data_dir: &Path) -> Result<Self, StartError> {
-        let wrong = |e: std::io::Error| {
-            StartError::DataDir { path: data_dir.display().to_string(), detail: format!("{e}; make it writable, or give another --data-dir") }
+        let wrong = |e: std::io::Error| StartError::DataDir {
+            path: data_dir.display().to_string(),
+            detail: format!("{e}; make it writable, or give another --data-dir"),
         };
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true);
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(data_dir).map_err(wrong)?;
-        let file = File::options().create(true).truncate(false).write(true).open(data_dir.join("lock")).map_err(wrong)?;
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(data_dir.join("lock"))
+            .map_err(wrong)?;
         match file.try_lock() {
             Ok(()) => Ok(DirectoryLock { _file: file }),
             Err(std::fs::TryLockError::WouldBlock) => Err(StartError::Busy(data_dir.display().to_string())),
@@ -127,7 +133,8 @@ impl Embedded {
         let ledger = LedgerStore::open(&settings.data_dir)?;
         let reader = Arc::new(ledger.reader());
         let kill_switch = KillSwitch::in_directory(&settings.data_dir);
-        let intake = LogIntake::open(Arc::clone(&log), Arc::clone(&clock), kill_switch.clone())?.with_store(Arc::clone(&store));
+        let intake = LogIntake::open(Arc::clone(&log), Arc::clone(&clock), kill_switch.clone())?
+            .with_store(Arc::clone(&store));
         let (live, _) = broadcast::channel(LIVE_MAX);
         let (stop_async, stopped) = watch::channel(false);
         let outbox = Outbox::open(&file("outbox.db"), Arc::clone(&clock))?;
@@ -138,21 +145,32 @@ impl Embedded {
             Arc::new(WebhookEffector::new(outbox, deliverer.endpoints())),
         ];
         let sink = Sink::open(Arc::clone(&log), writer, live.clone())?;
-        let health = EmbeddedHealth::new(Arc::clone(&log), sink.position(), Arc::clone(&clock), kill_switch.clone());
+        let health =
+            EmbeddedHealth::new(Arc::clone(&log), sink.position(), Arc::clone(&clock), kill_switch.clone());
         let ledger = Arc::new(Mutex::new(ledger));
         let stop = Arc::new(AtomicBool::new(false));
         let mut crew = Crew { stop: Arc::clone(&stop), health: health.clone(), threads: Vec::new() };
         let executor = {
             let (log, clock, runtime) = (Arc::clone(&log), Arc::clone(&clock), runtime.clone());
-            move || Executor::open(Arc::clone(&log), Arc::clone(&ledger), effectors.clone(), Arc::clone(&clock), kill_switch.clone(), runtime.clone())
+            move || {
+                Executor::open(
+                    Arc::clone(&log),
+                    Arc::clone(&ledger),
+                    effectors.clone(),
+                    Arc::clone(&clock),
+                    kill_switch.clone(),
+                    runtime.clone(),
+                )
+            }
         };
         crew.start_executor(executor)?;
         crew.start_sink(sink, settings.retention)?;
         // Refused here, and only here: what starts once starts always.
         prunella_respond::Respond::new(settings.respond.clone(), settings.playbooks.clone())?;
         let (config, playbooks) = (settings.respond, settings.playbooks);
-        let respond =
-            move || prunella_respond::Respond::new(config.clone(), playbooks.clone()).map_err(|e| e.to_string());
+        let respond = move || {
+            prunella_respond::Respond::new(config.clone(), playbooks.clone()).map_err(|e| e.to_string())
+        };
         crew.start_stage(&log, respond, tick(Arc::clone(&clock)))?;
         let detect = settings.detect;
         crew.start_stage(&log, move || Ok(prunella_detect::Detect::new(detect.clone())), || |_, _| {})?;
@@ -160,7 +178,20 @@ impl Embedded {
         crew.start_housekeeping(&log, settings.retention, clock)?;
         let deliveries = runtime.spawn(deliverer.run(stopped));
         let (threads, ledger) = (crew.threads, reader);
-        Ok(Embedded { log, store, state, ledger, intake, live, health, stop, stop_async, threads, deliveries, _directory: directory })
+        Ok(Embedded {
+            log,
+            store,
+            state,
+            ledger,
+            intake,
+            live,
+            health,
+            stop,
+            stop_async,
+            threads,
+            deliveries,
+            _directory: directory,
+        })
     }
 
     /// Stops every stage after its current step, saves what it knows, and waits for it.
@@ -210,7 +241,11 @@ struct Crew {
 
 impl Crew {
     /// Runs `work` on a thread until told to stop; starts it again after a failure, and says so in the health.
-    fn start(&mut self, name: &'static str, mut work: impl FnMut(&AtomicBool) -> Result<(), String> + Send + 'static) -> Result<(), StartError> {
+    fn start(
+        &mut self,
+        name: &'static str,
+        mut work: impl FnMut(&AtomicBool) -> Result<(), String> + Send + 'static,
+    ) -> Result<(), StartError> {
         let (stop, health) = (Arc::clone(&self.stop), self.health.clone());
         let body = move || {
             while !stop.load(Ordering::Relaxed) {
@@ -229,7 +264,12 @@ impl Crew {
         Ok(())
     }
 
-    fn start_stage<S, F, T>(&mut self, log: &Arc<dyn Log>, make: F, after_turn: impl Fn() -> T + Send + 'static) -> Result<(), StartError>
+    fn start_stage<S, F, T>(
+        &mut self,
+        log: &Arc<dyn Log>,
+        make: F,
+        after_turn: impl Fn() -> T + Send + 'static,
+    ) -> Result<(), StartError>
     where
         S: Stage + 'static,
         F: Fn() -> Result<S, String> + Send + 'static,
@@ -249,9 +289,14 @@ impl Crew {
         })
     }
 
-    fn start_executor(&mut self, open: impl Fn() -> Result<Executor, ExecutorError> + Send + 'static) -> Result<(), StartError> {
+    fn start_executor(
+        &mut self,
+        open: impl Fn() -> Result<Executor, ExecutorError> + Send + 'static,
+    ) -> Result<(), StartError> {
         self.health.watch(executor::READER, &[Topic::Plans]);
-        self.start(executor::READER, move |stop| open().and_then(|mut e| e.run(stop)).map_err(|e| e.to_string()))
+        self.start(executor::READER, move |stop| {
+            open().and_then(|mut e| e.run(stop)).map_err(|e| e.to_string())
+        })
     }
 
     fn start_sink(&mut self, mut sink: Sink, retention: Retention) -> Result<(), StartError> {
@@ -271,7 +316,12 @@ impl Crew {
         })
     }
 
-    fn start_housekeeping(&mut self, log: &Arc<dyn Log>, retention: Retention, clock: Clock) -> Result<(), StartError> {
+    fn start_housekeeping(
+        &mut self,
+        log: &Arc<dyn Log>,
+        retention: Retention,
+        clock: Clock,
+    ) -> Result<(), StartError> {
         let log = Arc::clone(log);
         let readers = ["ingest", "detect", "respond", sink::READER, executor::READER];
         let mut due = Timestamp::ZERO;
@@ -311,7 +361,9 @@ impl EmbeddedHealth {
     fn new(log: Arc<dyn Log>, sink: Arc<AtomicI64>, clock: Clock, kill_switch: KillSwitch) -> Self {
         let started = clock();
         let (watched, problems) = (Mutex::default(), Mutex::default());
-        EmbeddedHealth { vitals: Arc::new(Vitals { log, sink, clock, kill_switch, started, watched, problems }) }
+        EmbeddedHealth {
+            vitals: Arc::new(Vitals { log, sink, clock, kill_switch, started, watched, problems }),
+        }
     }
 
     fn watch(&self, name: &'static str, topics: &'static [Topic]) {
@@ -329,12 +381,12 @@ impl EmbeddedHealth {
     fn clock(&self) -> Clock {
         Arc::clone(&self.vitals.clock)
     }
-
 }
 
 impl Vitals {
     fn look(&self) -> Health {
-        let mut problems: Vec<String> = lock(&self.problems).iter().map(|(name, e)| format!("{name}: {e}")).collect();
+        let mut problems: Vec<String> =
+            lock(&self.problems).iter().map(|(name, e)| format!("{name}: {e}")).collect();
         let mut lag = BTreeMap::new();
         let watched = lock(&self.watched).clone();
         for (name, topics) in watched {
@@ -365,7 +417,11 @@ impl HealthView for EmbeddedHealth {
     async fn health(&self) -> Health {
         let vitals = Arc::clone(&self.vitals);
         let looked = tokio::task::spawn_blocking(move || vitals.look()).await;
-        looked.unwrap_or_else(|e| Health { status: "degraded".into(), problems: vec![e.to_string()], ..Health::default() })
+        looked.unwrap_or_else(|e| Health {
+            status: "degraded".into(),
+            problems: vec![e.to_string()],
+            ..Health::default()
+        })
     }
 }
 

@@ -1,9 +1,9 @@
 //! Event: who did what to what, from where, when, with which outcome. One OCSF 1.8.0 class instance.
 
 use crate::ocsf::{
-    Actor, Api, Caption, Class, Cloud, Databucket, Endpoint, Entity, Extension, File, Group, HttpRequest, Metadata,
-    OCSF_VERSION, Policy, Resource, STATUS_FAILURE, STATUS_SUCCESS, Service, Session, Table, Tls, Traffic, User, severity_name,
-    status_name,
+    Actor, Api, Caption, Class, Cloud, Databucket, Endpoint, Entity, Extension, File, Group, HttpRequest,
+    Metadata, OCSF_VERSION, Policy, Resource, STATUS_FAILURE, STATUS_SUCCESS, Service, Session, Table, Tls,
+    Traffic, User, severity_name, status_name,
 };
 use crate::{Id, Message, Principal, Tenant, Timestamp, Topic};
 use schemars::JsonSchema;
@@ -121,12 +121,18 @@ pub enum Flag {
 }
 
 /// The name and id under which Prunella's attributes are declared in `metadata.extensions`.
-pub const EXTENSION: Extension =
-    Extension { name: Caption::Borrowed("prunella"), uid: Caption::Borrowed("999"), version: Caption::Borrowed("1.0.0") };
+pub const EXTENSION: Extension = Extension {
+    name: Caption::Borrowed("prunella"),
+    uid: Caption::Borrowed("999"),
+    version: Caption::Borrowed("1.0.0"),
+};
 
 impl Event {
     /// A new event of a class; ids and captions agree by construction.
-    #[allow(clippy::field_reassign_with_default, reason = "filled in place: an event is 3 kB, and a copy of it shows")]
+    #[allow(
+        clippy::field_reassign_with_default,
+        reason = "filled in place: an event is 3 kB, and a copy of it shows"
+    )]
     pub fn new(class: Class, activity_id: u8, status_id: u8, severity_id: u8) -> Self {
         let mut event = Event::default();
         event.class_uid = class.uid;

@@ -1,7 +1,9 @@
 //! Finding: a conclusion, its evidence, its reasons, its risk. OCSF Detection Finding 2004.
 
 use crate::event::EXTENSION;
-use crate::ocsf::{Actor, Caption, Cloud, DETECTION_FINDING, Endpoint, Metadata, OCSF_VERSION, Resource, severity_name};
+use crate::ocsf::{
+    Actor, Caption, Cloud, DETECTION_FINDING, Endpoint, Metadata, OCSF_VERSION, Resource, severity_name,
+};
 use crate::risk::RiskLevel;
 use crate::{Id, Message, Timestamp, Topic};
 use schemars::JsonSchema;

@@ -160,7 +160,9 @@ mod tests {
 
     #[test]
     fn tenant_names_are_plain() {
-        for (name, ok) in [("default", true), ("a-1_b", true), ("", false), ("-a", false), ("A", false), ("a/b", false)] {
+        for (name, ok) in
+            [("default", true), ("a-1_b", true), ("", false), ("-a", false), ("A", false), ("a/b", false)]
+        {
             assert_eq!(Tenant::try_from(name.to_owned()).is_ok(), ok, "{name}");
         }
     }

@@ -4,8 +4,8 @@
 //! Kafka header), never inside attacker-controlled data.
 
 use crate::Id;
-use serde::de::DeserializeOwned;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::fmt;
 
 /// The topics of the log. The full name on Kafka is `prunella.<name>.v1`.
@@ -94,14 +94,17 @@ pub trait Message: Serialize + DeserializeOwned {
         if version != Self::VERSION {
             return Err(WireError::Version { topic: Self::TOPIC.name(), version, newest: Self::VERSION });
         }
-        serde_json::from_slice(bytes).map_err(|e| WireError::Malformed { topic: Self::TOPIC.name(), detail: e.to_string() })
+        serde_json::from_slice(bytes)
+            .map_err(|e| WireError::Malformed { topic: Self::TOPIC.name(), detail: e.to_string() })
     }
 }
 
 /// Why bytes of our own log could not be read back.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum WireError {
-    #[error("a message of topic `{topic}` has wire version {version}; this build reads up to {newest}: upgrade prunella")]
+    #[error(
+        "a message of topic `{topic}` has wire version {version}; this build reads up to {newest}: upgrade prunella"
+    )]
     Version { topic: &'static str, version: u8, newest: u8 },
     #[error("a message of topic `{topic}` does not decode: {detail}")]
     Malformed { topic: &'static str, detail: String },

@@ -101,7 +101,15 @@ pub const NETWORK_ACTIVITY: Class = Class {
     name: "Network Activity",
     category_uid: 4,
     category_name: "Network Activity",
-    activities: &[(1, "Open"), (2, "Close"), (3, "Reset"), (4, "Fail"), (5, "Refuse"), (6, "Traffic"), (7, "Listen")],
+    activities: &[
+        (1, "Open"),
+        (2, "Close"),
+        (3, "Reset"),
+        (4, "Fail"),
+        (5, "Refuse"),
+        (6, "Traffic"),
+        (7, "Listen"),
+    ],
 };
 pub const API_ACTIVITY: Class = Class {
     uid: 6003,

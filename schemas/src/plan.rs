@@ -201,10 +201,16 @@ impl Message for Transition {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
-    Done { detail: String },
+    Done {
+        detail: String,
+    },
     /// The call may or may not have taken effect: the provider must be read.
-    Unknown { detail: String },
-    Failed { detail: String },
+    Unknown {
+        detail: String,
+    },
+    Failed {
+        detail: String,
+    },
 }
 
 /// What kind of proof stands behind "it held". Only the first is called contained.
@@ -220,22 +226,41 @@ pub enum EvidenceKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "probe", rename_all = "snake_case")]
 pub enum Probe {
-    Held { evidence: EvidenceKind, detail: String, last_accepted: Option<Timestamp> },
-    NotYet { detail: String },
+    Held {
+        evidence: EvidenceKind,
+        detail: String,
+        last_accepted: Option<Timestamp>,
+    },
+    NotYet {
+        detail: String,
+    },
     /// The principal was accepted after the change took effect.
-    Escaped { detail: String, last_accepted: Option<Timestamp> },
+    Escaped {
+        detail: String,
+        last_accepted: Option<Timestamp>,
+    },
 }
 
 /// What the shell reports about an order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "reply", rename_all = "snake_case")]
 pub enum Reply {
-    State { states: Vec<TargetState> },
+    State {
+        states: Vec<TargetState>,
+    },
     /// The provider could not be asked.
-    Unreadable { detail: String },
-    Applied { outcomes: Vec<Outcome> },
-    Probed { probe: Probe },
-    Undone { outcomes: Vec<Outcome> },
+    Unreadable {
+        detail: String,
+    },
+    Applied {
+        outcomes: Vec<Outcome>,
+    },
+    Probed {
+        probe: Probe,
+    },
+    Undone {
+        outcomes: Vec<Outcome>,
+    },
 }
 
 /// What reaches the response stage beside findings: operators, replies and time.
@@ -243,15 +268,41 @@ pub enum Reply {
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Command {
     /// A person signs a plan's id.
-    Approve { tenant: Tenant, plan_uid: Id, by: String, at: Timestamp },
-    Reject { tenant: Tenant, plan_uid: Id, by: String, at: Timestamp },
-    RollBack { tenant: Tenant, plan_uid: Id, by: String, at: Timestamp },
+    Approve {
+        tenant: Tenant,
+        plan_uid: Id,
+        by: String,
+        at: Timestamp,
+    },
+    Reject {
+        tenant: Tenant,
+        plan_uid: Id,
+        by: String,
+        at: Timestamp,
+    },
+    RollBack {
+        tenant: Tenant,
+        plan_uid: Id,
+        by: String,
+        at: Timestamp,
+    },
     /// Stops (`engaged`) or resumes every action.
-    KillSwitch { engaged: bool, by: String, at: Timestamp },
+    KillSwitch {
+        engaged: bool,
+        by: String,
+        at: Timestamp,
+    },
     /// The shell's report about the order that transition `sequence` carried.
-    Reply { plan_uid: Id, sequence: u32, reply: Reply, at: Timestamp },
+    Reply {
+        plan_uid: Id,
+        sequence: u32,
+        reply: Reply,
+        at: Timestamp,
+    },
     /// Time passed. The shell posts one when the stage has something due.
-    Tick { at: Timestamp },
+    Tick {
+        at: Timestamp,
+    },
 }
 
 impl Command {

@@ -192,7 +192,12 @@ pub trait State: Send + Sync {
     /// `Unavailable` while not loaded; never a made-up "not revoked".
     async fn token_version(&self, tenant: &Tenant, principal: &str) -> Result<TokenVersion, PortError>;
     /// Sets `not_before` to the later of what it is and `not_before`; grows `version` if that changed it. Durable on return.
-    async fn revoke_tokens(&self, tenant: &Tenant, principal: &str, not_before: Timestamp) -> Result<TokenVersion, PortError>;
+    async fn revoke_tokens(
+        &self,
+        tenant: &Tenant,
+        principal: &str,
+        not_before: Timestamp,
+    ) -> Result<TokenVersion, PortError>;
 }
 
 /// What happens now, for the live feed. Lossy by design: a slow reader skips.

@@ -86,7 +86,9 @@ pub fn aws(identity: &AwsIdentity<'_>) -> Principal {
         "AssumedRole" | "Role" => {
             let by_arn = identity.issuer_arn.map(|arn| join("role", arn));
             let by_session = by_arn.or_else(|| identity.arn.map(|arn| join("role", &role_of_session(arn))));
-            by_session.or_else(|| identity.principal_id.map(|id| format!("aws:role:{account}:{}", without_session(id))))
+            by_session.or_else(|| {
+                identity.principal_id.map(|id| format!("aws:role:{account}:{}", without_session(id)))
+            })
         }
         // Some services leave out the type, and name themselves only as the source address.
         "AWSService" | "" if identity.arn.is_none() => {
@@ -104,15 +106,24 @@ pub fn aws(identity: &AwsIdentity<'_>) -> Principal {
             let subject = identity.user_name.or(identity.principal_id);
             subject.map(|subject| format!("aws:{form}:{provider}:{subject}"))
         }
-        "IdentityCenterUser" => identity.on_behalf_of.or(identity.principal_id).map(|id| join("identity-center", id)),
+        "IdentityCenterUser" => {
+            identity.on_behalf_of.or(identity.principal_id).map(|id| join("identity-center", id))
+        }
         _ => None,
     };
     let key = key.or_else(|| identity.arn.map(|arn| join("arn", arn)));
-    Principal(key.unwrap_or_else(|| format!("aws:unknown:{account}:{}", network(identity.source_address.unwrap_or("-")))))
+    Principal(key.unwrap_or_else(|| {
+        format!("aws:unknown:{account}:{}", network(identity.source_address.unwrap_or("-")))
+    }))
 }
 
 /// The principal of an Azure call: object id, or application id, in its tenant.
-pub fn azure(tenant: &str, object_id: Option<&str>, app_id: Option<&str>, source_address: Option<&str>) -> Principal {
+pub fn azure(
+    tenant: &str,
+    object_id: Option<&str>,
+    app_id: Option<&str>,
+    source_address: Option<&str>,
+) -> Principal {
     Principal(match (object_id, app_id) {
         (Some(object), _) => format!("azure:user:{tenant}:{object}"),
         (None, Some(app)) => format!("azure:app:{tenant}:{app}"),
@@ -121,7 +132,12 @@ pub fn azure(tenant: &str, object_id: Option<&str>, app_id: Option<&str>, source
 }
 
 /// The principal of a GCP call: principal e-mail, else subject.
-pub fn gcp(project: &str, email: Option<&str>, subject: Option<&str>, source_address: Option<&str>) -> Principal {
+pub fn gcp(
+    project: &str,
+    email: Option<&str>,
+    subject: Option<&str>,
+    source_address: Option<&str>,
+) -> Principal {
     Principal(match (email, subject) {
         (Some(email), _) if email.ends_with(".gserviceaccount.com") => format!("gcp:service-account:{email}"),
         (Some(email), _) => format!("gcp:user:{email}"),
@@ -176,6 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[allow(clippy::too_many_lines, reason = "a table with a line for every identity form")]
     fn every_identity_form_has_one_key() {
         let none = AwsIdentity::default();
         let user = "arn:aws:iam::1:user/ann";
@@ -185,32 +202,91 @@ mod tests {
             assert_eq!((got.as_str(), got.kind()), (want, kind), "{identity:?}");
         };
         let of = |kind| AwsIdentity { kind, account: Some("1"), ..none };
-        check(AwsIdentity { arn: Some(user), ..of("IAMUser") }, "aws:user:arn:aws:iam::1:user/ann", Kind::Human);
-        check(AwsIdentity { user_name: Some("ann"), ..of("IAMUser") }, "aws:user:arn:aws:iam::1:user/ann", Kind::Human);
+        check(
+            AwsIdentity { arn: Some(user), ..of("IAMUser") },
+            "aws:user:arn:aws:iam::1:user/ann",
+            Kind::Human,
+        );
+        check(
+            AwsIdentity { user_name: Some("ann"), ..of("IAMUser") },
+            "aws:user:arn:aws:iam::1:user/ann",
+            Kind::Human,
+        );
         let federated = "arn:aws:sts::1:federated-user/bob";
-        check(AwsIdentity { arn: Some(federated), ..of("FederatedUser") }, &format!("aws:federated:{federated}"), Kind::Human);
+        check(
+            AwsIdentity { arn: Some(federated), ..of("FederatedUser") },
+            &format!("aws:federated:{federated}"),
+            Kind::Human,
+        );
         check(AwsIdentity { arn: Some("arn:aws:iam::1:root"), ..of("Root") }, "aws:root:1", Kind::Root);
         let role = "aws:role:arn:aws:iam::1:role/Admin";
         let issuer = Some("arn:aws:iam::1:role/Admin");
-        check(AwsIdentity { arn: Some(session), issuer_arn: issuer, ..of("AssumedRole") }, role, Kind::Workload);
+        check(
+            AwsIdentity { arn: Some(session), issuer_arn: issuer, ..of("AssumedRole") },
+            role,
+            Kind::Workload,
+        );
         check(AwsIdentity { arn: Some(session), ..of("AssumedRole") }, role, Kind::Workload);
-        check(AwsIdentity { invoked_by: Some("config.amazonaws.com"), ..of("AWSService") }, "aws:service:config.amazonaws.com", Kind::Service);
-        check(AwsIdentity { source_address: Some("ecs.amazonaws.com"), ..of("AWSService") }, "aws:service:ecs.amazonaws.com", Kind::Service);
-        check(AwsIdentity { invoked_by: Some("AWS Internal"), ..of("") }, "aws:service:AWS Internal", Kind::Service);
-        check(AwsIdentity { principal_id: Some("AROA:s"), ..of("AssumedRole") }, "aws:role:1:AROA", Kind::Workload);
-        check(AwsIdentity { principal_id: Some("AIDA"), ..of("AWSAccount") }, "aws:account:1:AIDA", Kind::Unknown);
-        check(AwsIdentity { principal_id: Some("AROA:s"), ..of("AWSAccount") }, "aws:account:1:AROA", Kind::Unknown);
-        check(AwsIdentity { identity_provider: Some("okta"), user_name: Some("c"), ..of("SAMLUser") }, "aws:saml:okta:c", Kind::Human);
-        check(AwsIdentity { identity_provider: Some("g"), user_name: Some("d"), ..of("WebIdentityUser") }, "aws:web:g:d", Kind::Human);
-        check(AwsIdentity { on_behalf_of: Some("u-1"), ..of("IdentityCenterUser") }, "aws:identity-center:u-1", Kind::Human);
-        check(AwsIdentity { source_address: Some("203.0.113.9"), ..of("Unknown") }, "aws:unknown:1:203.0.113.0/24", Kind::Unknown);
+        check(
+            AwsIdentity { invoked_by: Some("config.amazonaws.com"), ..of("AWSService") },
+            "aws:service:config.amazonaws.com",
+            Kind::Service,
+        );
+        check(
+            AwsIdentity { source_address: Some("ecs.amazonaws.com"), ..of("AWSService") },
+            "aws:service:ecs.amazonaws.com",
+            Kind::Service,
+        );
+        check(
+            AwsIdentity { invoked_by: Some("AWS Internal"), ..of("") },
+            "aws:service:AWS Internal",
+            Kind::Service,
+        );
+        check(
+            AwsIdentity { principal_id: Some("AROA:s"), ..of("AssumedRole") },
+            "aws:role:1:AROA",
+            Kind::Workload,
+        );
+        check(
+            AwsIdentity { principal_id: Some("AIDA"), ..of("AWSAccount") },
+            "aws:account:1:AIDA",
+            Kind::Unknown,
+        );
+        check(
+            AwsIdentity { principal_id: Some("AROA:s"), ..of("AWSAccount") },
+            "aws:account:1:AROA",
+            Kind::Unknown,
+        );
+        check(
+            AwsIdentity { identity_provider: Some("okta"), user_name: Some("c"), ..of("SAMLUser") },
+            "aws:saml:okta:c",
+            Kind::Human,
+        );
+        check(
+            AwsIdentity { identity_provider: Some("g"), user_name: Some("d"), ..of("WebIdentityUser") },
+            "aws:web:g:d",
+            Kind::Human,
+        );
+        check(
+            AwsIdentity { on_behalf_of: Some("u-1"), ..of("IdentityCenterUser") },
+            "aws:identity-center:u-1",
+            Kind::Human,
+        );
+        check(
+            AwsIdentity { source_address: Some("203.0.113.9"), ..of("Unknown") },
+            "aws:unknown:1:203.0.113.0/24",
+            Kind::Unknown,
+        );
         check(none, "aws:unknown:-:-", Kind::Unknown);
         for (principal, want) in [
             (azure("t", Some("o"), None, None), "azure:user:t:o"),
             (azure("t", None, Some("a"), None), "azure:app:t:a"),
             (azure("t", None, None, Some("2001:db8:1:2::3")), "azure:unknown:t:2001:db8:1::/48"),
             (gcp("p", Some("a@b.c"), None, None), "gcp:user:a@b.c"),
-            (gcp("p", Some("x@p.iam.gserviceaccount.com"), None, None), "gcp:service-account:x@p.iam.gserviceaccount.com"),
+            (
+                gcp("p", Some("x@p.iam.gserviceaccount.com"), None, None),
+                "gcp:service-account:x@p.iam.gserviceaccount.com",
+            ),
             (gcp("p", None, Some("principal://x"), None), "gcp:subject:principal://x"),
             (gcp("p", None, None, None), "gcp:unknown:p:-"),
             (vault("u"), "vault:user:u"),

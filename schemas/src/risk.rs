@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 /// Half of a score is forgotten in this time, in milliseconds (science.md section 7.3).
 pub const RISK_HALF_LIFE_MS: i64 = 6 * 3_600 * 1_000;
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum RiskLevel {
     #[default]

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Milliseconds since the Unix epoch, UTC. OCSF type `timestamp_t`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
 
@@ -49,7 +51,14 @@ impl fmt::Display for Timestamp {
 
 /// `YYYY-MM-DDTHH:MM:SSZ`, the form CloudTrail writes, without the general parser's cost.
 fn parse_plain(b: &[u8]) -> Option<Timestamp> {
-    if b.len() != 20 || b[4] != b'-' || b[7] != b'-' || b[10] != b'T' || b[13] != b':' || b[16] != b':' || b[19] != b'Z' {
+    if b.len() != 20
+        || b[4] != b'-'
+        || b[7] != b'-'
+        || b[10] != b'T'
+        || b[13] != b':'
+        || b[16] != b':'
+        || b[19] != b'Z'
+    {
         return None;
     }
     let number = |range: std::ops::Range<usize>| {
@@ -83,7 +92,8 @@ mod tests {
 
     #[test]
     fn reads_what_providers_write() {
-        let check = |text: &str, want: Option<i64>| assert_eq!(Timestamp::parse(text).map(|t| t.0), want, "{text}");
+        let check =
+            |text: &str, want: Option<i64>| assert_eq!(Timestamp::parse(text).map(|t| t.0), want, "{text}");
         check("1970-01-01T00:00:00Z", Some(0));
         check("2024-07-31T12:29:16Z", Some(1_722_428_956_000));
         check("2024-02-29T23:59:59Z", Some(1_709_251_199_000));
@@ -100,7 +110,11 @@ mod tests {
         for day in 0..146_097i64 {
             let text = jiff::Timestamp::from_second(day * 86_400 + 3_661).map(|t| t.to_string());
             let text = text.expect("in jiff's range");
-            assert_eq!(parse_plain(text.as_bytes()), Some(Timestamp((day * 86_400 + 3_661) * 1_000)), "{text}");
+            assert_eq!(
+                parse_plain(text.as_bytes()),
+                Some(Timestamp((day * 86_400 + 3_661) * 1_000)),
+                "{text}"
+            );
         }
     }
 }

@@ -47,12 +47,12 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     pub keep: Option<PathBuf>,
     /// The binary to kill; default: the release build beside this program's own build
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", global = true)]
     pub binary: Option<PathBuf>,
     /// Afterwards damage copies of the data and check that the oracle notices
     #[arg(long)]
     pub check_oracle: bool,
-    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    #[arg(short, long, value_enum, global = true, default_value_t = Format::Text)]
     pub output: Format,
     #[command(subcommand)]
     pub other: Option<Other>,

@@ -107,7 +107,7 @@ fn receipt_lines(receipt: &Receipt) -> Vec<String> {
     let latency = &facts.latency;
     let ms = |value: Option<i64>| value.map_or_else(|| "-".to_owned(), |ms| format!("{ms} ms"));
     let mut lines = vec![
-        format!("{} on {}: {}", facts.action, facts.principal, receipt.message),
+        receipt.message.clone(),
         format!("evidence: {}", facts.evidence_detail),
         format!(
             "provider delay {}, detect {}, plan {}, apply {}, verify {}; intake to verified {}",

@@ -4,7 +4,6 @@ use crate::program::{fed, objects, run};
 use crate::records::{FILES, shared, tampering};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use tempfile::TempDir;
 
 const ARGS: [&str; 5] = ["detect", "--source", "aws.cloudtrail", "-o", "ndjson"];
 

@@ -25,10 +25,10 @@ pub struct Download {
     pub busy_hours_min: u32,
     /// From this much in an hour a principal downloads much.
     pub busy_bytes: u64,
-    /// An hour of day (with its neighbours) that holds less than this share of all events is unusual.
+    /// An hour of day (with its neighbours) that holds less than this share of all active hours is unusual.
     pub unusual_hour_permille: u64,
-    /// Events that must be known before an hour of day is called unusual.
-    pub unusual_hour_events_min: u64,
+    /// Active hours that must be known before an hour of day is called unusual.
+    pub unusual_hour_hours_min: u32,
     /// History that must be known before that: about a day.
     pub unusual_hour_past_ms: i64,
 }
@@ -41,8 +41,8 @@ impl Default for Download {
             hours_min: 6,
             busy_hours_min: 12,
             busy_bytes: 10 << 20,
-            unusual_hour_permille: 20,
-            unusual_hour_events_min: 30,
+            unusual_hour_permille: 40,
+            unusual_hour_hours_min: 8,
             unusual_hour_past_ms: 20 * HOUR_MS,
         }
     }
@@ -81,9 +81,9 @@ impl Detector for Download {
         }
         let most = past.rhythm.most(Measure::Bytes);
         let hours_min = if most >= self.busy_bytes { self.busy_hours_min } else { self.hours_min };
-        let odd_hour = past.events >= self.unusual_hour_events_min
+        let odd_hour = past.rhythm.hours >= self.unusual_hour_hours_min
             && seen.time.since_ms(past.first) >= self.unusual_hour_past_ms
-            && past.hour_share_permille(seen.time) < self.unusual_hour_permille;
+            && past.rhythm.near_permille(seen.time) < self.unusual_hour_permille;
         let far_above = hour / self.times_the_most_min.max(1) >= most.max(1);
         let volume =
             far_above && past.rhythm.hours >= hours_min && past.rhythm.excess_mbit(Measure::Bytes, hour) > 0;
@@ -121,12 +121,12 @@ impl Download {
             words::bytes(typical)
         )];
         if odd {
-            let share = past.hour_share_permille(seen.time);
+            let share = past.rhythm.near_permille(seen.time);
             let (whole, tenth) = (share / 10, share % 10);
             let clock = words::clock(seen.time);
             reasons.push(format!(
-                "{clock} is an unusual hour: {whole}.{tenth} % of {} events fall near it",
-                past.events
+                "{clock} is an unusual hour: {whole}.{tenth} % of {} active hours fell near it",
+                past.rhythm.hours
             ));
         }
         if let Some(network) = seen.network.filter(|_| new) {

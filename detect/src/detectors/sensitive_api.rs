@@ -44,7 +44,7 @@ enum Weight {
     /// It hands out credentials or whole accounts.
     Critical,
     Sensitive,
-    /// It is sensitive only with a key that the principal has not used before.
+    /// It is sensitive only with a key, and by a program, that the principal has not used before.
     NewKeyOnly,
     /// It reads secrets: one is sensitive, many are a harvest.
     Secret,
@@ -131,7 +131,7 @@ impl Detector for SensitiveApi {
             self.harvest(seen, window, new_network, past.is_learning(seen.time, config), out);
         }
         let severity = match (weight, new_network, new_operation) {
-            (NewKeyOnly, true, _) if is_new_key(seen, past) => Severity::Medium,
+            (NewKeyOnly, true, _) if is_new_key(seen, past) && is_new_agent(seen, past) => Severity::Medium,
             (NewKeyOnly, ..) => return,
             (Critical, true, true) => Severity::High,
             (Critical, true, false) => Severity::Low,
@@ -266,6 +266,10 @@ fn call(seen: &Sighting<'_>) -> Option<(Technique, Weight)> {
         return decrypts.then_some((SECRETS_STORE, Sensitive));
     }
     find(CALLS, seen).copied()
+}
+
+fn is_new_agent(seen: &Sighting<'_>, past: &Past) -> bool {
+    seen.user_agent_key().is_some_and(|agent| past.user_agents.count(agent) == 0)
 }
 
 fn is_new_key(seen: &Sighting<'_>, past: &Past) -> bool {

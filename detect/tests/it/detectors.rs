@@ -112,7 +112,7 @@ fn sensitive_calls() {
     check(reader, "09:00:00 bob 203.0.113.10 secretsmanager:GetSecretValue x=40", &[]);
     let key = "kms:Decrypt resource=arn:aws:kms:eu-west-1:1:key/a";
     check(&format!("past bob 203.0.113.10 {key}"), &format!("09:00:00 bob 198.51.100.7 {key}"), &[]);
-    check(ANN, &format!("09:00:00 ann 198.51.100.7 {key}"), &[&format!("{id} Medium")]);
+    check(ANN, &format!("09:00:00 ann 198.51.100.7 {key} agent=other"), &[&format!("{id} Medium")]);
     check(
         ANN,
         "09:00:00 ann 203.0.113.10 secretsmanager:GetSecretValue x=12 every=3s",

@@ -37,7 +37,12 @@ impl TokenEffector {
         TokenEffector { state, store }
     }
 
-    async fn calls_since(&self, tenant: &Tenant, principal: &str, since: Timestamp) -> Result<Vec<Event>, PortError> {
+    async fn calls_since(
+        &self,
+        tenant: &Tenant,
+        principal: &str,
+        since: Timestamp,
+    ) -> Result<Vec<Event>, PortError> {
         let query = Query {
             tenant: Some(tenant.as_str().to_owned()),
             principal: Some(principal.to_owned()),
@@ -63,19 +68,28 @@ impl Effector for TokenEffector {
 
     async fn apply(&self, tenant: &Tenant, step: &Step, _: Id) -> Outcome {
         let Some(not_before) = not_before(step) else {
-            return Outcome::Failed { detail: format!("step `{}` does not say `not_before` in milliseconds", step.operation) };
+            return Outcome::Failed {
+                detail: format!("step `{}` does not say `not_before` in milliseconds", step.operation),
+            };
         };
         match self.state.revoke_tokens(tenant, &step.target, not_before).await {
             Ok(version) => Outcome::Done {
-                detail: format!("tokens issued before {} are refused, version {}", version.not_before, version.version),
+                detail: format!(
+                    "tokens issued before {} are refused, version {}",
+                    version.not_before, version.version
+                ),
             },
-            Err(e @ (PortError::Invalid(_) | PortError::Full(_))) => Outcome::Failed { detail: e.to_string() },
+            Err(e @ (PortError::Invalid(_) | PortError::Full(_))) => {
+                Outcome::Failed { detail: e.to_string() }
+            }
             Err(e) => Outcome::Unknown { detail: e.to_string() },
         }
     }
 
     async fn probe(&self, tenant: &Tenant, step: &Step, principal: &str, applied: Timestamp) -> Probe {
-        let (Some(wanted), Ok(version)) = (not_before(step), self.state.token_version(tenant, &step.target).await) else {
+        let (Some(wanted), Ok(version)) =
+            (not_before(step), self.state.token_version(tenant, &step.target).await)
+        else {
             return Probe::NotYet { detail: "the token version cannot be read".into() };
         };
         if version.not_before < wanted {
@@ -83,7 +97,8 @@ impl Effector for TokenEffector {
             return Probe::Escaped { detail, last_accepted: None };
         }
         // The second before shows the last calls that were accepted.
-        let since = Timestamp(applied.0 - applied.0.rem_euclid(EVENT_TIME_GRAIN_MS) - 60 * EVENT_TIME_GRAIN_MS);
+        let since =
+            Timestamp(applied.0 - applied.0.rem_euclid(EVENT_TIME_GRAIN_MS) - 60 * EVENT_TIME_GRAIN_MS);
         match self.calls_since(tenant, principal, since).await {
             Ok(calls) => judge(&calls, version.not_before, applied),
             Err(e) => Probe::NotYet { detail: format!("the principal's calls cannot be read: {e}") },
@@ -109,12 +124,18 @@ fn judge(calls: &[Event], not_before: Timestamp, applied: Timestamp) -> Probe {
     let refusal = calls.iter().filter(old).filter(refused).max_by_key(newest);
     match (accepted, refusal) {
         (Some(escape), refusal) if escape.time > applied && refusal.is_none_or(|r| r.time < escape.time) => {
-            let detail = format!("`{}` was accepted at {}, after the change", escape.operation(), escape.time);
+            let detail =
+                format!("`{}` was accepted at {}, after the change", escape.operation(), escape.time);
             Probe::Escaped { detail, last_accepted }
         }
         (_, Some(refusal)) => {
-            let (code, uid) = (refusal.status_code.as_deref().unwrap_or_default(), refusal.prunella.event_uid);
-            let detail = format!("`{}` was refused with {code} at {} (event {uid})", refusal.operation(), refusal.time);
+            let (code, uid) =
+                (refusal.status_code.as_deref().unwrap_or_default(), refusal.prunella.event_uid);
+            let detail = format!(
+                "`{}` was refused with {code} at {} (event {uid})",
+                refusal.operation(),
+                refusal.time
+            );
             Probe::Held { evidence: EvidenceKind::RefusedCall, detail, last_accepted }
         }
         (_, None) => {

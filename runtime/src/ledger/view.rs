@@ -34,7 +34,9 @@ impl LedgerReader {
         let path = directory.join(DATABASE_FILE);
         let connection = open_reader(&path, KIND, MIGRATIONS)?;
         connection.execute_batch("BEGIN").map_err(|e| describe(&path, &e))?;
-        let missing = || StoreError::Invalid(format!("{} is missing; restore it", directory.join(VERIFIER_FILE).display()));
+        let missing = || {
+            StoreError::Invalid(format!("{} is missing; restore it", directory.join(VERIFIER_FILE).display()))
+        };
         let verifier = Verifier::parse(&files::read(&directory.join(VERIFIER_FILE))?.ok_or_else(missing)?)?;
         let ledger = super::load(&connection, &path, verifier.name())?;
         let note = super::check_tail(&connection, &path, &ledger, &verifier)?.unwrap_or_default();

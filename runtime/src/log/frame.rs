@@ -19,8 +19,9 @@ pub fn encode(messages: &[&Posted]) -> Vec<u8> {
 pub fn decode(topic: Topic, mut bytes: &[u8]) -> Result<Vec<Posted>, LogError> {
     let mut messages = Vec::new();
     while !bytes.is_empty() {
-        let message = take_message(topic, &mut bytes)
-            .ok_or_else(|| LogError::Corrupt(format!("a batch of topic `{}` ends in the middle of a message", topic.name())))?;
+        let message = take_message(topic, &mut bytes).ok_or_else(|| {
+            LogError::Corrupt(format!("a batch of topic `{}` ends in the middle of a message", topic.name()))
+        })?;
         messages.push(message);
     }
     Ok(messages)

@@ -106,7 +106,9 @@ fn group(outputs: &[Posted]) -> Vec<(Topic, Vec<&Posted>)> {
     for posted in outputs {
         let size = posted.bytes.len();
         match groups.iter_mut().rev().find(|(topic, ..)| *topic == posted.topic) {
-            Some((_, messages, bytes)) if messages.len() < BATCH_MESSAGES_MAX && *bytes + size <= BATCH_BYTES_MAX => {
+            Some((_, messages, bytes))
+                if messages.len() < BATCH_MESSAGES_MAX && *bytes + size <= BATCH_BYTES_MAX =>
+            {
                 *bytes += size;
                 messages.push(posted);
             }

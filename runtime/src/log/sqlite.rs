@@ -55,7 +55,14 @@ impl SqliteLog {
         let (head, at) = newest(&connection).map_err(wrong)?;
         let shared = Arc::new(Shared { head: Mutex::new(head), grown: Condvar::new() });
         let (writes, requests) = sync_channel(WRITES_MAX);
-        let writer = Writer { path: path.to_owned(), connection, clock, at, shared: Arc::clone(&shared), durable: true };
+        let writer = Writer {
+            path: path.to_owned(),
+            connection,
+            clock,
+            at,
+            shared: Arc::clone(&shared),
+            durable: true,
+        };
         let thread = std::thread::Builder::new()
             .name("log-writer".into())
             .spawn(move || writer.run(&requests))
@@ -129,7 +136,8 @@ impl Log for SqliteLog {
         let sql = "SELECT position, bytes FROM snapshot WHERE reader = ?1 ORDER BY position DESC";
         let saved = self.readers.with(|connection| {
             let mut statement = connection.prepare_cached(sql)?;
-            let rows = statement.query_map([reader], |r| Ok(Saved { position: r.get(0)?, bytes: r.get(1)? }))?;
+            let rows =
+                statement.query_map([reader], |r| Ok(Saved { position: r.get(0)?, bytes: r.get(1)? }))?;
             rows.collect()
         });
         Ok(saved?)
@@ -140,13 +148,15 @@ impl Log for SqliteLog {
     }
 
     fn wait(&self, after: i64, at_most: Duration) -> i64 {
-        let waited = self.shared.grown.wait_timeout_while(lock(&self.shared.head), at_most, |head| *head <= after);
+        let waited =
+            self.shared.grown.wait_timeout_while(lock(&self.shared.head), at_most, |head| *head <= after);
         *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
     fn lag(&self, topics: &[Topic], position: i64) -> Result<u64, LogError> {
         let list = topic_list(topics);
-        let sql = format!("SELECT COALESCE(SUM(count), 0) FROM batch WHERE sequence > ?1 AND topic IN ({list})");
+        let sql =
+            format!("SELECT COALESCE(SUM(count), 0) FROM batch WHERE sequence > ?1 AND topic IN ({list})");
         Ok(self.readers.with(|c| c.prepare_cached(&sql)?.query_row([position], |r| r.get(0)))?)
     }
 
@@ -180,6 +190,7 @@ impl Writer {
             }
             self.serve(group);
         }
+        sqlite::fold(&self.connection);
     }
 
     /// Everything that waited shares one transaction and one sync. If it fails as a whole, each is tried alone, so that
@@ -191,7 +202,9 @@ impl Writer {
             Err(e) if works.len() == 1 => vec![Err(e)],
             Err(_) => works
                 .iter()
-                .map(|work| self.transact(&[work]).map(|sequences| sequences.first().copied().unwrap_or(START)))
+                .map(|work| {
+                    self.transact(&[work]).map(|sequences| sequences.first().copied().unwrap_or(START))
+                })
                 .collect::<Vec<_>>(),
         };
         for (request, result) in group.into_iter().zip(results) {
@@ -225,7 +238,9 @@ impl Writer {
                     head = write(&transaction, commit, self.at, head)?;
                     results.push(head);
                 }
-                Work::Retain { retention, now, readers } => results.push(drop_old(&transaction, *retention, *now, readers)?),
+                Work::Retain { retention, now, readers } => {
+                    results.push(drop_old(&transaction, *retention, *now, readers)?);
+                }
             }
         }
         transaction.commit()?;
@@ -262,7 +277,12 @@ fn write(connection: &Connection, commit: &Commit, at: Timestamp, mut head: i64)
     Ok(head)
 }
 
-fn drop_old(connection: &Connection, retention: Retention, now: Timestamp, readers: &[String]) -> rusqlite::Result<i64> {
+fn drop_old(
+    connection: &Connection,
+    retention: Retention,
+    now: Timestamp,
+    readers: &[String],
+) -> rusqlite::Result<i64> {
     let mut floor = i64::MAX;
     for reader in readers {
         let sql = "SELECT MIN(position) FROM (SELECT position FROM reader WHERE name = ?1 \
@@ -270,7 +290,8 @@ fn drop_old(connection: &Connection, retention: Retention, now: Timestamp, reade
         let needed: Option<i64> = connection.query_row(sql, [reader], |r| r.get(0))?;
         floor = floor.min(needed.unwrap_or(START));
     }
-    let bytes: i64 = connection.query_row("SELECT COALESCE(SUM(LENGTH(bytes)), 0) FROM batch", [], |r| r.get(0))?;
+    let bytes: i64 =
+        connection.query_row("SELECT COALESCE(SUM(LENGTH(bytes)), 0) FROM batch", [], |r| r.get(0))?;
     let excess = bytes.saturating_sub(i64::try_from(retention.bytes_max).unwrap_or(i64::MAX)).max(0);
     let sql = "DELETE FROM batch WHERE sequence <= ?1 AND (at < ?2 OR sequence IN ( \
                SELECT sequence FROM (SELECT sequence, SUM(LENGTH(bytes)) OVER (ORDER BY sequence) - LENGTH(bytes) AS before FROM batch) \
@@ -286,7 +307,9 @@ impl From<StoreError> for LogError {
         match error {
             StoreError::Full { .. } => LogError::Full(text),
             StoreError::Corrupt { .. } | StoreError::OtherKind { .. } => LogError::Corrupt(text),
-            StoreError::Unavailable { .. } | StoreError::Newer { .. } | StoreError::Invalid(_) => LogError::Unavailable(text),
+            StoreError::Unavailable { .. } | StoreError::Newer { .. } | StoreError::Invalid(_) => {
+                LogError::Unavailable(text)
+            }
         }
     }
 }

@@ -67,6 +67,15 @@ impl<'a> Row<'a> {
         Ok(Some(row))
     }
 
+    /// A message without a cause before it, such as a record that intake refused, counts from when it became durable
+    /// itself; else it would be as old as 1970 to retention.
+    pub fn durable_since(mut self, at: Timestamp) -> Self {
+        if self.origin == Timestamp::ZERO {
+            self.origin = at;
+        }
+        self
+    }
+
     fn new(uid: Id, time: Timestamp, version: u8, bytes: &'a [u8], kind: Kind) -> Self {
         let (tenant, principal, operation) = (TENANT_DEFAULT.into(), "".into(), "".into());
         Row {

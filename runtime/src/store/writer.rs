@@ -1,7 +1,7 @@
 //! The one writer of the store: a batch of rows, their counts and the log position, in one transaction.
 
 use super::row::{Kind, Row, kind_of};
-use crate::sqlite::{StoreError, damaged, describe, used_bytes};
+use crate::sqlite::{StoreError, damaged, describe, fold, used_bytes};
 use prunella_schemas::{Id, Timestamp};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, ToSql, Transaction, TransactionBehavior, params};
@@ -122,6 +122,12 @@ impl StoreWriter {
     }
 }
 
+impl Drop for StoreWriter {
+    fn drop(&mut self) {
+        fold(&self.connection);
+    }
+}
+
 /// Changes of the counts by one transaction, written once at its end.
 #[derive(Default)]
 struct Tallies {
@@ -211,8 +217,9 @@ fn insert(transaction: &Transaction<'_>, row: &Row<'_>, tallies: &mut Tallies) -
         Kind::DeadLetter => insert_dead_letter(transaction, row, tallies)?,
         Kind::Transition { sequence, state } => insert_transition(transaction, row, *sequence, state)?,
         Kind::Risk { score, heat } => {
+            // Of two changes within one grain of provider time the higher stands: a rise is what people must see.
             let sql = "INSERT INTO risk VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO UPDATE SET time = excluded.time, \
-                       score = excluded.score, heat = excluded.heat WHERE excluded.time > time";
+                       score = excluded.score, heat = excluded.heat WHERE (excluded.time, excluded.score) > (time, score)";
             let values = params![row.tenant, row.principal, row.time.0, score, heat];
             transaction.prepare_cached(sql)?.execute(values)? == 1
         }

@@ -12,11 +12,24 @@ const ALL: Portion = Portion { messages_max: usize::MAX, bytes_max: usize::MAX, 
 fn message(topic: Topic, n: u32) -> Posted {
     let bytes = n.to_le_bytes();
     let id = Id::derive("test", &[&bytes]);
-    Posted { topic, version: 1, id, key: format!("k{n}"), origin: Timestamp(i64::from(n)), bytes: bytes.repeat(25) }
+    Posted {
+        topic,
+        version: 1,
+        id,
+        key: format!("k{n}"),
+        origin: Timestamp(i64::from(n)),
+        bytes: bytes.repeat(25),
+    }
 }
 
 fn by(reader: &str, position: i64, outputs: Vec<Posted>, snapshot: Option<&[u8]>) -> Commit {
-    Commit { reader: Some(reader.into()), position, outputs, snapshot: snapshot.map(<[u8]>::to_vec), durable: false }
+    Commit {
+        reader: Some(reader.into()),
+        position,
+        outputs,
+        snapshot: snapshot.map(<[u8]>::to_vec),
+        durable: false,
+    }
 }
 
 /// A clock that the test moves.
@@ -63,7 +76,9 @@ fn a_portion_is_bounded_and_never_empty_when_there_is_something() {
         for n in 0..10 {
             log.append(vec![message(Topic::Events, n), message(Topic::Events, 100 + n)]).unwrap();
         }
-        let read = |portion| log.read(&[Topic::Events], 2, portion).unwrap().iter().map(|b| b.sequence).collect::<Vec<_>>();
+        let read = |portion| {
+            log.read(&[Topic::Events], 2, portion).unwrap().iter().map(|b| b.sequence).collect::<Vec<_>>()
+        };
         assert_eq!(read(Portion { messages_max: 1, ..ALL }), [3]);
         assert_eq!(read(Portion { messages_max: 5, ..ALL }), [3, 4]);
         assert_eq!(read(Portion { bytes_max: 590, ..ALL }), [3, 4]);
@@ -85,7 +100,8 @@ fn a_commit_moves_the_position_with_outputs_and_snapshot() {
         drop(log);
         let log = open();
         assert_eq!(log.position("ingest").unwrap(), 4);
-        let saved: Vec<_> = log.snapshots("ingest").unwrap().into_iter().map(|s| (s.position, s.bytes)).collect();
+        let saved: Vec<_> =
+            log.snapshots("ingest").unwrap().into_iter().map(|s| (s.position, s.bytes)).collect();
         assert_eq!(saved, [(3, b"three".to_vec()), (2, b"two".to_vec())]);
     });
 }
@@ -99,17 +115,34 @@ fn retention_never_takes_what_a_reader_still_needs() {
         }
         now.store(10_000, Ordering::Relaxed);
         let short = Retention { age_ms_max: 1, bytes_max: u64::MAX };
-        let sequences = || log.read(&[Topic::Events], START, ALL).unwrap().iter().map(|b| b.sequence).collect::<Vec<_>>();
+        let sequences =
+            || log.read(&[Topic::Events], START, ALL).unwrap().iter().map(|b| b.sequence).collect::<Vec<_>>();
         assert_eq!(log.retain(short, Timestamp(10_000), &["detect", "sink"]).unwrap(), 0);
         log.commit(by("detect", 4, Vec::new(), Some(b"x"))).unwrap();
         log.commit(by("detect", 6, Vec::new(), None)).unwrap();
         log.commit(by("sink", 5, Vec::new(), None)).unwrap();
-        assert_eq!(log.retain(short, Timestamp(1_000), &["detect", "sink"]).unwrap(), 0, "nothing is old yet");
-        assert_eq!(log.retain(short, Timestamp(10_000), &["detect", "sink"]).unwrap(), 4, "the snapshot stands at 4");
+        assert_eq!(
+            log.retain(short, Timestamp(1_000), &["detect", "sink"]).unwrap(),
+            0,
+            "nothing is old yet"
+        );
+        assert_eq!(
+            log.retain(short, Timestamp(10_000), &["detect", "sink"]).unwrap(),
+            4,
+            "the snapshot stands at 4"
+        );
         assert_eq!(sequences(), [5, 6]);
         let small = Retention { age_ms_max: i64::MAX / 2, bytes_max: 1 };
-        assert_eq!(log.retain(small, Timestamp(10_000), &["sink"]).unwrap(), 1, "too large, but 6 is not consumed");
-        assert_eq!(log.append(vec![message(Topic::Events, 9)]).unwrap(), 7, "a sequence is never given twice");
+        assert_eq!(
+            log.retain(small, Timestamp(10_000), &["sink"]).unwrap(),
+            1,
+            "too large, but 6 is not consumed"
+        );
+        assert_eq!(
+            log.append(vec![message(Topic::Events, 9)]).unwrap(),
+            7,
+            "a sequence is never given twice"
+        );
     });
 }
 
@@ -150,7 +183,8 @@ fn many_writers_share_one_order() {
         let batches = log.read(&[Topic::Events], START, ALL).unwrap();
         let sequences: Vec<_> = batches.iter().map(|b| b.sequence).collect();
         assert_eq!(sequences, (1..=400).collect::<Vec<_>>());
-        let mut keys: Vec<_> = batches.iter().flat_map(|b| b.messages.iter().map(|m| m.key.clone())).collect();
+        let mut keys: Vec<_> =
+            batches.iter().flat_map(|b| b.messages.iter().map(|m| m.key.clone())).collect();
         keys.sort();
         keys.dedup();
         assert_eq!(keys.len(), 400);

@@ -38,7 +38,9 @@ impl Stage for Counting {
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), SnapshotError> {
-        let bytes = snapshot.try_into().map_err(|_| SnapshotError::Corrupt { stage: "counting", detail: "size".into() })?;
+        let bytes = snapshot
+            .try_into()
+            .map_err(|_| SnapshotError::Corrupt { stage: "counting", detail: "size".into() })?;
         self.seen = u64::from_le_bytes(bytes);
         Ok(())
     }
@@ -46,7 +48,13 @@ impl Stage for Counting {
 
 fn record(n: usize) -> Posted {
     let body = format!("{n}").into_bytes();
-    let record = Record { source: "test".into(), tenant: Tenant::default(), received: Timestamp(1), origin: String::new(), body };
+    let record = Record {
+        source: "test".into(),
+        tenant: Tenant::default(),
+        received: Timestamp(1),
+        origin: String::new(),
+        body,
+    };
     Posted::new(&record, Timestamp::ZERO)
 }
 
@@ -144,6 +152,20 @@ fn a_redelivered_record_is_dropped_also_after_a_restart() {
 }
 
 #[test]
+fn a_process_that_never_lives_long_takes_snapshots_too() {
+    let log = jumping_log();
+    for life in 0..20 {
+        log.append(vec![record(life)]).unwrap();
+        drain(&mut Pump::open(Counting::default(), Arc::clone(&log) as Arc<dyn Log>).unwrap());
+        drain(&mut Pump::open(Counting::default(), Arc::clone(&log) as Arc<dyn Log>).unwrap());
+    }
+    assert_eq!(outputs(log.as_ref()), expected(20));
+    let snapshots = log.snapshots("counting").unwrap();
+    let behind = log.position("counting").unwrap() - snapshots.first().map_or(START, |s| s.position);
+    assert!(snapshots.len() == 2 && behind < 10, "{behind} batches would be replayed");
+}
+
+#[test]
 fn a_message_of_a_future_version_becomes_a_dead_letter_and_stops_nobody() {
     let log = jumping_log();
     let future = Posted { version: 200, ..record(77) };
@@ -168,7 +190,7 @@ fn a_damaged_snapshot_falls_back_to_the_one_before() {
     let mut pump = Pump::open(Counting::default(), Arc::new(failing)).unwrap();
     drain(&mut pump);
     let newest = log.snapshots("counting").unwrap().remove(0);
-    let mut bytes = newest.bytes.clone();
+    let mut bytes = newest.bytes;
     bytes[6] ^= 1;
     let reader = Some("counting".to_owned());
     let position = log.position("counting").unwrap();

@@ -55,7 +55,12 @@ pub fn check(data: &Path, folder: &Path, calm: &Holdings, counts: &Counts) -> an
         let copy = folder.join("damaged");
         std::fs::create_dir_all(&copy)?;
         for name in ["store.db", "log.db", "ledger.db", "state.db"] {
-            std::fs::copy(data.join(name), copy.join(name)).with_context(|| format!("cannot copy {name}"))?;
+            for name in [name.to_owned(), format!("{name}-wal")] {
+                if data.join(&name).exists() {
+                    std::fs::copy(data.join(&name), copy.join(&name))
+                        .with_context(|| format!("cannot copy {name}"))?;
+                }
+            }
         }
         let connection = Connection::open(copy.join(file))?;
         connection.execute_batch(sql).with_context(|| format!("cannot damage a copy: {what}"))?;

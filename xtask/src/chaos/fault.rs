@@ -75,7 +75,7 @@ fn show(output: Format, name: &str, result: &anyhow::Result<Verdict>) {
     };
     match output {
         Format::Json => {
-            println!("{}", serde_json::json!({ "fault": name, "verdict": verdict, "detail": detail }))
+            println!("{}", serde_json::json!({ "fault": name, "verdict": verdict, "detail": detail }));
         }
         Format::Text if verdict == "SKIPPED" => println!("SKIPPED: {name}: {detail}"),
         Format::Text => println!("{verdict:<8} {name}: {detail}"),

@@ -359,110 +359,57 @@ mod tests {
         held
     }
 
-    #[test]
-    fn every_kind_of_damage_is_noticed_and_nothing_else() {
+    /// Damages a good directory, and looks for what the oracle should say of it.
+    fn check(what: &str, damage: &dyn Fn(&mut Holdings), want: Option<&str>) {
         let counts = Counts { lines: 3, events: 2, poison: 1, ..Counts::default() };
-        let check = |what: &str, damage: &dyn Fn(&mut Holdings), want: Option<&str>| {
-            let mut held = calm();
-            damage(&mut held);
-            let mut got = held.violations(&counts);
-            got.extend(held.differences(&calm()).violations);
-            match want {
-                None => assert!(got.is_empty(), "{what}: {got:?}"),
-                Some(want) => assert!(got.iter().any(|g| g.contains(want)), "{what}: {got:?} lacks {want}"),
-            }
-        };
+        let mut held = calm();
+        damage(&mut held);
+        let mut got = held.violations(&counts);
+        got.extend(held.differences(&calm()).violations);
+        match want {
+            None => assert!(got.is_empty(), "{what}: {got:?}"),
+            Some(want) => assert!(got.iter().any(|g| g.contains(want)), "{what}: {got:?} lacks {want}"),
+        }
+    }
+
+    fn set<V>(map: &mut BTreeMap<Uid, V>, uid: u8, value: V) {
+        map.insert(vec![uid], value);
+    }
+
+    #[test]
+    fn damage_to_what_is_stored_is_noticed() {
+        let (same, other) = (Id::default(), Id([1; 16]));
+        let letter = vec![("empty".to_owned(), "ocsf".to_owned())];
+        let log = |h: &mut Holdings, topic, uid| set(h.logged.entry(topic).or_default(), uid, 2);
         check("nothing", &|_| {}, None);
-        check(
-            "unknown by crash",
-            &|h| {
-                h.plans.entry("k".into()).or_default().insert("unknown".into());
-            },
-            None,
-        );
-        check(
-            "event gone",
-            &|h| {
-                h.events.remove(&vec![1]);
-            },
-            Some("events lost: 1"),
-        );
-        check(
-            "event new",
-            &|h| {
-                h.events.insert(vec![9], (1, Id::default()));
-            },
-            Some("made up: 1"),
-        );
-        check(
-            "event twice",
-            &|h| {
-                h.events.insert(vec![1], (2, Id::default()));
-            },
-            Some("stored twice: 1"),
-        );
-        check(
-            "event altered",
-            &|h| {
-                h.events.insert(vec![1], (1, Id([1; 16])));
-            },
-            Some("something else: 1"),
-        );
-        let again: &dyn Fn(&mut Holdings) = &|h| {
-            h.logged.entry(EVENTS).or_default().insert(vec![1], 2);
-        };
-        check("event made again", again, Some("more often on the log: 1"));
-        let again: &dyn Fn(&mut Holdings) = &|h| {
-            h.logged.entry(PLANS).or_default().insert(vec![8], 2);
-        };
-        check("transition made again", again, Some("transitions twice on the log: 1"));
+        check("event gone", &|h| h.events.clear(), Some("events lost: 2"));
+        check("event new", &|h| set(&mut h.events, 9, (1, same)), Some("made up: 1"));
+        check("event twice", &|h| set(&mut h.events, 1, (2, same)), Some("stored twice: 1"));
+        check("event altered", &|h| set(&mut h.events, 1, (1, other)), Some("something else: 1"));
+        check("event made again", &|h| log(h, EVENTS, 1), Some("more often on the log: 1"));
+        check("finding made again", &|h| log(h, FINDINGS, 7), Some("findings twice on the log: 1"));
+        check("transition made again", &|h| log(h, PLANS, 8), Some("transitions twice on the log: 1"));
         check("counted twice", &|h| h.events_counted += 1, Some("front page counts 3 events of 2"));
         check("charted twice", &|h| h.events_by_minute += 1, Some("chart counts 3"));
-        check(
-            "finding gone",
-            &|h| {
-                h.findings.remove(&vec![7]);
-            },
-            Some("findings differ"),
-        );
-        check(
-            "finding altered",
-            &|h| {
-                h.findings.insert(vec![7], vec!["{ }".into()]);
-            },
-            Some("findings differ"),
-        );
+        check("finding gone", &|h| h.findings.clear(), Some("findings differ"));
+        check("finding altered", &|h| set(&mut h.findings, 7, vec!["{ }".into()]), Some("findings differ"));
         check("letter gone", &|h| h.dead_letters.clear(), Some("0 dead letters, sent 1"));
-        let other = ("empty".to_owned(), "ocsf".to_owned());
-        check(
-            "letter altered",
-            &|h| {
-                h.dead_letters.insert(vec![3], vec![other.clone()]);
-            },
-            Some("letters differ"),
-        );
+        check("letter altered", &|h| set(&mut h.dead_letters, 3, letter.clone()), Some("letters differ"));
+    }
+
+    #[test]
+    fn damage_to_what_was_done_is_noticed() {
+        let went =
+            |h: &mut Holdings, state: &str| h.plans.values_mut().for_each(|s| s.extend([state.to_owned()]));
+        let twice = |h: &mut Holdings| h.applied.values_mut().for_each(|deeds| deeds.extend(deeds.clone()));
+        let version = |h: &mut Holdings, version| h.tokens.values_mut().for_each(|token| token.1 = version);
+        check("only a crash shows", &|h| went(h, "unknown"), None);
         check("plan gone", &|h| h.plans.clear(), Some("action k went through None"));
-        check(
-            "plan elsewhere",
-            &|h| {
-                h.plans.entry("k".into()).or_default().insert("failed".into());
-            },
-            Some("action k"),
-        );
-        let twice: &dyn Fn(&mut Holdings) = &|h| {
-            let deeds = h.applied.entry("k".into()).or_default();
-            deeds.extend(deeds.clone());
-        };
-        check("applied twice", twice, Some("actions applied twice: 1"));
+        check("plan elsewhere", &|h| went(h, "failed"), Some("action k went"));
+        check("applied twice", &twice, Some("actions applied twice: 1"));
         check("not applied", &|h| h.applied.clear(), Some("ledger does not say so"));
         check("token lost", &|h| h.tokens.clear(), Some("tokens of p count from None"));
-        check(
-            "token twice",
-            &|h| {
-                h.tokens.insert("p".into(), (5, 2));
-            },
-            Some("revoked 2 times by 1"),
-        );
+        check("token twice", &|h| version(h, 2), Some("revoked 2 times by 1"));
         check("reply missing", &|h| h.pending = 1, Some("orders without a reply: 1"));
         check("not settled", &|h| h.unsettled = 1, Some("did not settle: 1"));
         check("not in the ledger", &|h| h.ledger_transitions = 1, Some("1 in the ledger"));

@@ -22,7 +22,7 @@ impl Random {
 
     /// From 0 up to but not including `end`; 0 when there is nothing to choose from.
     pub fn below(&mut self, end: usize) -> usize {
-        (u128::from(self.next()) * end as u128 >> 64) as usize
+        ((u128::from(self.next()) * end as u128) >> 64) as usize
     }
 
     /// In [0, 1).

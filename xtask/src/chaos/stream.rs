@@ -70,7 +70,9 @@ pub fn make(
             "{ROUNDS_MAX} rounds of all scenarios make fewer than {events} events"
         );
         for scenario in SCENARIOS {
-            sources.push(generate(binary, folder, scenario, seed.wrapping_add(rounds))?);
+            // Each its own seed: the same one would give all of them the same background.
+            let own = seed.wrapping_mul(1_000_003).wrapping_add(sources.len() as u64);
+            sources.push(generate(binary, folder, scenario, own)?);
         }
     }
     trim(&mut sources, events);
