@@ -47,7 +47,8 @@ pub struct Pump<S: Stage> {
     /// Everything up to here is consumed and its outputs are in the log; behind it, outputs are dropped.
     committed: i64,
     since_snapshot: u64,
-    snapshot_at: Timestamp,
+    /// When the oldest message that no snapshot covers became durable.
+    snapshot_at: Option<Timestamp>,
     counts: Arc<Counts>,
 }
 
@@ -80,7 +81,7 @@ impl<S: Stage> Pump<S> {
             position,
             committed,
             since_snapshot: 0,
-            snapshot_at: Timestamp::ZERO,
+            snapshot_at: None,
             counts,
         })
     }
@@ -118,9 +119,7 @@ impl<S: Stage> Pump<S> {
         };
         // Counts from the first batch after the snapshot, replayed or not: else a process that never lives long would
         // replay more at every start.
-        if self.snapshot_at == Timestamp::ZERO {
-            self.snapshot_at = batches.first().map_or(Timestamp::ZERO, |b| b.at);
-        }
+        self.snapshot_at = self.snapshot_at.or(batches.first().map(|b| b.at));
         let mut out = Outbox::default();
         let messages = batches.iter().map(|b| b.messages.len()).sum();
         let delivered = self.deliver(batches, &mut out);
@@ -162,10 +161,8 @@ impl<S: Stage> Pump<S> {
 
     fn commit(&mut self, outputs: Vec<Posted>, at: Timestamp) -> Result<(), LogError> {
         let produced = outputs.len() as u64;
-        let due =
-            self.since_snapshot >= SNAPSHOT_MESSAGES_MAX || at.since_ms(self.snapshot_at) >= SNAPSHOT_MS_MAX;
-        if due {
-            self.snapshot_at = at;
+        let age_ms = self.snapshot_at.map_or(0, |since| at.since_ms(since));
+        if self.since_snapshot >= SNAPSHOT_MESSAGES_MAX || age_ms >= SNAPSHOT_MS_MAX {
             self.save(outputs)?;
         } else {
             let reader = Some(self.stage.name().to_owned());
@@ -184,6 +181,7 @@ impl<S: Stage> Pump<S> {
         self.log.commit(commit)?;
         self.committed = self.position;
         self.since_snapshot = 0;
+        self.snapshot_at = None;
         Ok(())
     }
 

@@ -92,7 +92,10 @@ impl Detector for SignIn {
             return;
         }
         let mut run: Vec<&Mark> = Vec::new();
-        for attempt in marks.iter().filter(|mark| mark.kind & 1 == door as u8) {
+        let mut attempts: Vec<&Mark> = marks.iter().filter(|mark| mark.kind & 1 == door as u8).collect();
+        // Providers write whole seconds: within one, the failures came first.
+        attempts.sort_by_key(|mark| (mark.time, mark.kind & SUCCESS));
+        for attempt in attempts {
             if attempt.kind & SUCCESS == 0 {
                 run.push(attempt);
                 continue;

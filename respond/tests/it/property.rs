@@ -134,7 +134,7 @@ impl Past {
     }
 }
 
-fn run(ops: Vec<Op>) {
+fn check_invariants(ops: Vec<Op>) {
     let mut world = World::new(auto(), &[REVOKE, REVOKE_ASKS, HARDEN, TELL]);
     let mut past = Past::default();
     for op in ops {
@@ -207,6 +207,6 @@ proptest! {
 
     #[test]
     fn no_order_of_inputs_breaks_an_invariant(ops in proptest::collection::vec(op(), 1..80)) {
-        run(ops);
+        check_invariants(ops);
     }
 }
