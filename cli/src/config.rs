@@ -178,13 +178,20 @@ fn parse_scalar(text: &str) -> Value {
     parsed.unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
+/// Names the value that is not understood and where it came from: the one that the defaults cannot take either.
 fn explain(error: &toml::de::Error, leaves: &Leaves) -> anyhow::Error {
+    let set = leaves.iter().filter(|(_, (_, origin))| *origin != Origin::Default);
+    let culprit = set.into_iter().find(|(key, (value, _))| {
+        let Ok(mut alone) = Table::try_from(Config::default()) else { return false };
+        let fits = insert(&mut alone, key, value.clone()).is_ok();
+        let read = Value::Table(alone).try_into::<Config>();
+        // A section that is not complete with one key alone says nothing about that key.
+        !fits || read.is_err_and(|e| e.message() == error.message())
+    });
     let message = error.message();
-    let named = message.split('`').nth(1).unwrap_or_default();
-    let at = leaves.iter().find(|(key, _)| !named.is_empty() && key.last().is_some_and(|last| last == named));
-    match at {
+    match culprit {
         Some((key, (_, origin))) => anyhow::anyhow!("{message} (key `{}` from {origin})", key.join(".")),
-        None => anyhow::anyhow!("{message}"),
+        None => anyhow::anyhow!("{message}; see `prunella config show` for every key"),
     }
 }
 
@@ -226,5 +233,7 @@ mod tests {
         check(&[("PRUNELLA_TENANT", "Not A Tenant")], "is not a tenant name");
         check(&[("PRUNELLA_VERSION", "9")], "version 9");
         check(&[("PRUNELLA_TENANT__X", "1")], "`tenant` is a value");
+        check(&[("PRUNELLA_API__LISTEN", "nowhere")], "(key `api.listen` from environment PRUNELLA_API__LISTEN)");
+        check(&[("PRUNELLA_WEBHOOKS__SOC__URL", "https://x")], "missing field `secret_file`");
     }
 }

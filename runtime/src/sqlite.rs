@@ -281,10 +281,14 @@ fn make_private(path: &Path) -> std::io::Result<()> {
         builder.create(directory)?;
     }
     let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(false);
+    // Never opens one that is there: closing it again would drop every POSIX lock that SQLite holds on it in this process.
+    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map(drop)
+    match options.open(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map(drop),
+    }
 }
 
 fn sidecar(path: &Path, suffix: &str) -> PathBuf {

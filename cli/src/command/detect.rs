@@ -4,6 +4,7 @@ use crate::args::Detect;
 use crate::command::{findings, input};
 use crate::{App, Outcome};
 use prunella_runtime::clock;
+use prunella_schemas::Event;
 
 pub fn run(app: &App, args: &Detect) -> anyhow::Result<Outcome> {
     let mut events = Vec::new();
@@ -11,8 +12,9 @@ pub fn run(app: &App, args: &Detect) -> anyhow::Result<Outcome> {
         events.push(event);
         Ok(())
     })?;
-    // Files come in any order; the pipeline sees events as they happen.
-    events.sort_by_key(|event| (event.time, event.prunella.event_uid));
+    // Files come in any order; the pipeline sees events as they happen. Two tellings of one event differ in their bytes.
+    let order = |event: &Event| (event.time, event.prunella.event_uid);
+    events.sort_by(|a, b| order(a).cmp(&order(b)).then_with(|| a.raw_data.cmp(&b.raw_data)));
     let mut seen = std::collections::HashSet::new();
     events.retain(|event| seen.insert(event.prunella.event_uid));
     let mut stage = prunella_detect::Detect::new(app.loaded.config.detect.clone());

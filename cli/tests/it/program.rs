@@ -1,8 +1,14 @@
 //! Runs the program and looks at how it ended: its exit code, its output, and that it never panicked.
 
+use crate::running::instant;
 use serde_json::Value;
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
+
+/// How long a run may take.
+const RUN_MAX: Duration = Duration::from_secs(60);
 
 /// How a run ended.
 #[derive(Debug)]
@@ -79,8 +85,20 @@ pub fn fed(args: &[&str], input: &[u8]) -> Ended {
     let input = input.to_vec();
     // A program that does not want its input closes the pipe: that is its right.
     let feeding = std::thread::spawn(move || drop(stdin.write_all(&input)));
+    let begun = instant();
+    // What does not end by itself, such as an `up` that should have refused, is killed and fails as ended by a signal.
+    let (done, watch) = std::sync::mpsc::channel::<()>();
+    let id = child.id().to_string();
+    let watchdog = std::thread::spawn(move || {
+        if watch.recv_timeout(RUN_MAX).is_err_and(|e| e == RecvTimeoutError::Timeout) {
+            let _ = Command::new("kill").args(["-KILL", &id]).status();
+        }
+    });
     let output = child.wait_with_output().unwrap();
+    drop(done);
+    watchdog.join().unwrap();
     feeding.join().unwrap();
+    assert!(begun.elapsed() < RUN_MAX, "`{}` did not end", args.join(" "));
     ended(output)
 }
 

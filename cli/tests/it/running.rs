@@ -64,7 +64,9 @@ impl Running {
                 std::io::Read::read_to_string(child.stderr.as_mut().unwrap(), &mut text).unwrap();
                 panic!("`up` ended at once: {text}");
             }
-            std::fs::read_to_string(&endpoint).ok().filter(|url| url.starts_with("http"))
+            // A crash before has left both files behind: only the new process writes its own id.
+            let pid = std::fs::read_to_string(Path::new(&dir).join("pid")).ok()?;
+            (pid == child.id().to_string()).then(|| std::fs::read_to_string(&endpoint).unwrap())
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();

@@ -109,6 +109,8 @@ fn a_damaged_or_newer_or_foreign_file_is_named_with_what_to_do() {
     for name in ["log.db", "store.db", "state.db", "outbox.db", "ledger.db"] {
         let copy = copied(dir.path());
         let file = copy.path().join(name);
+        // With its write-ahead log SQLite would mend it.
+        let _ = std::fs::remove_file(copy.path().join(format!("{name}-wal")));
         std::fs::write(&file, b"these bytes are no database, whatever their name says".repeat(99)).unwrap();
         refused(copy.path(), &[], &[file.to_str().unwrap(), "is damaged", "restore it from a backup"]);
 
