@@ -26,7 +26,10 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let records = records(EVENTS);
     let bytes: usize = records.iter().map(Vec::len).sum();
-    println!("embedded pipeline, SQLite, every intake synced; records of {} bytes on average", bytes / records.len());
+    println!(
+        "embedded pipeline, SQLite, every intake synced; records of {} bytes on average",
+        bytes / records.len()
+    );
     throughput(&runtime, &records);
     latency(&runtime, &records);
 }
@@ -48,8 +51,14 @@ fn throughput(runtime: &tokio::runtime::Runtime, records: &[Vec<u8>]) {
     println!("| durable at intake | {:.0} |", rate(taken));
     println!("| decided (detect has seen them all) | {:.0} |", rate(decided));
     println!("| stored (the store has them all) | {:.0} |", rate(stored));
-    println!("| log on disk, bytes an event | {} |", size(&folder.path().join("log.db")) / records.len() as u64);
-    println!("| store on disk, bytes an event | {} |", size(&folder.path().join("store.db")) / records.len() as u64);
+    println!(
+        "| log on disk, bytes an event | {} |",
+        size(&folder.path().join("log.db")) / records.len() as u64
+    );
+    println!(
+        "| store on disk, bytes an event | {} |",
+        size(&folder.path().join("store.db")) / records.len() as u64
+    );
 }
 
 fn latency(runtime: &tokio::runtime::Runtime, records: &[Vec<u8>]) {
@@ -71,8 +80,10 @@ fn latency(runtime: &tokio::runtime::Runtime, records: &[Vec<u8>]) {
     wait(runtime, &embedded, &["ingest", "detect", "sink"], begin);
     let all = Portion { messages_max: usize::MAX, bytes_max: usize::MAX, until: i64::MAX };
     let findings = embedded.log.read(&[Topic::Findings], START, all).expect("readable");
-    let mut spans: Vec<i64> =
-        findings.iter().flat_map(|batch| batch.messages.iter().map(|m| batch.at.since_ms(m.origin))).collect();
+    let mut spans: Vec<i64> = findings
+        .iter()
+        .flat_map(|batch| batch.messages.iter().map(|m| batch.at.since_ms(m.origin)))
+        .collect();
     spans.sort_unstable();
     runtime.block_on(embedded.stop());
     let at = |q: f64| spans.get(((spans.len().saturating_sub(1)) as f64 * q) as usize).copied().unwrap_or(-1);
@@ -98,7 +109,8 @@ fn start(runtime: &tokio::runtime::Runtime, dir: &Path) -> Embedded {
 }
 
 fn give(embedded: &Embedded, body: &[u8]) {
-    let sender = Sender { source: "aws.cloudtrail".into(), tenant: Tenant::default(), origin: "bench".into() };
+    let sender =
+        Sender { source: "aws.cloudtrail".into(), tenant: Tenant::default(), origin: "bench".into() };
     embedded.intake.take(body, Content::Ndjson, &Limits::INTAKE, &sender).expect("accepted");
 }
 
@@ -118,7 +130,8 @@ fn records(count: usize) -> Vec<Vec<u8>> {
     let mut seed = 1;
     while records.len() < count {
         let traffic = Traffic::new(seed, Timestamp(1_760_000_000_000));
-        records.extend(prunella_simulate::background::background(&traffic).into_iter().map(|d| d.written.body));
+        records
+            .extend(prunella_simulate::background::background(&traffic).into_iter().map(|d| d.written.body));
         seed += 1;
     }
     records.truncate(count);

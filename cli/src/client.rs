@@ -24,7 +24,9 @@ impl Client {
     pub fn to_running(config: &Config) -> anyhow::Result<Self> {
         let dir = &config.data_dir;
         let address = std::fs::read_to_string(dir.join(ENDPOINT_FILE));
-        let address = address.with_context(|| format!("no pipeline runs on `{}`; start it with `prunella up`", dir.display()))?;
+        let address = address.with_context(|| {
+            format!("no pipeline runs on `{}`; start it with `prunella up`", dir.display())
+        })?;
         Client::new(address.trim(), bearer(config)?)
     }
 
@@ -33,7 +35,10 @@ impl Client {
     }
 
     pub async fn post_body(&self, path: &str, content_type: &str, body: Vec<u8>) -> anyhow::Result<Value> {
-        self.send(self.http.post(format!("{}{path}", self.base)).header("content-type", content_type).body(body)).await
+        self.send(
+            self.http.post(format!("{}{path}", self.base)).header("content-type", content_type).body(body),
+        )
+        .await
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
@@ -41,12 +46,16 @@ impl Client {
             Some(bearer) => request.bearer_auth(bearer),
             None => request,
         };
-        let answer = request.send().await.with_context(|| format!("cannot reach {}; is the pipeline running?", self.base))?;
+        let answer = request
+            .send()
+            .await
+            .with_context(|| format!("cannot reach {}; is the pipeline running?", self.base))?;
         let status = answer.status();
         let text = answer.text().await.with_context(|| format!("{} broke off", self.base))?;
         let value: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
         if !status.is_success() {
-            let detail = value.get("detail").and_then(Value::as_str).map_or_else(|| value.to_string(), str::to_owned);
+            let detail =
+                value.get("detail").and_then(Value::as_str).map_or_else(|| value.to_string(), str::to_owned);
             bail!("{} answered {status}: {detail}", self.base);
         }
         Ok(value)
@@ -58,6 +67,7 @@ pub fn bearer(config: &Config) -> anyhow::Result<Option<String>> {
     if path.as_os_str().is_empty() {
         return Ok(None);
     }
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the token file {}", path.display()))?;
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the token file {}", path.display()))?;
     Ok(Some(text.trim().to_owned()))
 }

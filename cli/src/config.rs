@@ -112,12 +112,17 @@ pub struct Loaded {
 pub type Flags = Vec<(&'static str, &'static str, Value)>;
 
 /// Merges the layers. `file` is read if given; a missing file is an error only then.
-pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>, flags: Flags) -> anyhow::Result<Loaded> {
+pub fn load(
+    file: Option<&Path>,
+    environment: impl Iterator<Item = (String, String)>,
+    flags: Flags,
+) -> anyhow::Result<Loaded> {
     let mut leaves = BTreeMap::new();
     let defaults = Table::try_from(Config::default()).context("the built-in defaults do not serialise")?;
     flatten(&[], &Value::Table(defaults), &Origin::Default, &mut leaves);
     if let Some(path) = file {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the configuration {}", path.display()))?;
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the configuration {}", path.display()))?;
         let table: Table = text.parse().with_context(|| format!("{} is not TOML", path.display()))?;
         flatten(&[], &Value::Table(table), &Origin::File(path.to_owned()), &mut leaves);
     }
@@ -135,11 +140,15 @@ pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, Stri
     for (key, (value, origin)) in &leaves {
         insert(&mut merged, key, value.clone()).with_context(|| format!("{origin}"))?;
     }
-    let config: Config = Value::Table(merged).try_into().map_err(|e: toml::de::Error| explain(&e, &leaves))?;
+    let config: Config =
+        Value::Table(merged).try_into().map_err(|e: toml::de::Error| explain(&e, &leaves))?;
     if config.version != 1 {
         bail!("configuration version {} is unknown; this build reads version 1", config.version);
     }
-    Ok(Loaded { config, leaves: leaves.into_iter().map(|(path, (value, origin))| (path.join("."), value, origin)).collect() })
+    Ok(Loaded {
+        config,
+        leaves: leaves.into_iter().map(|(path, (value, origin))| (path.join("."), value, origin)).collect(),
+    })
 }
 
 /// By path: a key of its own may hold dots, as the names of actions do.
@@ -212,7 +221,11 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         let file = dir.path().join("prunella.toml");
         std::fs::write(&file, "tenant = \"acme\"\n[api]\nlisten = \"127.0.0.1:1\"\n").expect("writable");
-        let pairs = [("PRUNELLA_API__LISTEN", "127.0.0.1:2"), ("PRUNELLA_LOG__RETENTION_HOURS_MAX", "5"), ("HOME", "/x")];
+        let pairs = [
+            ("PRUNELLA_API__LISTEN", "127.0.0.1:2"),
+            ("PRUNELLA_LOG__RETENTION_HOURS_MAX", "5"),
+            ("HOME", "/x"),
+        ];
         let flags: Flags = vec![("api.listen", "--listen", Value::String("127.0.0.1:3".into()))];
         let loaded = load(Some(&file), env(&pairs), flags).expect("valid");
         assert_eq!(loaded.config.api.listen.port(), 3);
@@ -233,7 +246,10 @@ mod tests {
         check(&[("PRUNELLA_TENANT", "Not A Tenant")], "is not a tenant name");
         check(&[("PRUNELLA_VERSION", "9")], "version 9");
         check(&[("PRUNELLA_TENANT__X", "1")], "`tenant` is a value");
-        check(&[("PRUNELLA_API__LISTEN", "nowhere")], "(key `api.listen` from environment PRUNELLA_API__LISTEN)");
+        check(
+            &[("PRUNELLA_API__LISTEN", "nowhere")],
+            "(key `api.listen` from environment PRUNELLA_API__LISTEN)",
+        );
         check(&[("PRUNELLA_WEBHOOKS__SOC__URL", "https://x")], "missing field `secret_file`");
     }
 }

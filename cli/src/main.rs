@@ -118,9 +118,14 @@ fn load_config(global: &Global, command: &Command) -> anyhow::Result<Loaded> {
 }
 
 fn start_log(filter: &str) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(filter)
-        .map_err(|e| Refusal(anyhow::anyhow!("--log {filter}: {e}; write for example `info,prunella_runtime=debug`")))?;
+    let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|e| {
+        Refusal(anyhow::anyhow!("--log {filter}: {e}; write for example `info,prunella_runtime=debug`"))
+    })?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() { log.init() } else { log.json().init() }
+    if std::io::stderr().is_terminal() {
+        log.init();
+    } else {
+        log.json().init();
+    }
     Ok(())
 }

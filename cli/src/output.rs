@@ -22,7 +22,12 @@ impl Format {
 }
 
 /// Prints rows: `columns` heads the table, `cells` makes a row's cells.
-pub fn rows<T: Serialize>(format: Format, rows: &[T], columns: &[&str], cells: impl Fn(&T) -> Vec<String>) -> anyhow::Result<()> {
+pub fn rows<T: Serialize>(
+    format: Format,
+    rows: &[T],
+    columns: &[&str],
+    cells: impl Fn(&T) -> Vec<String>,
+) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     match format {
         Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(rows)?)?,
@@ -59,7 +64,10 @@ pub fn one<T: Serialize>(format: Format, value: &T, text: impl FnOnce(&T) -> Str
 
 /// Control and bidirectional characters escaped: attackers write log fields, and terminals obey escape sequences.
 pub fn printable(text: &str) -> String {
-    let odd = |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
+    let odd = |c: char| {
+        (c.is_control() && c != '\n')
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+    };
     if !text.contains(odd) {
         return text.to_owned();
     }
@@ -70,7 +78,12 @@ pub fn printable(text: &str) -> String {
 mod tests {
     #[test]
     fn a_terminal_never_sees_an_escape_sequence_from_a_log() {
-        for (text, want) in [("plain", "plain"), ("a\u{1b}[2Jb", "a\\u{1b}[2Jb"), ("x\u{202e}y", "x\\u{202e}y"), ("é\n", "é\n")] {
+        for (text, want) in [
+            ("plain", "plain"),
+            ("a\u{1b}[2Jb", "a\\u{1b}[2Jb"),
+            ("x\u{202e}y", "x\\u{202e}y"),
+            ("é\n", "é\n"),
+        ] {
             assert_eq!(super::printable(text), want);
         }
     }

@@ -31,7 +31,8 @@ pub fn store(config: &Config) -> anyhow::Result<SqliteStore> {
     let path = config.data_dir.join("store.db");
     if !path.exists() {
         let dir = config.data_dir.display();
-        let missing = anyhow::anyhow!("there is no pipeline's data in `{dir}`; run `prunella up`, or give --data-dir");
+        let missing =
+            anyhow::anyhow!("there is no pipeline's data in `{dir}`; run `prunella up`, or give --data-dir");
         return Err(Refusal(missing).into());
     }
     Ok(SqliteStore::reading(&path))
@@ -46,12 +47,25 @@ pub fn settings(config: &Config) -> anyhow::Result<Settings> {
     let mut webhooks = Vec::new();
     for (name, webhook) in &config.webhooks {
         let text = secret_text(&webhook.secret_file).with_context(|| format!("webhook `{name}`"))?;
-        let secrets = text.lines().filter(|line| !line.trim().is_empty()).map(Secret::parse).collect::<Result<Vec<_>, _>>();
-        let secrets = secrets.with_context(|| format!("webhook `{name}`: {}", webhook.secret_file.display()))?;
+        let secrets = text
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .map(Secret::parse)
+            .collect::<Result<Vec<_>, _>>();
+        let secrets =
+            secrets.with_context(|| format!("webhook `{name}`: {}", webhook.secret_file.display()))?;
         webhooks.push(Endpoint::new(name, &webhook.url, secrets, webhook.allow_private)?);
     }
     let mut respond = config.response.clone();
-    respond.webhook_endpoints = config.webhooks.keys().cloned().collect();
+    if respond.webhook_endpoints.is_empty() {
+        respond.webhook_endpoints = config.webhooks.keys().cloned().collect();
+    }
+    for name in &respond.webhook_endpoints {
+        anyhow::ensure!(
+            config.webhooks.contains_key(name),
+            "`response.webhook_endpoints` names `{name}`, which is not under [webhooks]"
+        );
+    }
     let hours = i64::from(config.log.retention_hours_max);
     Ok(Settings {
         data_dir: config.data_dir.clone(),
@@ -59,31 +73,42 @@ pub fn settings(config: &Config) -> anyhow::Result<Settings> {
         respond,
         playbooks: playbooks(&config.playbooks_dir)?,
         webhooks,
-        retention: Retention { age_ms_max: hours * 3_600_000, bytes_max: config.log.retention_mib_max * 1024 * 1024 },
+        retention: Retention {
+            age_ms_max: hours * 3_600_000,
+            bytes_max: config.log.retention_mib_max * 1024 * 1024,
+        },
         clock: clock::wall(),
     })
 }
 
 /// The built-in playbooks, then those of a directory, in the order of their names.
 fn playbooks(dir: &Path) -> anyhow::Result<prunella_respond::Playbooks> {
-    let mut files: Vec<(String, String)> =
-        prunella_respond::BUILT_IN.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+    let mut files: Vec<(String, String)> = prunella_respond::BUILT_IN
+        .iter()
+        .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+        .collect();
     if !dir.as_os_str().is_empty() {
-        let listed = std::fs::read_dir(dir).with_context(|| format!("cannot read the playbooks in {}", dir.display()))?;
-        let mut paths: Vec<PathBuf> = listed.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
+        let listed = std::fs::read_dir(dir)
+            .with_context(|| format!("cannot read the playbooks in {}", dir.display()))?;
+        let mut paths: Vec<PathBuf> =
+            listed.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
         paths.retain(|path| path.extension().is_some_and(|e| e == "yaml" || e == "yml"));
         paths.sort();
         for path in paths {
-            let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            let text =
+                std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
             files.push((path.display().to_string(), text));
         }
     }
-    let borrowed: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let borrowed: Vec<(&str, &str)> =
+        files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
     Ok(prunella_respond::Playbooks::parse(&borrowed)?)
 }
 
 fn secret_text(path: &Path) -> anyhow::Result<String> {
-    let size = std::fs::metadata(path).with_context(|| format!("cannot read the secret file {}", path.display()))?.len();
+    let size = std::fs::metadata(path)
+        .with_context(|| format!("cannot read the secret file {}", path.display()))?
+        .len();
     anyhow::ensure!(size <= SECRET_BYTES_MAX, "{} is too large for a secret file", path.display());
     std::fs::read_to_string(path).with_context(|| format!("cannot read the secret file {}", path.display()))
 }
@@ -113,20 +138,32 @@ impl Served {
 
 /// Binds, starts every stage, and serves. The port is taken before any file is touched.
 pub async fn serve(config: &Config) -> anyhow::Result<Served> {
-    let mut console = prunella_console::Config { listen: config.api.listen, tenant: config.tenant.clone(), ..Default::default() };
+    let mut console = prunella_console::Config {
+        listen: config.api.listen,
+        tenant: config.tenant.clone(),
+        ..Default::default()
+    };
     let bearer_file = &config.api.token_file;
     if !bearer_file.as_os_str().is_empty() {
         console.token = Some(Token::load(bearer_file)?);
     }
     let listener = TcpListener::bind(config.api.listen).await.with_context(|| {
-        format!("cannot listen on {}; is another prunella running there? choose another with --listen", config.api.listen)
+        format!(
+            "cannot listen on {}; is another prunella running there? choose another with --listen",
+            config.api.listen
+        )
     })?;
     let address = listener.local_addr().context("cannot read the address that was bound")?;
     console.listen = address;
     let handle = tokio::runtime::Handle::current();
     let settings = settings(config)?;
-    let embedded = tokio::task::spawn_blocking(move || Embedded::start(settings, &handle)).await.context("start was cut short")??;
-    let simulator = Arc::new(SelfAttack { url: OnceLock::from(format!("http://{address}")), bearer_file: bearer_file.clone() });
+    let embedded = tokio::task::spawn_blocking(move || Embedded::start(settings, &handle))
+        .await
+        .context("start was cut short")??;
+    let simulator = Arc::new(SelfAttack {
+        url: OnceLock::from(format!("http://{address}")),
+        bearer_file: bearer_file.clone(),
+    });
     let ports = Ports {
         store: Arc::clone(&embedded.store) as _,
         intake: Arc::new(embedded.intake.clone()),
@@ -156,7 +193,12 @@ struct SelfAttack {
 
 #[async_trait]
 impl Simulator for SelfAttack {
-    async fn start(&self, attack_type: &str, intensity: &str, seed: Option<u64>) -> Result<serde_json::Value, PortError> {
+    async fn start(
+        &self,
+        attack_type: &str,
+        intensity: &str,
+        seed: Option<u64>,
+    ) -> Result<serde_json::Value, PortError> {
         let invalid = |e: anyhow::Error| PortError::Invalid(format!("{e:#}"));
         let scenario = scenario(attack_type).map_err(invalid)?;
         let mut options = Options::new(scenario, self.url.get().map_or("", String::as_str), clock::wall());
@@ -168,7 +210,11 @@ impl Simulator for SelfAttack {
         let started = serde_json::json!({ "scenario": attack_type, "intensity": intensity, "seed": options.seed, "status": "started" });
         tokio::spawn(async move {
             match prunella_simulate::run(options).await {
-                Ok(report) => tracing::info!(detected = report.detected, contained = report.contained, "simulated attack ended"),
+                Ok(report) => tracing::info!(
+                    detected = report.detected,
+                    contained = report.contained,
+                    "simulated attack ended"
+                ),
                 Err(e) => tracing::error!(error = %e, "simulated attack failed"),
             }
         });

@@ -17,7 +17,7 @@ const REQUEST_TIMEOUT_MS_MAX: u64 = 60_000;
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where the API and the page are served. Another address than loopback needs a token. Default `127.0.0.1:7420`.
+    /// Where the API and the page are served. Another address than loopback needs a token. Default `127.0.0.1:7766`.
     pub listen: SocketAddr,
     /// The tenant that intake writes to, and of token versions when none is asked for. Default `default`.
     pub tenant: Tenant,
@@ -35,7 +35,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Config {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7420)),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7766)),
             tenant: Tenant::default(),
             token_file: None,
             origins: Vec::new(),

@@ -20,7 +20,7 @@ const ENDPOINTS_MAX: usize = 16;
 pub struct Config {
     /// No disruptive action goes further than this, whatever its playbook says.
     pub mode_max: Mode,
-    /// Names of the endpoints that `notify.webhook` tells. None: nobody is told.
+    /// Names of the endpoints that `notify.webhook` tells. None: all that are configured.
     pub webhook_endpoints: Vec<String>,
     /// Principal keys that need two persons, exact or with `*` and `?`.
     pub protected: Vec<String>,
@@ -74,7 +74,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             mode_max: Mode::DryRun,
-            webhook_endpoints: vec!["default".to_owned()],
+            webhook_endpoints: Vec::new(),
             protected: vec!["aws:root:*".to_owned(), "aws:service:*".to_owned()],
             approval_ms: 30 * 60_000,
             restriction_ms: 4 * 3_600_000,

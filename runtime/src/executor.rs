@@ -100,11 +100,13 @@ impl Executor {
         Ok(Executor { hands, position, runtime, slots: Arc::new(Semaphore::new(ORDERS_MAX)) })
     }
 
-    /// Carries on what a crash interrupted, then every new transition, until told to stop.
-    pub fn run(&mut self, stop: &AtomicBool) -> Result<(), ExecutorError> {
+    /// Carries on what a crash interrupted, then every new transition, until told to stop. Calls `well` whenever it has.
+    pub fn run(&mut self, stop: &AtomicBool, well: impl Fn()) -> Result<(), ExecutorError> {
         self.dispatch_pending(stop)?;
         while !stop.load(Ordering::Relaxed) {
-            if self.turn(stop)? == 0 {
+            let entries = self.turn(stop)?;
+            well();
+            if entries == 0 {
                 self.hands.log.wait(self.hands.log.head(), Duration::from_millis(IDLE_MS_MAX));
             }
         }

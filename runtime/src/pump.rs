@@ -19,6 +19,8 @@ const SNAPSHOT_MESSAGES_MAX: u64 = 200_000;
 const SNAPSHOT_MS_MAX: i64 = 30_000;
 /// An idle stage says where it stands after this many batches of others, so that retention can pass it.
 const IDLE_BATCHES_MAX: i64 = 256;
+/// An idle stage saves a snapshot when its newest one lies this many batches back: retention keeps what comes after it.
+const IDLE_SNAPSHOT_BATCHES_MAX: i64 = 1_024;
 /// How long an idle pump sleeps before it looks whether it should stop.
 const IDLE_MS_MAX: u64 = 100;
 
@@ -47,6 +49,8 @@ pub struct Pump<S: Stage> {
     /// Everything up to here is consumed and its outputs are in the log; behind it, outputs are dropped.
     committed: i64,
     since_snapshot: u64,
+    /// The position of the newest snapshot.
+    snapshot_position: i64,
     /// When the oldest message that no snapshot covers became durable.
     snapshot_at: Option<Timestamp>,
     counts: Arc<Counts>,
@@ -81,6 +85,7 @@ impl<S: Stage> Pump<S> {
             position,
             committed,
             since_snapshot: 0,
+            snapshot_position: position,
             snapshot_at: None,
             counts,
         })
@@ -113,7 +118,10 @@ impl<S: Stage> Pump<S> {
             // What lies between here and the end concerns other stages.
             self.position = self.position.max(until);
             if !replaying && self.position - self.committed >= IDLE_BATCHES_MAX {
-                self.commit(Vec::new(), Timestamp::ZERO)?;
+                match self.position - self.snapshot_position >= IDLE_SNAPSHOT_BATCHES_MAX {
+                    true => self.save(Vec::new())?,
+                    false => self.commit(Vec::new(), Timestamp::ZERO)?,
+                }
             }
             return Ok(Turn::Idle);
         };
@@ -162,7 +170,9 @@ impl<S: Stage> Pump<S> {
     fn commit(&mut self, outputs: Vec<Posted>, at: Timestamp) -> Result<(), LogError> {
         let produced = outputs.len() as u64;
         let age_ms = self.snapshot_at.map_or(0, |since| at.since_ms(since));
-        if self.since_snapshot >= SNAPSHOT_MESSAGES_MAX || age_ms >= SNAPSHOT_MS_MAX {
+        // The first commit saves one too: without any, retention would not know that this stage replays from the start.
+        let is_first = self.committed == START;
+        if is_first || self.since_snapshot >= SNAPSHOT_MESSAGES_MAX || age_ms >= SNAPSHOT_MS_MAX {
             self.save(outputs)?;
         } else {
             let reader = Some(self.stage.name().to_owned());
@@ -181,6 +191,7 @@ impl<S: Stage> Pump<S> {
         self.log.commit(commit)?;
         self.committed = self.position;
         self.since_snapshot = 0;
+        self.snapshot_position = self.position;
         self.snapshot_at = None;
         Ok(())
     }

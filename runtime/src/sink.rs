@@ -15,6 +15,9 @@ use tokio::sync::broadcast;
 pub const READER: &str = "sink";
 pub const TOPICS: [Topic; 6] =
     [Topic::Events, Topic::Findings, Topic::Risk, Topic::Plans, Topic::Receipts, Topic::Dlq];
+/// The indexes by id are written all over: the more rows share a transaction, the fewer pages each of them costs.
+const PORTION_MESSAGES_MAX: usize = 8 * BATCH_MESSAGES_MAX;
+const PORTION_BYTES_MAX: usize = 4 * BATCH_BYTES_MAX;
 /// Turns between two hints to the log.
 const HINT_TURNS: u32 = 32;
 const IDLE_MS_MAX: u64 = 100;
@@ -45,7 +48,9 @@ impl Sink {
         writer: StoreWriter,
         live: broadcast::Sender<Live>,
     ) -> Result<Self, SinkError> {
-        let position = Arc::new(AtomicI64::new(writer.position()?));
+        // After a power cut the store may be ahead of the log, whose lost sequences are then given out again.
+        let position = writer.position()?.min(log.head());
+        let position = Arc::new(AtomicI64::new(position));
         Ok(Sink { log, writer, position, live, turns: 0 })
     }
 
@@ -57,8 +62,11 @@ impl Sink {
     /// Stores one portion; says how many messages it held.
     pub fn turn(&mut self) -> Result<usize, SinkError> {
         let after = self.position.load(Ordering::Relaxed);
-        let portion =
-            Portion { messages_max: BATCH_MESSAGES_MAX, bytes_max: BATCH_BYTES_MAX, until: self.log.head() };
+        let portion = Portion {
+            messages_max: PORTION_MESSAGES_MAX,
+            bytes_max: PORTION_BYTES_MAX,
+            until: self.log.head(),
+        };
         let batches = self.log.read(&TOPICS, after, portion)?;
         let Some(last) = batches.last().map(|b| b.sequence) else { return Ok(0) };
         let messages: Vec<&Posted> = batches.iter().flat_map(|b| &b.messages).collect();
@@ -67,7 +75,9 @@ impl Sink {
             match Row::of(posted) {
                 Ok(row) => rows.extend(row.map(|row| row.durable_since(at))),
                 // It stays on the log; a store that cannot read it yet must not stop.
-                Err(e) => tracing::error!(topic = posted.topic.name(), id = %posted.id, error = %e, "not stored"),
+                Err(e) => {
+                    tracing::error!(topic = posted.topic.name(), id = %posted.id, error = %e, "not stored")
+                }
             }
         }
         self.writer.write(&rows, last)?;

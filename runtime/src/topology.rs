@@ -294,17 +294,20 @@ impl Crew {
         open: impl Fn() -> Result<Executor, ExecutorError> + Send + 'static,
     ) -> Result<(), StartError> {
         self.health.watch(executor::READER, &[Topic::Plans]);
+        let health = self.health.clone();
         self.start(executor::READER, move |stop| {
-            open().and_then(|mut e| e.run(stop)).map_err(|e| e.to_string())
+            let well = || health.clear(executor::READER);
+            open().and_then(|mut e| e.run(stop, well)).map_err(|e| e.to_string())
         })
     }
 
     fn start_sink(&mut self, mut sink: Sink, retention: Retention) -> Result<(), StartError> {
-        let clock = self.health.clock();
+        let (clock, health) = (self.health.clock(), self.health.clone());
         self.start(sink::READER, move |stop| {
             let mut kept = Timestamp::ZERO;
             while !stop.load(Ordering::Relaxed) {
                 sink.run_for(stop, Duration::from_millis(1_000)).map_err(|e: SinkError| e.to_string())?;
+                health.clear(sink::READER);
                 let now = clock();
                 if now.since_ms(kept) >= HOUSEKEEPING_MS {
                     kept = now;

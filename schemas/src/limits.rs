@@ -10,8 +10,6 @@ pub const RECORD_KEYS_MAX: usize = 2_000;
 pub const FIELD_BYTES_MAX: usize = 4 * 1024;
 /// Largest uncompressed size of one intake body or file member that is a single JSON document, in bytes.
 pub const DOCUMENT_BYTES_MAX: usize = 256 * 1024 * 1024;
-/// Most records taken from one intake request.
-pub const INTAKE_RECORDS_MAX: usize = 10_000;
 /// Largest intake request body, in bytes, as sent and after decompression.
 pub const INTAKE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Most messages a stage is given in one step.

@@ -1,6 +1,6 @@
 //! Principal: the ordering and partition key. Same principal, same partition, same order.
 //!
-//! One function per provider, one line per identity form, so that the table in DESIGN section 1 can be read here.
+//! One function per provider, one line per identity form, so that this file is the table of who counts as whom.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

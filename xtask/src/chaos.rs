@@ -83,6 +83,8 @@ struct Summary {
     findings: usize,
     dead_letters: usize,
     actions: usize,
+    /// Actions that a kill interrupted, so that the provider had to be asked.
+    actions_interrupted: usize,
     lost: u64,
     twice: u64,
     findings_identical: bool,
@@ -195,6 +197,7 @@ fn play(options: &Options, binary: &Path, folder: &Path, seed: u64) -> anyhow::R
         findings: held.findings.len(),
         dead_letters: held.dead_letters.len(),
         actions: held.applied.len(),
+        actions_interrupted: held.interrupted(),
         lost: difference.lost,
         twice: difference.twice + held.stored_twice(),
         findings_identical: difference.identical,
@@ -290,8 +293,8 @@ fn print(options: &Options, summary: &Summary) {
     );
     println!("sent again           {} acknowledged batches", summary.sent_again);
     println!(
-        "held                 {} events, {} dead letters, {} findings, {} actions",
-        summary.events, summary.dead_letters, summary.findings, summary.actions
+        "held                 {} events, {} dead letters, {} findings, {} actions ({} interrupted)",
+        summary.events, summary.dead_letters, summary.findings, summary.actions, summary.actions_interrupted
     );
     println!("lost / twice         {} / {}", summary.lost, summary.twice);
     println!("findings identical   {}", yes(summary.findings_identical));

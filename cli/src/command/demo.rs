@@ -34,7 +34,10 @@ async fn play(app: &App, args: &Demo) -> anyhow::Result<Outcome> {
     let folder = tempfile::tempdir().context("cannot make a temporary directory")?;
     let served = pipeline::serve(&throwaway(&app.loaded.config, folder.path(), args.listen)).await?;
     eprintln!("A pipeline is up, in this process and a temporary directory. Its page: {}/", served.url());
-    eprintln!("Attacking it: {} (seed {}), after two days of background traffic.\n", args.scenario, args.seed);
+    eprintln!(
+        "Attacking it: {} (seed {}), after two days of background traffic.\n",
+        args.scenario, args.seed
+    );
     let mut options = Options::new(scenario, &served.url(), clock::wall());
     options.seed = args.seed;
     let result = match watched(options).await {
@@ -59,7 +62,8 @@ async fn play(app: &App, args: &Demo) -> anyhow::Result<Outcome> {
 
 /// Found, verified at the target, and a ledger that holds.
 fn is_healed(shown: &Shown) -> bool {
-    let ledger_holds = shown.ledger.integrity == Integrity::Ok && shown.ledger.completeness == Completeness::Ok;
+    let ledger_holds =
+        shown.ledger.integrity == Integrity::Ok && shown.ledger.completeness == Completeness::Ok;
     shown.report.detected && shown.report.contained && shown.report.verified && ledger_holds
 }
 
@@ -74,7 +78,8 @@ async fn gather(served: &Served, report: Report, dir: &std::path::Path) -> anyho
     }
     let anchor = served.embedded.ledger.checkpoint().await?;
     let dir = dir.to_owned();
-    let ledger = tokio::task::spawn_blocking(move || prunella_runtime::ledger::verify(&dir, None, &[anchor])).await??;
+    let ledger = tokio::task::spawn_blocking(move || prunella_runtime::ledger::verify(&dir, None, &[anchor]))
+        .await??;
     Ok(Shown { url: served.url(), report, findings, receipts, ledger })
 }
 
@@ -90,10 +95,16 @@ fn tell(shown: &Shown) -> String {
         lines.extend(receipt_lines(receipt).into_iter().map(|line| format!("  {}", printable(&line))));
     }
     let word = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-    let (integrity, completeness) = (serde_json::json!(shown.ledger.integrity), serde_json::json!(shown.ledger.completeness));
+    let (integrity, completeness) =
+        (serde_json::json!(shown.ledger.integrity), serde_json::json!(shown.ledger.completeness));
     lines.extend([
         String::new(),
-        format!("LEDGER  {} entries, integrity {}, completeness {}", shown.ledger.entries, word(integrity), word(completeness)),
+        format!(
+            "LEDGER  {} entries, integrity {}, completeness {}",
+            shown.ledger.entries,
+            word(integrity),
+            word(completeness)
+        ),
         match is_healed(shown) {
             true => "HEALED  found, contained, verified, receipted".to_owned(),
             false => "NOT HEALED  see above for what is missing".to_owned(),
@@ -119,6 +130,11 @@ fn receipt_lines(receipt: &Receipt) -> Vec<String> {
             ms(latency.total_ms)
         ),
     ];
-    lines.extend(receipt.attestation.as_ref().map(|a| format!("ledger entry {} of {}, SHA-256 {}", a.index, a.chain_uid, a.fingerprint)));
+    lines.extend(
+        receipt
+            .attestation
+            .as_ref()
+            .map(|a| format!("ledger entry {} of {}, SHA-256 {}", a.index, a.chain_uid, a.fingerprint)),
+    );
     lines
 }

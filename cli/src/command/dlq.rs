@@ -38,10 +38,13 @@ pub fn run(app: &App, args: Dlq) -> anyhow::Result<Outcome> {
         Dlq::Replay { id, all } => {
             let nothing_named = || Refusal(anyhow::anyhow!("name the dead letters to replay, or give --all"));
             anyhow::ensure!(all || !id.is_empty(), nothing_named());
-            let letters = if all { runtime.block_on(every(&store))? } else { runtime.block_on(named(&store, &id))? };
+            let letters =
+                if all { runtime.block_on(every(&store))? } else { runtime.block_on(named(&store, &id))? };
             let count = letters.len();
             replay(app, &runtime, &letters)?;
-            output::one(app.format, &serde_json::json!({ "replayed": count }), |_| format!("{count} given again"))?;
+            output::one(app.format, &serde_json::json!({ "replayed": count }), |_| {
+                format!("{count} given again")
+            })?;
         }
     }
     Ok(Outcome::Ok)
@@ -78,7 +81,10 @@ impl<'a> Named<'a> {
 
 async fn find(store: &impl Store, id: &str) -> anyhow::Result<DeadLetter> {
     let uid: Id = id.parse().context("dead letters are named by their id: see `prunella dlq list`")?;
-    store.dead_letter(uid).await?.with_context(|| format!("there is no dead letter {uid}; see `prunella dlq list`"))
+    store
+        .dead_letter(uid)
+        .await?
+        .with_context(|| format!("there is no dead letter {uid}; see `prunella dlq list`"))
 }
 
 async fn named(store: &impl Store, ids: &[String]) -> anyhow::Result<Vec<DeadLetter>> {

@@ -12,7 +12,8 @@ pub fn run(app: &App, args: Findings) -> anyhow::Result<Outcome> {
     let runtime = pipeline::runtime()?;
     match args {
         Findings::List { filter, severity_min } => {
-            let query = Query { principal: filter.principal, limit: filter.limit, severity_min, ..Query::default() };
+            let query =
+                Query { principal: filter.principal, limit: filter.limit, severity_min, ..Query::default() };
             let rows = runtime.block_on(store.findings(&query))?;
             print(app.format, &rows.rows)?;
         }
@@ -45,11 +46,18 @@ pub fn print(format: Format, findings: &[Finding]) -> anyhow::Result<()> {
 
 async fn find(store: &impl Store, id: &str) -> anyhow::Result<Finding> {
     let uid: Id = id.parse().context("findings are named by their id: see `prunella findings list`")?;
-    store.finding(uid).await?.with_context(|| format!("there is no finding {uid}; see `prunella findings list`"))
+    store
+        .finding(uid)
+        .await?
+        .with_context(|| format!("there is no finding {uid}; see `prunella findings list`"))
 }
 
 fn techniques(finding: &Finding) -> Vec<String> {
-    let ids = finding.finding_info.attacks.iter().map(|a| a.sub_technique.as_ref().unwrap_or(&a.technique).uid.to_string());
+    let ids = finding
+        .finding_info
+        .attacks
+        .iter()
+        .map(|a| a.sub_technique.as_ref().unwrap_or(&a.technique).uid.to_string());
     ids.collect()
 }
 
@@ -57,7 +65,10 @@ fn techniques(finding: &Finding) -> Vec<String> {
 pub fn explain(finding: &Finding) -> String {
     let info = &finding.finding_info;
     let mut lines = vec![
-        format!("{} ({}, {} % sure, risk {} {})", info.title, finding.severity, finding.confidence_score, finding.risk_level, finding.risk_score),
+        format!(
+            "{} ({}, {} % sure, risk {} {})",
+            info.title, finding.severity, finding.confidence_score, finding.risk_level, finding.risk_score
+        ),
         finding.message.clone(),
         String::new(),
         "Why:".to_owned(),

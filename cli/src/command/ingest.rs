@@ -7,10 +7,12 @@ use crate::progress::Watched;
 use crate::{App, Outcome, Refusal, output, pipeline};
 use anyhow::Context;
 use prunella_ingest::{Content, Limits, unpack};
-use prunella_schemas::limits::{INTAKE_BYTES_MAX, INTAKE_RECORDS_MAX};
+use prunella_schemas::limits::INTAKE_BYTES_MAX;
 use prunella_schemas::port::Accepted;
 use std::ops::ControlFlow;
 
+/// Most records of one portion.
+const PORTION_RECORDS_MAX: usize = 10_000;
 /// A portion is sent when it has this many bytes; a single record still fits on top of it.
 const PORTION_BYTES: usize = INTAKE_BYTES_MAX / 4;
 
@@ -26,8 +28,10 @@ pub fn run(app: &App, args: &Ingest) -> anyhow::Result<Outcome> {
     let mut send = |portion: &mut Portion| -> anyhow::Result<()> {
         if portion.count > 0 {
             let body = std::mem::take(portion).body;
-            let answer = runtime.block_on(client.post_body(&path, "application/x-ndjson", body)).map_err(Refusal)?;
-            let accepted: Accepted = serde_json::from_value(answer).context("the pipeline's answer cannot be read")?;
+            let answer =
+                runtime.block_on(client.post_body(&path, "application/x-ndjson", body)).map_err(Refusal)?;
+            let accepted: Accepted =
+                serde_json::from_value(answer).context("the pipeline's answer cannot be read")?;
             total.accepted += accepted.accepted;
             total.duplicates += accepted.duplicates;
             total.rejected += accepted.rejected;
@@ -38,17 +42,18 @@ pub fn run(app: &App, args: &Ingest) -> anyhow::Result<Outcome> {
         let (reader, bar) = input::open(file)?;
         let mut portion = Portion::default();
         let mut failure = None;
-        let unpacked = unpack(Watched { inner: reader, bar: bar.clone() }, Content::Auto, &Limits::FILE, &mut |piece| {
-            portion.add(piece.body);
-            let full = portion.body.len() >= PORTION_BYTES || portion.count >= INTAKE_RECORDS_MAX;
-            match if full { send(&mut portion) } else { Ok(()) } {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(e) => {
-                    failure = Some(e);
-                    ControlFlow::Break(())
+        let unpacked =
+            unpack(Watched { inner: reader, bar: bar.clone() }, Content::Auto, &Limits::FILE, &mut |piece| {
+                portion.add(piece.body);
+                let full = portion.body.len() >= PORTION_BYTES || portion.count >= PORTION_RECORDS_MAX;
+                match if full { send(&mut portion) } else { Ok(()) } {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(e) => {
+                        failure = Some(e);
+                        ControlFlow::Break(())
+                    }
                 }
-            }
-        });
+            });
         if let Some(e) = failure {
             return Err(e);
         }
@@ -56,7 +61,9 @@ pub fn run(app: &App, args: &Ingest) -> anyhow::Result<Outcome> {
         send(&mut portion)?;
         bar.finish_and_clear();
     }
-    output::one(app.format, &total, |t| format!("{} accepted, {} known already, {} rejected", t.accepted, t.duplicates, t.rejected))?;
+    output::one(app.format, &total, |t| {
+        format!("{} accepted, {} known already, {} rejected", t.accepted, t.duplicates, t.rejected)
+    })?;
     Ok(if args.input.fail_on_reject && total.rejected > 0 { Outcome::Found } else { Outcome::Ok })
 }
 

@@ -21,7 +21,12 @@ pub struct Counts {
 }
 
 /// Reads every file and gives each event to `each`. Rejects go to `--rejects`, else to stderr; counts go to stderr last.
-pub fn read(input: &Input, tenant: &Tenant, clock: &Clock, mut each: impl FnMut(Event) -> anyhow::Result<()>) -> anyhow::Result<Counts> {
+pub fn read(
+    input: &Input,
+    tenant: &Tenant,
+    clock: &Clock,
+    mut each: impl FnMut(Event) -> anyhow::Result<()>,
+) -> anyhow::Result<Counts> {
     if prunella_translate::by_name(&input.source).is_none() {
         let known: Vec<_> = prunella_translate::catalog().iter().map(|t| t.name()).collect();
         let unknown = anyhow::anyhow!("unknown source `{}`; known are: {}", input.source, known.join(", "));

@@ -14,7 +14,10 @@ pub fn run(app: &App, args: Ledger) -> anyhow::Result<Outcome> {
     let directory = &app.loaded.config.data_dir;
     match args {
         Ledger::Verify { checkpoint, key } => {
-            let anchors = checkpoint.iter().map(|path| Ok(kept(path)?.checkpoint)).collect::<anyhow::Result<Vec<_>>>()?;
+            let anchors = checkpoint
+                .iter()
+                .map(|path| Ok(kept(path)?.checkpoint))
+                .collect::<anyhow::Result<Vec<_>>>()?;
             let trusted = key.map(|path| trusted(&path)).transpose()?;
             let report = match verify(directory, trusted.as_ref(), &anchors) {
                 // Whoever asks whether the ledger is whole wants the same answer for a file that no longer opens.
@@ -29,9 +32,11 @@ pub fn run(app: &App, args: Ledger) -> anyhow::Result<Outcome> {
             let read = |name: &str| {
                 let path = directory.join(name);
                 let text = std::fs::read_to_string(&path);
-                text.with_context(|| format!("cannot read {}; is it a data directory?", path.display())).map_err(Refusal)
+                text.with_context(|| format!("cannot read {}; is it a data directory?", path.display()))
+                    .map_err(Refusal)
             };
-            let newest = Kept { checkpoint: read(ANCHOR_FILE)?, verifier_key: read(VERIFIER_FILE)?.trim().to_owned() };
+            let newest =
+                Kept { checkpoint: read(ANCHOR_FILE)?, verifier_key: read(VERIFIER_FILE)?.trim().to_owned() };
             output::one(app.format, &newest, |newest| newest.checkpoint.clone())?;
             Ok(Outcome::Ok)
         }
@@ -50,7 +55,8 @@ struct Kept {
 fn kept(path: &Path) -> anyhow::Result<Kept> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     if text.trim_start().starts_with('{') {
-        let what = || format!("{} is no checkpoint; keep what `prunella ledger checkpoint` prints", path.display());
+        let what =
+            || format!("{} is no checkpoint; keep what `prunella ledger checkpoint` prints", path.display());
         return serde_json::from_str(&text).with_context(what);
     }
     Ok(Kept { checkpoint: text, verifier_key: String::new() })
@@ -60,7 +66,8 @@ fn kept(path: &Path) -> anyhow::Result<Kept> {
 fn trusted(path: &Path) -> anyhow::Result<Verifier> {
     let kept = kept(path)?;
     let text = if kept.verifier_key.is_empty() { kept.checkpoint } else { kept.verifier_key };
-    Verifier::parse(text.trim()).with_context(|| format!("{} holds no public key of a ledger", path.display()))
+    Verifier::parse(text.trim())
+        .with_context(|| format!("{} holds no public key of a ledger", path.display()))
 }
 
 fn unreadable(problem: String) -> Report {

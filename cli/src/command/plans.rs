@@ -33,7 +33,9 @@ pub fn run(app: &App, args: Plans) -> anyhow::Result<Outcome> {
 fn decide(app: &App, id: &str, verb: &str, by: &str) -> anyhow::Result<()> {
     let uid: Id = id.parse().context("plans are named by their id: see `prunella plans list`")?;
     let client = Client::to_running(&app.loaded.config).map_err(Refusal)?;
-    let answer = pipeline::runtime()?.block_on(client.post(&format!("/api/plans/{uid}/{verb}"), &serde_json::json!({ "by": by }))).map_err(Refusal)?;
+    let answer = pipeline::runtime()?
+        .block_on(client.post(&format!("/api/plans/{uid}/{verb}"), &serde_json::json!({ "by": by })))
+        .map_err(Refusal)?;
     output::one(app.format, &answer, |_| format!("{verb}: {uid} by {by}"))
 }
 

@@ -29,9 +29,11 @@ pub fn run(app: &App, args: Receipts) -> anyhow::Result<Outcome> {
             })?;
         }
         Receipts::Show { id } => {
-            let uid: Id = id.parse().context("receipts are named by their id: see `prunella receipts list`")?;
+            let uid: Id =
+                id.parse().context("receipts are named by their id: see `prunella receipts list`")?;
             let receipt: Option<Receipt> = runtime.block_on(store.receipt(uid))?;
-            let receipt = receipt.with_context(|| format!("there is no receipt {uid}; see `prunella receipts list`"))?;
+            let receipt = receipt
+                .with_context(|| format!("there is no receipt {uid}; see `prunella receipts list`"))?;
             let ledger = pipeline::ledger(&app.loaded.config)?;
             let proof = runtime.block_on(ledger.proof(uid))?;
             let both = serde_json::json!({ "receipt": receipt, "proof": proof });

@@ -24,7 +24,10 @@ pub fn run(app: &App, args: SimulateAttack) -> anyhow::Result<Outcome> {
         }
         SimulateAttack::Run(args) => {
             let scenario = pipeline::scenario(&args.scenario).map_err(Refusal)?;
-            if args.into != "embedded" && !args.into.starts_with("http://") && !args.into.starts_with("https://") {
+            if args.into != "embedded"
+                && !args.into.starts_with("http://")
+                && !args.into.starts_with("https://")
+            {
                 return write_file(app, &args, scenario);
             }
             let report = pipeline::runtime()?.block_on(attack(app, &args, scenario)).map_err(Refusal)?;
@@ -42,7 +45,9 @@ async fn attack(app: &App, args: &Run, scenario: Scenario) -> anyhow::Result<Rep
         return Ok(watched(options).await?);
     }
     let folder = tempfile::tempdir().context("cannot make a temporary directory")?;
-    let served = pipeline::serve(&throwaway(&app.loaded.config, folder.path(), SocketAddr::from(([127, 0, 0, 1], 0)))).await?;
+    let served =
+        pipeline::serve(&throwaway(&app.loaded.config, folder.path(), SocketAddr::from(([127, 0, 0, 1], 0))))
+            .await?;
     let result = watched(options(args, scenario, &served.url())).await;
     served.stop().await?;
     Ok(result?)
@@ -78,7 +83,9 @@ pub async fn watched(mut options: Options) -> Result<Report, prunella_simulate::
 
 fn line(progress: &Progress) -> String {
     match progress {
-        Progress::Background { sent, total } => format!("background traffic: {sent} of {total} records durable"),
+        Progress::Background { sent, total } => {
+            format!("background traffic: {sent} of {total} records durable")
+        }
         Progress::Draining { lag } => format!("waiting for the pipeline: {lag} messages to go"),
         Progress::Attack { sent, scripted, accepted, refused } => {
             format!("attacking: call {sent} of {scripted}, {accepted} accepted, {refused} refused")
@@ -90,10 +97,16 @@ fn line(progress: &Progress) -> String {
 
 fn write_file(app: &App, args: &Run, scenario: Scenario) -> anyhow::Result<Outcome> {
     let path = Path::new(&args.into);
-    let file = File::create(path).with_context(|| format!("cannot write {}", path.display())).map_err(Refusal)?;
+    let file =
+        File::create(path).with_context(|| format!("cannot write {}", path.display())).map_err(Refusal)?;
     let end = prunella_simulate::attack_time((clock::wall())());
     let traffic = Traffic::new(args.seed, end);
-    let summary = prunella_simulate::write_records(&traffic, scenario, intensity(args.intensity), &mut BufWriter::new(file))?;
+    let summary = prunella_simulate::write_records(
+        &traffic,
+        scenario,
+        intensity(args.intensity),
+        &mut BufWriter::new(file),
+    )?;
     output::one(app.format, &summary, |_| format!("wrote {}", path.display()))?;
     Ok(Outcome::Ok)
 }

@@ -66,7 +66,7 @@ fn damaged_or_explosive_compression_keeps_what_came_before_it() {
     let rejects = ended.rejects();
     assert_eq!(rejects.last().unwrap()["reason"], "bad_compression");
 
-    let mut flipped = whole.clone();
+    let mut flipped = whole;
     let at = flipped.len() - 6;
     flipped[at] ^= 0xff;
     let ended = fed(&["normalize", "--fail-on-reject", "-"], &flipped).with(1);
@@ -104,7 +104,8 @@ fn a_forged_event_id_hides_nothing() {
 
 #[test]
 fn a_log_field_cannot_move_the_terminal() {
-    let hostile = good("a").replace("\"ada\"", "\"\\u001b[2J\\u202eada\"").replace("ListUsers", "DeleteTrail");
+    let hostile =
+        good("a").replace("\"ada\"", "\"\\u001b[2J\\u202eada\"").replace("ListUsers", "DeleteTrail");
     let hostile = hostile.replace("iam.amazonaws.com", "cloudtrail.amazonaws.com");
     let ended = fed(&["detect", "-o", "table", "-"], hostile.as_bytes()).with(0);
     assert!(ended.out.contains("DeleteTrail"), "{}", ended.out);

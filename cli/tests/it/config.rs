@@ -26,7 +26,9 @@ fn each_value_tells_where_it_came_from() {
     let config = file.to_str().unwrap();
     let mut show = command(&["config", "show", "--config", config, "--data-dir", "here", "-o", "ndjson"]);
     let rows = ended(show.env("PRUNELLA_API__LISTEN", "127.0.0.1:9999").output().unwrap()).with(0).lines();
-    let row = |key: &str| rows.iter().find(|r| r["key"] == key).unwrap_or_else(|| panic!("{key} is not shown")).clone();
+    let row = |key: &str| {
+        rows.iter().find(|r| r["key"] == key).unwrap_or_else(|| panic!("{key} is not shown")).clone()
+    };
     let check = |key: &str, value: Value, origin: &str| {
         assert_eq!((&row(key)["value"], &row(key)["origin"]), (&value, &origin.into()), "{key}");
     };
@@ -91,9 +93,14 @@ fn a_playbook_that_wants_the_impossible_is_named_before_anything_starts() {
 fn a_webhook_without_a_usable_secret_or_address_is_refused() {
     let dir = TempDir::new().unwrap();
     let secret = written(&dir, "secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n");
-    let webhook = |url: &str, secret: &Path| format!("[webhooks.default]\nurl = {url:?}\nsecret_file = {secret:?}\n");
+    let webhook =
+        |url: &str, secret: &Path| format!("[webhooks.default]\nurl = {url:?}\nsecret_file = {secret:?}\n");
     check(&written(&dir, "good.toml", &webhook("https://hooks.example.com/x", &secret))).with(0);
-    refused(&dir, &webhook("https://hooks.example.com/x", &dir.path().join("none")), &["default", "cannot read the secret file"]);
+    refused(
+        &dir,
+        &webhook("https://hooks.example.com/x", &dir.path().join("none")),
+        &["default", "cannot read the secret file"],
+    );
     let odd = written(&dir, "odd", "hunter2\n");
     let refusal = check(&written(&dir, "p.toml", &webhook("https://hooks.example.com/x", &odd))).with(3);
     let refusal = refusal.says(&["default", "whsec_"]);
@@ -104,7 +111,8 @@ fn a_webhook_without_a_usable_secret_or_address_is_refused() {
 #[test]
 fn help_completions_and_version_are_there_and_usage_errors_exit_with_3() {
     let help = run(&["--help"]).with(0).out;
-    let verbs = ["up", "demo", "ingest", "normalize", "detect", "findings", "plans", "receipts", "ledger", "dlq"];
+    let verbs =
+        ["up", "demo", "ingest", "normalize", "detect", "findings", "plans", "receipts", "ledger", "dlq"];
     for verb in verbs.iter().chain(&["simulate-attack", "config", "completions", "Exit codes"]) {
         assert!(help.contains(verb), "{verb} is not in the help");
     }

@@ -22,7 +22,11 @@ fn id(letter: &Value) -> String {
 fn a_dead_letter_is_kept_and_comes_back_as_long_as_its_cause_does() {
     let dir = TempDir::new().unwrap();
     let up = Running::start(&dir, &[]);
-    let sent = up.post("/api/events?source=aws.cloudtrail", &[("content-type", "application/x-ndjson")], BODY.to_vec());
+    let sent = up.post(
+        "/api/events?source=aws.cloudtrail",
+        &[("content-type", "application/x-ndjson")],
+        BODY.to_vec(),
+    );
     assert_eq!(sent.json(), json!({"accepted": 1, "duplicates": 0, "rejected": 1}));
     let before = wait_for("two dead letters", || Some(letters(&up)).filter(|all| all.len() == 2));
     let malformed = before.iter().find(|l| l["reason"] == "malformed").unwrap();
@@ -58,7 +62,11 @@ fn a_dead_letter_is_kept_and_comes_back_as_long_as_its_cause_does() {
 fn a_dead_letter_whose_cause_is_mended_becomes_an_event_and_is_gone() {
     let dir = TempDir::new().unwrap();
     let up = Running::start(&dir, &[]);
-    let sent = up.post("/api/events?source=aws.cloudtrail", &[("content-type", "application/x-ndjson")], b"bad\n".to_vec());
+    let sent = up.post(
+        "/api/events?source=aws.cloudtrail",
+        &[("content-type", "application/x-ndjson")],
+        b"bad\n".to_vec(),
+    );
     assert_eq!(sent.status, 202);
     wait_for("a dead letter", || (letters(&up).len() == 1).then_some(()));
     // Nothing mends a translator while a test runs: a record that it reads stands in for one that it reads now.
@@ -72,6 +80,10 @@ fn a_dead_letter_whose_cause_is_mended_becomes_an_event_and_is_gone() {
     up.cli(&["dlq", "replay", "--all"]).with(0);
     up.settle();
     assert_eq!(up.get("/api/events").json()["rows"][0]["metadata"]["uid"], "t-1");
-    assert_eq!(up.get("/api/threats").json()["rows"].as_array().unwrap().len(), 1, "it is looked at as any other");
+    assert_eq!(
+        up.get("/api/threats").json()["rows"].as_array().unwrap().len(),
+        1,
+        "it is looked at as any other"
+    );
     assert_eq!(letters(&up), Vec::<Value>::new());
 }

@@ -35,7 +35,11 @@ fn change(dir: &Path, sql: &str) {
 #[track_caller]
 fn found(ended: Ended, integrity: &str, completeness: &str) -> Value {
     let report = ended.with(1).json();
-    assert_eq!((&report["integrity"], &report["completeness"]), (&integrity.into(), &completeness.into()), "{report}");
+    assert_eq!(
+        (&report["integrity"], &report["completeness"]),
+        (&integrity.into(), &completeness.into()),
+        "{report}"
+    );
     report
 }
 
@@ -58,16 +62,26 @@ fn a_flipped_byte_a_missing_entry_and_a_swap_are_found_where_they_are() {
         let copy = copied(LEFT.path());
         change(copy.path(), sql);
         let report = verify(copy.path(), &[]).with(1).json();
-        assert_eq!((&report["integrity"], &report["first_bad"]), (&"broken".into(), &first_bad.into()), "{sql}: {report}");
+        assert_eq!(
+            (&report["integrity"], &report["first_bad"]),
+            (&"broken".into(), &first_bad.into()),
+            "{sql}: {report}"
+        );
         assert!(!report["problems"].as_array().unwrap().is_empty());
     };
     check("UPDATE entry SET body = CAST(x'00' || substr(body, 2) AS BLOB) WHERE number = 1", 1);
     check("UPDATE entry SET time = time + 1 WHERE number = 2", 2);
     check("DELETE FROM entry WHERE number = 1", 1);
-    check("UPDATE entry SET number = -1 WHERE number = 1; UPDATE entry SET number = 1 WHERE number = 2; \
-           UPDATE entry SET number = 2 WHERE number = -1", 1);
+    check(
+        "UPDATE entry SET number = -1 WHERE number = 1; UPDATE entry SET number = 1 WHERE number = 2; \
+           UPDATE entry SET number = 2 WHERE number = -1",
+        1,
+    );
     let copy = copied(LEFT.path());
-    change(copy.path(), "UPDATE entry SET hash = zeroblob(32) WHERE number = (SELECT max(number) FROM entry)");
+    change(
+        copy.path(),
+        "UPDATE entry SET hash = zeroblob(32) WHERE number = (SELECT max(number) FROM entry)",
+    );
     let up = run(&["up", "--data-dir", copy.path().to_str().unwrap(), "--listen", "127.0.0.1:0"]);
     up.with(3).says(&["ledger.db", "is damaged", "prunella ledger verify"]);
 }
@@ -104,7 +118,11 @@ fn another_history_does_not_pass_for_this_one() {
     let other = TempDir::new().unwrap();
     let up = Running::start(&other, &[]);
     let line = format!("{}\n", tampering("t-1", "eve"));
-    up.post("/api/events?source=aws.cloudtrail", &[("content-type", "application/x-ndjson")], line.into_bytes());
+    up.post(
+        "/api/events?source=aws.cloudtrail",
+        &[("content-type", "application/x-ndjson")],
+        line.into_bytes(),
+    );
     up.settle();
     up.stop().0.with(0);
     verify(other.path(), &[]).with(0);
@@ -122,5 +140,7 @@ fn a_file_that_is_no_ledger_is_broken_and_a_missing_one_is_a_usage_error() {
     assert!(report["problems"][0].as_str().unwrap().contains("ledger.db"), "{report}");
     let none = TempDir::new().unwrap();
     verify(none.path(), &[]).with(3).says(&["ledger.db", "there is no such file"]);
-    run(&["ledger", "checkpoint", "--data-dir", none.path().to_str().unwrap()]).with(3).says(&["is it a data directory?"]);
+    run(&["ledger", "checkpoint", "--data-dir", none.path().to_str().unwrap()])
+        .with(3)
+        .says(&["is it a data directory?"]);
 }

@@ -101,7 +101,8 @@ fn rejects_go_to_stderr_or_to_a_file_and_only_then_decide_the_exit_code() {
 
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("rejects.ndjson");
-    let ended = fed(&["normalize", "--fail-on-reject", "--rejects", file.to_str().unwrap(), "-"], &input).with(1);
+    let ended =
+        fed(&["normalize", "--fail-on-reject", "--rejects", file.to_str().unwrap(), "-"], &input).with(1);
     assert_eq!(ended.lines().len(), 3);
     assert_eq!(ended.err, "5 records, 3 events, 2 rejects\n");
     check(&objects(&std::fs::read_to_string(&file).unwrap()));
@@ -132,7 +133,8 @@ fn an_ocsf_event_passes_through_and_normalizing_twice_changes_nothing() {
     let twice = fed(&["normalize", "--source", "ocsf", "-"], once.out.as_bytes()).with(0);
     assert_eq!(twice.rejects(), Vec::<Value>::new());
     assert_eq!(uids(&once.lines()), uids(&twice.lines()));
-    let facts = |e: &Value| [&e["class_uid"], &e["time"], &e["actor"], &e["api"]["operation"]].map(Value::clone);
+    let facts =
+        |e: &Value| [&e["class_uid"], &e["time"], &e["actor"], &e["api"]["operation"]].map(Value::clone);
     for (a, b) in once.lines().iter().zip(&twice.lines()) {
         assert_eq!(facts(a), facts(b));
     }

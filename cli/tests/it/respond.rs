@@ -93,7 +93,10 @@ fn automatic_response_ends_in_a_receipt_that_anyone_can_verify() {
         let receipts = up.cli(&["receipts", "list", "-o", "json"]).with(0).json();
         receipts.as_array().unwrap().iter().find(|r| r["prunella"]["action"] == "tokens.revoke").cloned()
     });
-    assert_eq!((&receipt["class_uid"], &receipt["prunella"]["principal"]), (&7001.into(), &principal("eve").into()));
+    assert_eq!(
+        (&receipt["class_uid"], &receipt["prunella"]["principal"]),
+        (&7001.into(), &principal("eve").into())
+    );
     let latency = receipt["prunella"]["latency"].as_object().unwrap();
     assert!(latency.contains_key("total_ms") || latency.contains_key("detect_ms"), "{latency:?}");
     let id = receipt["prunella"]["receipt_uid"].as_str().unwrap();
@@ -118,7 +121,9 @@ fn automatic_response_ends_in_a_receipt_that_anyone_can_verify() {
     let data = dir.path().to_str().unwrap();
     let shown = run(&["receipts", "show", id, "-o", "json", "--data-dir", data]).with(0).json();
     assert_eq!(shown["receipt"]["prunella"]["receipt_uid"], id);
-    run(&["plans", "approve", &"0".repeat(32), "--by", "ada", "--data-dir", data]).with(3).says(&["no pipeline runs"]);
+    run(&["plans", "approve", &"0".repeat(32), "--by", "ada", "--data-dir", data])
+        .with(3)
+        .says(&["no pipeline runs"]);
 }
 
 #[test]

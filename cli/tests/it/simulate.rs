@@ -53,7 +53,9 @@ fn in_pairs(scenarios: &[&'static str]) -> Vec<(&'static str, Ended)> {
             (*name, command(&["simulate-attack", "run", *name, "--seed", "7", "-o", "json"]).spawn().unwrap())
         };
         let children: Vec<_> = pair.iter().map(start).collect();
-        all.extend(children.into_iter().map(|(name, child)| (name, ended(child.wait_with_output().unwrap()))));
+        all.extend(
+            children.into_iter().map(|(name, child)| (name, ended(child.wait_with_output().unwrap()))),
+        );
     }
     all
 }
@@ -68,7 +70,11 @@ fn every_attack_is_found_contained_and_receipted() {
             assert!(!report[key].as_array().unwrap().is_empty(), "{name}: no {key}");
         }
         for key in ["event_to_finding_ms", "finding_to_receipt_ms"] {
-            assert!(report[key].as_i64().is_some_and(|ms| (0..10_000).contains(&ms)), "{name}: {key} is {}", report[key]);
+            assert!(
+                report[key].as_i64().is_some_and(|ms| (0..10_000).contains(&ms)),
+                "{name}: {key} is {}",
+                report[key]
+            );
         }
         assert!(report["attack_events"].as_u64() > Some(0));
     }
@@ -88,14 +94,17 @@ fn a_file_of_an_attack_is_native_the_same_for_a_seed_and_found_offline() {
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     let write = |name: &str, seed: &str| {
         let file = path(name);
-        run(&["simulate-attack", "run", "log_tampering", "--seed", seed, "--into", &file, "-o", "json"]).with(0);
+        run(&["simulate-attack", "run", "log_tampering", "--seed", seed, "--into", &file, "-o", "json"])
+            .with(0);
         file
     };
     let (one, other) = (write("one.jsonl", "7"), write("other.jsonl", "8"));
     let text = std::fs::read_to_string(&one).unwrap();
     assert_ne!(text, std::fs::read_to_string(other).unwrap());
     let records = crate::program::objects(&text);
-    assert!(records.len() > 1_000 && records.iter().all(|r| r["eventID"].is_string() && r["class_uid"].is_null()));
+    assert!(
+        records.len() > 1_000 && records.iter().all(|r| r["eventID"].is_string() && r["class_uid"].is_null())
+    );
     let ended = run(&["normalize", &one]).with(0);
     assert_eq!((ended.lines().len(), ended.rejects().len()), (records.len(), 0));
     let findings = run(&["detect", &one]).with(0).lines();
@@ -123,6 +132,8 @@ fn what_is_not_known_is_refused_with_what_is() {
     assert!(ATTACKS.iter().chain(&["none"]).all(|name| names.contains(name)), "{names:?}");
     run(&["simulate-attack", "run", "nope"]).with(3).says(&["nope", "brute_force", "ransom_encrypt_delete"]);
     run(&["simulate-attack", "run", "none", "--intensity", "absurd"]).with(3).says(&["absurd", "medium"]);
-    run(&["simulate-attack", "run", "none", "--into", "no/such/folder/file"]).with(3).says(&["cannot write no/such/folder/file"]);
+    run(&["simulate-attack", "run", "none", "--into", "no/such/folder/file"])
+        .with(3)
+        .says(&["cannot write no/such/folder/file"]);
     run(&["simulate-attack", "run", "none", "--into", "http://127.0.0.1:9"]).with(3).says(&["127.0.0.1:9"]);
 }

@@ -127,7 +127,11 @@ fn a_damaged_or_newer_or_foreign_file_is_named_with_what_to_do() {
         let connection = rusqlite::Connection::open(&file).unwrap();
         connection.execute_batch("CREATE TABLE somebody_elses (x); PRAGMA user_version = 1").unwrap();
         drop(connection);
-        refused(copy.path(), &[], &[file.to_str().unwrap(), "is not a prunella", "give another data directory"]);
+        refused(
+            copy.path(),
+            &[],
+            &[file.to_str().unwrap(), "is not a prunella", "give another data directory"],
+        );
     }
     let copy = copied(dir.path());
     std::fs::remove_file(copy.path().join("ledger.key")).unwrap();

@@ -91,7 +91,8 @@ pub trait Log: Send + Sync {
     fn wait(&self, after: i64, at_most: Duration) -> i64;
     /// Messages of `topics` after `position`.
     fn lag(&self, topics: &[Topic], position: i64) -> Result<u64, LogError>;
-    /// Drops what retention allows and every reader named in `readers` has consumed and snapshotted. Returns batches dropped.
+    /// Drops what retention allows and every reader named in `readers` has consumed and snapshotted, the oldest
+    /// first. Returns batches dropped; there may be more to drop until it returns 0.
     fn retain(&self, retention: Retention, now: Timestamp, readers: &[&str]) -> Result<u64, LogError>;
 
     /// Makes messages from outside durable.

@@ -2,7 +2,7 @@
 
 use super::{Batch, Commit, Log, LogError, Portion, Retention, START, Saved, frame, group};
 use crate::clock::Clock;
-use crate::sqlite::{self, Readers, StoreError, damaged, describe, lock};
+use crate::sqlite::{self, Readers, StoreError, damaged, describe, lock, used_bytes};
 use prunella_schemas::{Timestamp, Topic};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::path::{Path, PathBuf};
@@ -17,6 +17,9 @@ const WRITES_MAX: usize = 256;
 const GROUP_MAX: usize = 64;
 /// Pages of write-ahead log after which SQLite moves them into the file.
 const WAL_PAGES_MAX: i64 = 4_000;
+/// Most that one retention drops, so that commits are not kept waiting: what remains goes the next time.
+const RETAIN_BATCHES_MAX: usize = 512;
+const RETAIN_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Snapshots kept per reader: the newest, and one to fall back to.
 const SNAPSHOTS_MAX: usize = 2;
 
@@ -97,8 +100,11 @@ impl Drop for SqliteLog {
 impl Log for SqliteLog {
     fn read(&self, topics: &[Topic], after: i64, portion: Portion) -> Result<Vec<Batch>, LogError> {
         let batches = self.readers.with(|connection| {
+            // Several topics are read in the order of the rows (a `+` hides a column from the index): by the index, all
+            // that waits would be sorted, bodies and all, for the few batches of one portion.
+            let by = if topics.len() == 1 { "topic" } else { "+topic" };
             let sql = format!(
-                "SELECT sequence, at, topic, count, bytes FROM batch WHERE sequence > ?1 AND sequence <= ?2 AND topic IN ({}) \
+                "SELECT sequence, at, topic, count, bytes FROM batch WHERE sequence > ?1 AND sequence <= ?2 AND {by} IN ({}) \
                  ORDER BY sequence",
                 topic_list(topics)
             );
@@ -290,14 +296,22 @@ fn drop_old(
         let needed: Option<i64> = connection.query_row(sql, [reader], |r| r.get(0))?;
         floor = floor.min(needed.unwrap_or(START));
     }
-    let bytes: i64 =
-        connection.query_row("SELECT COALESCE(SUM(LENGTH(bytes)), 0) FROM batch", [], |r| r.get(0))?;
-    let excess = bytes.saturating_sub(i64::try_from(retention.bytes_max).unwrap_or(i64::MAX)).max(0);
-    let sql = "DELETE FROM batch WHERE sequence <= ?1 AND (at < ?2 OR sequence IN ( \
-               SELECT sequence FROM (SELECT sequence, SUM(LENGTH(bytes)) OVER (ORDER BY sequence) - LENGTH(bytes) AS before FROM batch) \
-               WHERE before < ?3))";
+    let excess = used_bytes(connection)?.saturating_sub(retention.bytes_max);
     let cutoff = now.plus_ms(-retention.age_ms_max);
-    let dropped = connection.execute(sql, params![floor, cutoff.0, excess])?;
+    // Neither sequence nor time runs backwards, so what goes is always the head of the log.
+    let (mut last, mut bytes) = (START, 0);
+    let sql = "SELECT sequence, at, LENGTH(bytes) FROM batch WHERE sequence <= ?1 ORDER BY sequence LIMIT ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut oldest = statement.query(params![floor, RETAIN_BATCHES_MAX])?;
+    while let Some(row) = oldest.next()? {
+        let is_old = row.get::<_, i64>(1)? < cutoff.0;
+        if bytes >= RETAIN_BYTES_MAX || !(is_old || bytes < excess) {
+            break;
+        }
+        last = row.get(0)?;
+        bytes += row.get::<_, u64>(2)?;
+    }
+    let dropped = connection.execute("DELETE FROM batch WHERE sequence <= ?1", [last])?;
     Ok(i64::try_from(dropped).unwrap_or(i64::MAX))
 }
 

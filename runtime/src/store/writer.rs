@@ -10,10 +10,14 @@ use std::path::{Path, PathBuf};
 
 /// Rows that retention deletes in one transaction, so that the sink is never kept waiting for long.
 const RETAIN_ROWS_MAX: usize = 2_000;
+/// Most rows that one retention deletes; whoever calls it comes back soon when it deleted so many.
+pub const SHED_ROWS_MAX: u64 = 25 * RETAIN_ROWS_MAX as u64;
 /// Pages kept in memory, in KiB: the indexes by id and principal are written all over.
 const CACHE_KIB_MAX: i64 = 64 * 1024;
 /// Pages of the write-ahead log before they are copied into the file: a page written often is then copied once.
-const CHECKPOINT_PAGES: i64 = 4 * 1024;
+const CHECKPOINT_PAGES: i64 = 16 * 1024;
+/// The write-ahead log keeps its size between checkpoints: cutting it and growing it again costs more than the space.
+const JOURNAL_BYTES_MAX: i64 = 256 * 1024 * 1024;
 
 /// The blocking writer. The sink owns it; a second one waits for the first one's transaction.
 pub struct StoreWriter {
@@ -42,6 +46,7 @@ impl StoreWriter {
         let set = |name: &str, value: i64| connection.pragma_update(None, name, value);
         set("cache_size", -CACHE_KIB_MAX)
             .and_then(|()| set("wal_autocheckpoint", CHECKPOINT_PAGES))
+            .and_then(|()| set("journal_size_limit", JOURNAL_BYTES_MAX))
             .map_err(|e| describe(path, &e))?;
         Ok(StoreWriter { path: path.to_owned(), connection })
     }
@@ -85,19 +90,22 @@ impl StoreWriter {
         })
     }
 
-    /// Deletes what became durable before `older_than`, then the oldest events until the rest fits into `bytes_max`.
+    /// Deletes what became durable before `older_than`, then the oldest events until the rest fits into `bytes_max`; at
+    /// most about `SHED_ROWS_MAX` rows.
     pub fn retain(&mut self, older_than: Timestamp, bytes_max: u64) -> Result<Shed, StoreError> {
         let mut shed = Shed::default();
         for table in ["event", "finding", "receipt", "dead_letter", "plan"] {
             loop {
                 let deleted = self.transact(|t| shed_rows(t, table, older_than))?;
                 shed.by_age += deleted as u64;
-                if deleted < RETAIN_ROWS_MAX {
+                if deleted < RETAIN_ROWS_MAX || shed.by_age >= SHED_ROWS_MAX {
                     break;
                 }
             }
         }
-        while used_bytes(&self.connection).map_err(|e| describe(&self.path, &e))? > bytes_max {
+        while shed.by_age + shed.by_size < SHED_ROWS_MAX
+            && used_bytes(&self.connection).map_err(|e| describe(&self.path, &e))? > bytes_max
+        {
             let deleted = self.transact(|t| shed_rows(t, "event", Timestamp(i64::MAX)))?;
             if deleted == 0 {
                 break;

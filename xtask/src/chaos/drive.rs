@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 pub const NDJSON: &str = "application/x-ndjson";
 pub const INTAKE: &str = "/api/events?source=aws.cloudtrail";
 /// Mean time from a start to the kill.
-const LIFE_MEAN: Duration = Duration::from_millis(300);
+const LIFE_MEAN: Duration = Duration::from_millis(450);
 /// Share of lives that are killed at once, while the process still starts.
 const STILLBORN: f64 = 0.15;
 const STILLBORN_MAX: Duration = Duration::from_millis(40);

@@ -234,6 +234,11 @@ impl Holdings {
         Difference { lost, twice, identical, violations: wrong.0 }
     }
 
+    /// Actions that a kill interrupted, so that the provider had to be asked.
+    pub fn interrupted(&self) -> usize {
+        self.plans.values().filter(|states| BY_CRASH.iter().any(|state| states.contains(*state))).count()
+    }
+
     /// Events that are stored or on the log more often than they may be.
     pub fn stored_twice(&self) -> u64 {
         self.events.values().filter(|(times, _)| *times > 1).count() as u64

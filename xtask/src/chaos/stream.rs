@@ -14,8 +14,12 @@ const SCENARIOS: [&str; 6] = [
     "s3_exfiltration",
     "ransom_encrypt_delete",
 ];
-/// Most rounds of all scenarios that are generated to reach a number of events.
-const ROUNDS_MAX: u64 = 50;
+/// The account in which the simulated company lives: `simulate/src/cast.rs`.
+const ACCOUNT: &str = "111122223333";
+/// Events for each round of all scenarios.
+const ROUND_EVENTS: usize = 6_000;
+/// The part of the stream over which one scenario is spread.
+const OVERLAP: f64 = 0.3;
 /// Largest batch, in records.
 const BATCH_RECORDS_MAX: usize = 400;
 /// How often a record is followed by what.
@@ -61,23 +65,20 @@ pub fn make(
     events: usize,
     batches: usize,
 ) -> anyhow::Result<Stream> {
+    let rounds = (events / ROUND_EVENTS).max(1);
     let mut sources: Vec<Vec<String>> = Vec::new();
-    let mut rounds = 0;
-    while sources.iter().map(Vec::len).sum::<usize>() < events {
-        rounds += 1;
-        anyhow::ensure!(
-            rounds <= ROUNDS_MAX,
-            "{ROUNDS_MAX} rounds of all scenarios make fewer than {events} events"
-        );
-        for scenario in SCENARIOS {
-            // Each its own seed: the same one would give all of them the same background.
-            let own = seed.wrapping_mul(1_000_003).wrapping_add(sources.len() as u64);
-            sources.push(generate(binary, folder, scenario, own)?);
-        }
+    for scenario in SCENARIOS.iter().cycle().take(rounds * SCENARIOS.len()) {
+        // Each its own seed and its own account, so that each has its own principals and its own incident.
+        let which = sources.len() as u64;
+        let own = seed.wrapping_mul(1_000_003).wrapping_add(which);
+        let account = format!("{:012}", 200_000_000_000 + which);
+        let lines = generate(binary, folder, scenario, own)?;
+        sources.push(lines.iter().map(|line| line.replace(ACCOUNT, &account)).collect());
     }
     trim(&mut sources, events);
     let mut random = Random::new(seed, 1);
     let (lines, counts) = spoil(interleave(sources), &mut random);
+    anyhow::ensure!(counts.events as usize >= events, "the scenarios make only {} events", counts.events);
     Ok(cut(&lines, counts, batches, &mut random))
 }
 
@@ -105,14 +106,15 @@ fn trim(sources: &mut [Vec<String>], events: usize) {
     }
 }
 
-/// All sources at once, each in its own order, at speeds by which they end together.
+/// All sources at once, each in its own order; they end one after the other, so that there is an attack at any time.
 fn interleave(sources: Vec<Vec<String>>) -> Vec<String> {
     let mut placed: Vec<(f64, usize, String)> = Vec::new();
+    let count = sources.len() as f64;
     for (which, source) in sources.into_iter().enumerate() {
-        let length = source.len() as f64;
-        placed.extend(
-            source.into_iter().enumerate().map(|(at, line)| ((at as f64 + 0.5) / length, which, line)),
-        );
+        let end = OVERLAP + (1.0 - OVERLAP) * (which as f64 + 1.0) / count;
+        let step = OVERLAP / source.len() as f64;
+        let place = |at: usize| end - OVERLAP + at as f64 * step;
+        placed.extend(source.into_iter().enumerate().map(|(at, line)| (place(at), which, line)));
     }
     placed.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     placed.into_iter().map(|(_, _, line)| line).collect()
@@ -206,8 +208,7 @@ mod tests {
         assert_eq!(distinct.len() as u64, counts.lines - counts.repeats);
         let joined: Vec<u8> = (0..stream.batches.len()).flat_map(|at| stream.batch(at).to_vec()).collect();
         assert_eq!(joined, stream.bytes);
-        assert!(
-            lines.iter().position(|l| l.contains("0-1999")) > lines.iter().position(|l| l.contains("2-1900"))
-        );
+        let place = |id: &str| lines.iter().position(|line| line.contains(id));
+        assert!(place("0-1999") < place("1-1999") && place("2-1999") > place("2-1998"));
     }
 }
