@@ -29,8 +29,8 @@ check: ## Format, lints, the rules of the house, licences
 	$(CARGO) xtask deny
 
 bench: ## The benchmark tables of docs/benchmarks.md
-	$(CARGO) bench -p prunella-translate -p prunella-ingest -p prunella-detect -p prunella-ledger
-	$(CARGO) bench -p prunella-runtime -p prunella-cli
+	$(CARGO) bench -p prunella-translate -p prunella-ingest -p prunella-detect -p prunella-ledger -p prunella-cli \
+	  --bench translate --bench decode --bench detect --bench ledger --bench pipeline
 
 fuzz: ## Fuzz decoder and translators for a minute each (needs a nightly toolchain)
 	bash fuzz/run 60

@@ -42,7 +42,7 @@ pub enum Command {
     Demo(Demo),
     /// Give files to the pipeline and wait until they are durable
     Ingest(Ingest),
-    /// Turn records into OCSF events: one line each, nothing stored
+    /// Turn records into OCSF events: one line (NDJSON) each, nothing stored
     Normalize(Normalize),
     /// Find attacks in files: records in, OCSF findings out, nothing stored
     Detect(Detect),
@@ -116,6 +116,13 @@ pub struct Input {
     /// Exit with 1 when a record was rejected
     #[arg(long)]
     pub fail_on_reject: bool,
+}
+
+/// What the verbs that store nothing read, and where they put what they cannot.
+#[derive(Debug, Args)]
+pub struct Offline {
+    #[command(flatten)]
+    pub input: Input,
     /// Write rejects (NDJSON) to this file instead of stderr
     #[arg(long, value_name = "FILE")]
     pub rejects: Option<PathBuf>,
@@ -133,13 +140,13 @@ pub struct Ingest {
 #[derive(Debug, Args)]
 pub struct Normalize {
     #[command(flatten)]
-    pub input: Input,
+    pub offline: Offline,
 }
 
 #[derive(Debug, Args)]
 pub struct Detect {
     #[command(flatten)]
-    pub input: Input,
+    pub offline: Offline,
     /// Exit with 1 when there is a finding
     #[arg(long)]
     pub fail_on_finding: bool,

@@ -36,6 +36,8 @@ pub struct Refusal(pub anyhow::Error);
 /// What every command is given.
 pub struct App {
     pub format: Format,
+    /// The format was asked for, and not told by where the output goes.
+    pub format_asked: bool,
     pub loaded: Loaded,
 }
 
@@ -75,7 +77,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let format = Format::resolve(cli.global.output);
     let loaded = load_config(&cli.global, &cli.command).map_err(Refusal)?;
-    let context = App { format, loaded };
+    let context = App { format, format_asked: cli.global.output.is_some(), loaded };
     match cli.command {
         Command::Up(args) => command::up::run(&context, &args),
         Command::Demo(args) => command::demo::run(&context, &args),

@@ -1,8 +1,12 @@
 //! How results reach people and programs: tables on a terminal, JSON or NDJSON for programs, always on stdout.
 
+use anyhow::Context;
 use clap::ValueEnum;
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
+
+/// What failed when standard output takes no more.
+pub const TO_STDOUT: &str = "cannot write to standard output";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -28,38 +32,32 @@ pub fn rows<T: Serialize>(
     columns: &[&str],
     cells: impl Fn(&T) -> Vec<String>,
 ) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
     match format {
-        Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(rows)?)?,
-        Format::Ndjson => {
-            for row in rows {
-                writeln!(out, "{}", serde_json::to_string(row)?)?;
-            }
-        }
+        Format::Json => print(&serde_json::to_string_pretty(rows)?),
+        Format::Ndjson => rows.iter().try_for_each(|row| print(&serde_json::to_string(row)?)),
         Format::Table => {
             let mut table = comfy_table::Table::new();
             table.load_style(comfy_table::TableStyle::new()).set_header(columns.to_vec());
             for row in rows {
                 table.add_row(cells(row).iter().map(|cell| printable(cell)));
             }
-            writeln!(out, "{table}")?;
-            if rows.is_empty() {
-                writeln!(out, "(none)")?;
-            }
+            let none = if rows.is_empty() { "\n(none)" } else { "" };
+            print(&format!("{table}{none}"))
         }
     }
-    Ok(())
 }
 
 /// Prints one thing: the text for people, or its JSON.
 pub fn one<T: Serialize>(format: Format, value: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
     match format {
-        Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(value)?)?,
-        Format::Ndjson => writeln!(out, "{}", serde_json::to_string(value)?)?,
-        Format::Table => writeln!(out, "{}", text(value).trim_end())?,
+        Format::Json => print(&serde_json::to_string_pretty(value)?),
+        Format::Ndjson => print(&serde_json::to_string(value)?),
+        Format::Table => print(printable(&text(value)).trim_end()),
     }
-    Ok(())
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    writeln!(io::stdout().lock(), "{text}").context(TO_STDOUT)
 }
 
 /// Control and bidirectional characters escaped: attackers write log fields, and terminals obey escape sequences.

@@ -25,7 +25,9 @@ pub const READER: &str = "executor";
 /// Orders under way at once; more wait, and the log holds them.
 const ORDERS_MAX: usize = 64;
 const IDLE_MS_MAX: u64 = 100;
-/// How long a report waits before it is tried again when the log refuses it.
+/// An idle executor says where it stands after this many batches of others, so that retention can pass it.
+const IDLE_BATCHES_MAX: i64 = 256;
+/// How long a report waits before it is tried again when the log refuses it, and an order when it could not be begun.
 const REPORT_RETRY_MS: u64 = 500;
 
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +71,9 @@ struct Hands {
     reader: LedgerReader,
     /// Orders under way in this process.
     flying: Mutex<HashSet<Id>>,
+    /// Some order could not be carried out and is no longer under way: look at the pending ones again.
+    again: AtomicBool,
+    slots: Semaphore,
     effectors: BTreeMap<String, Arc<dyn Effector>>,
     clock: Clock,
     kill_switch: KillSwitch,
@@ -78,7 +83,6 @@ pub struct Executor {
     hands: Arc<Hands>,
     position: i64,
     runtime: tokio::runtime::Handle,
-    slots: Arc<Semaphore>,
 }
 
 impl Executor {
@@ -91,36 +95,54 @@ impl Executor {
         runtime: tokio::runtime::Handle,
     ) -> Result<Self, ExecutorError> {
         let (position, reader) = {
-            let ledger = lock(&ledger);
-            (ledger.position()?, ledger.reader())
+            let mut ledger = lock(&ledger);
+            // After a power cut the ledger may be ahead of the log, whose lost sequences are then given out again.
+            let (known, head) = (ledger.position()?, log.head());
+            if known > head {
+                ledger.append(&[], head)?;
+            }
+            (known.min(head), ledger.reader())
         };
         let effectors = effectors.into_iter().map(|e| (e.provider().to_owned(), e)).collect();
-        let flying = Mutex::default();
-        let hands = Arc::new(Hands { log, ledger, reader, flying, effectors, clock, kill_switch });
-        Ok(Executor { hands, position, runtime, slots: Arc::new(Semaphore::new(ORDERS_MAX)) })
+        let (flying, again, slots) = (Mutex::default(), AtomicBool::new(false), Semaphore::new(ORDERS_MAX));
+        let hands =
+            Arc::new(Hands { log, ledger, reader, flying, again, slots, effectors, clock, kill_switch });
+        Ok(Executor { hands, position, runtime })
     }
 
     /// Carries on what a crash interrupted, then every new transition, until told to stop. Calls `well` whenever it has.
+    /// After a failure it can run again; it knows what is under way.
     pub fn run(&mut self, stop: &AtomicBool, well: impl Fn()) -> Result<(), ExecutorError> {
-        self.dispatch_pending(stop)?;
+        self.dispatch_pending()?;
         while !stop.load(Ordering::Relaxed) {
-            let entries = self.turn(stop)?;
+            // Taken before the turn, so that what comes meanwhile is not slept through.
+            let head = self.hands.log.head();
+            let entries = self.turn()?;
+            if self.hands.again.swap(false, Ordering::Relaxed) {
+                self.dispatch_pending()?;
+            }
             well();
             if entries == 0 {
-                self.hands.log.wait(self.hands.log.head(), Duration::from_millis(IDLE_MS_MAX));
+                self.hands.log.wait(head, Duration::from_millis(IDLE_MS_MAX));
             }
         }
         Ok(())
     }
 
-    fn turn(&mut self, stop: &AtomicBool) -> Result<usize, ExecutorError> {
+    fn turn(&mut self) -> Result<usize, ExecutorError> {
         let portion = Portion {
             messages_max: BATCH_MESSAGES_MAX,
             bytes_max: BATCH_BYTES_MAX,
             until: self.hands.log.head(),
         };
         let batches = self.hands.log.read(&[Topic::Plans], self.position, portion)?;
-        let Some(last) = batches.last().map(|b| b.sequence) else { return Ok(0) };
+        let Some(last) = batches.last().map(|b| b.sequence) else {
+            if portion.until - self.position >= IDLE_BATCHES_MAX {
+                self.hint(portion.until)?;
+                self.position = portion.until;
+            }
+            return Ok(0);
+        };
         let mut entries = Vec::new();
         for posted in batches.iter().flat_map(|b| &b.messages) {
             match Transition::decode(posted.version, &posted.bytes) {
@@ -132,38 +154,29 @@ impl Executor {
         }
         lock(&self.hands.ledger).append(&entries, last)?;
         self.position = last;
-        let hint = Commit { reader: Some(READER.into()), position: last, ..Commit::default() };
-        self.hands.log.commit(hint)?;
-        self.dispatch_pending(stop)?;
+        self.hint(last)?;
+        self.dispatch_pending()?;
         Ok(entries.len())
     }
 
-    /// Starts whatever is in the ledger without a reply and not under way.
-    fn dispatch_pending(&self, stop: &AtomicBool) -> Result<(), ExecutorError> {
-        let pending = lock(&self.hands.ledger).pending_orders()?;
-        for order in pending {
-            if lock(&self.hands.flying).insert(order.id) {
-                self.dispatch(order, stop);
-            }
-        }
+    /// Tells the log how far the ledger is, so that retention may pass.
+    fn hint(&self, position: i64) -> Result<(), ExecutorError> {
+        self.hands.log.commit(Commit { reader: Some(READER.into()), position, ..Commit::default() })?;
         Ok(())
     }
 
-    /// Starts an order as soon as a slot is free.
-    fn dispatch(&self, pending: PendingOrder, stop: &AtomicBool) {
-        let slot = loop {
-            match Arc::clone(&self.slots).try_acquire_owned() {
-                Ok(slot) => break slot,
-                // Whatever is not started now is in the ledger and will be started after the restart.
-                Err(_) if stop.load(Ordering::Relaxed) => return,
-                Err(_) => std::thread::sleep(Duration::from_millis(5)),
+    /// Starts whatever is in the ledger without a reply and not under way.
+    /// As many as there are open plans, at most; those that must wait for their time or for a slot wait on their own, so
+    /// that none holds up the ledger or another.
+    fn dispatch_pending(&self) -> Result<(), ExecutorError> {
+        let pending = lock(&self.hands.ledger).pending_orders()?;
+        for order in pending {
+            if lock(&self.hands.flying).insert(order.id) {
+                let hands = Arc::clone(&self.hands);
+                self.runtime.spawn(async move { hands.carry_out(order).await });
             }
-        };
-        let hands = Arc::clone(&self.hands);
-        self.runtime.spawn(async move {
-            hands.carry_out(pending).await;
-            drop(slot);
-        });
+        }
+        Ok(())
     }
 }
 
@@ -192,28 +205,36 @@ impl Hands {
             tracing::error!(id = %pending.id, "a pending order does not decode; it stays pending");
             return;
         };
-        let origin = transition.plan.marks.ingested;
-        if let Some(receipt) = &transition.receipt {
-            match self.attest(receipt.id()).await {
-                Ok(receipt) => self.report(Posted::new(&receipt, origin)).await,
-                Err(e) => {
-                    tracing::error!(id = %pending.id, error = %e, "a receipt could not be attested; it stays pending");
-                    return;
-                }
-            }
-        }
-        if let Some(order) = &transition.order {
-            let reply = self.obey(&pending, &transition, order).await;
-            let (plan_uid, sequence, at) = (transition.plan_uid, transition.sequence, (self.clock)());
-            let command = Command::Reply { plan_uid, sequence, reply, at };
-            self.report(Posted::new(&command, origin)).await;
+        if let Err(e) = self.settle(&pending, &transition).await {
+            tracing::error!(id = %pending.id, error = %e, "a receipt could not be attested; trying again");
+            tokio::time::sleep(Duration::from_millis(REPORT_RETRY_MS)).await;
+            lock(&self.flying).remove(&pending.id);
+            self.again.store(true, Ordering::Relaxed);
+            return;
         }
         let done = self.in_ledger(move |ledger| ledger.done(pending.id)).await;
         if let Err(e) = done {
             // It will be carried out once more after a restart, and the answer will be dropped as a repeat.
             tracing::warn!(id = %pending.id, error = %e, "a finished order could not be ticked off");
+            return;
         }
         lock(&self.flying).remove(&pending.id);
+    }
+
+    /// Reports the receipt of a transition, then carries out its order and reports what came of it.
+    async fn settle(&self, pending: &PendingOrder, transition: &Transition) -> Result<(), String> {
+        let origin = transition.plan.marks.ingested;
+        if let Some(receipt) = &transition.receipt {
+            let receipt = self.attest(receipt.id()).await?;
+            self.report(Posted::new(&receipt, origin)).await;
+        }
+        if let Some(order) = &transition.order {
+            let reply = self.obey(pending, transition, order).await;
+            let (plan_uid, sequence, at) = (transition.plan_uid, transition.sequence, (self.clock)());
+            let command = Command::Reply { plan_uid, sequence, reply, at };
+            self.report(Posted::new(&command, origin)).await;
+        }
+        Ok(())
     }
 
     /// The receipt as the ledger holds it, with its place in the ledger.
@@ -236,6 +257,11 @@ impl Hands {
     }
 
     async fn obey(&self, pending: &PendingOrder, transition: &Transition, order: &Order) -> Reply {
+        if let Order::Probe { not_before, .. } = order {
+            self.sleep_until(*not_before).await;
+        }
+        // Never closed, so there is always a slot to come.
+        let _slot = self.slots.acquire().await;
         match order {
             Order::Read { reads } => self.read(transition, reads).await,
             Order::Apply { steps, key } => {
@@ -244,8 +270,7 @@ impl Hands {
             Order::Undo { steps, key } => {
                 Reply::Undone { outcomes: self.act(pending, transition, steps, *key).await }
             }
-            Order::Probe { steps, principal, applied, not_before } => {
-                self.sleep_until(*not_before).await;
+            Order::Probe { steps, principal, applied, .. } => {
                 Reply::Probed { probe: self.probe(transition, steps, principal, *applied).await }
             }
         }
@@ -282,8 +307,16 @@ impl Hands {
             return vec![Outcome::Unknown { detail }; steps.len()];
         }
         let id = pending.id;
-        if let Err(e) = self.in_ledger(move |ledger| ledger.begin(id)).await {
-            return vec![Outcome::Failed { detail: format!("not begun, the ledger cannot be written: {e}") }];
+        match self.in_ledger(move |ledger| ledger.begin(id)).await {
+            Ok(true) => {}
+            Ok(false) => {
+                let detail = "it was begun before, or is done".to_owned();
+                return vec![Outcome::Unknown { detail }; steps.len()];
+            }
+            Err(e) => {
+                let detail = format!("not begun, the ledger cannot be written: {e}");
+                return vec![Outcome::Failed { detail }];
+            }
         }
         let mut outcomes = Vec::new();
         for (at, step) in steps.iter().enumerate() {

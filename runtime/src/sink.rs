@@ -20,6 +20,8 @@ const PORTION_MESSAGES_MAX: usize = 8 * BATCH_MESSAGES_MAX;
 const PORTION_BYTES_MAX: usize = 4 * BATCH_BYTES_MAX;
 /// Turns between two hints to the log.
 const HINT_TURNS: u32 = 32;
+/// An idle sink says where it stands after this many batches of others, so that retention can pass it.
+const IDLE_BATCHES_MAX: i64 = 256;
 const IDLE_MS_MAX: u64 = 100;
 /// Turns after which the caller gets its turn even when there is always something to store.
 const TURNS_PER_RUN_MAX: u32 = 1_000;
@@ -68,7 +70,13 @@ impl Sink {
             until: self.log.head(),
         };
         let batches = self.log.read(&TOPICS, after, portion)?;
-        let Some(last) = batches.last().map(|b| b.sequence) else { return Ok(0) };
+        let Some(last) = batches.last().map(|b| b.sequence) else {
+            if portion.until - after >= IDLE_BATCHES_MAX {
+                self.position.store(portion.until, Ordering::Relaxed);
+                self.hint()?;
+            }
+            return Ok(0);
+        };
         let messages: Vec<&Posted> = batches.iter().flat_map(|b| &b.messages).collect();
         let mut rows = Vec::with_capacity(messages.len());
         for (posted, at) in batches.iter().flat_map(|b| b.messages.iter().map(|posted| (posted, b.at))) {
@@ -76,7 +84,7 @@ impl Sink {
                 Ok(row) => rows.extend(row.map(|row| row.durable_since(at))),
                 // It stays on the log; a store that cannot read it yet must not stop.
                 Err(e) => {
-                    tracing::error!(topic = posted.topic.name(), id = %posted.id, error = %e, "not stored")
+                    tracing::error!(topic = posted.topic.name(), id = %posted.id, error = %e, "not stored");
                 }
             }
         }

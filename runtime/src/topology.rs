@@ -11,13 +11,14 @@ use crate::pump::Pump;
 use crate::sink::{self, Sink, SinkError};
 use crate::sqlite::{StoreError, lock};
 use crate::state::SqliteState;
-use crate::store::{SqliteStore, StoreWriter};
+use crate::store::{SHED_ROWS_MAX, SqliteStore, StoreWriter};
 use crate::webhook::{Deliverer, Endpoint, Outbox, WebhookEffector, WebhookError};
 use async_trait::async_trait;
 use prunella_schemas::port::{Effector, Health, HealthView, Live, Store};
 use prunella_schemas::{Command, DeadLetter, Inbound, Message, Posted, Stage, Timestamp, Topic};
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -66,6 +67,8 @@ pub enum StartError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Sink(#[from] SinkError),
+    #[error(transparent)]
+    Executor(#[from] ExecutorError),
     #[error(transparent)]
     Webhook(#[from] WebhookError),
     #[error(transparent)]
@@ -142,7 +145,7 @@ impl Embedded {
         let seen: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
         let effectors: Vec<Arc<dyn Effector>> = vec![
             Arc::new(TokenEffector::new(Arc::clone(&state) as _, seen)),
-            Arc::new(WebhookEffector::new(outbox, deliverer.endpoints())),
+            Arc::new(WebhookEffector::new(outbox.clone(), deliverer.endpoints())),
         ];
         let sink = Sink::open(Arc::clone(&log), writer, live.clone())?;
         let health =
@@ -150,23 +153,18 @@ impl Embedded {
         let ledger = Arc::new(Mutex::new(ledger));
         let stop = Arc::new(AtomicBool::new(false));
         let mut crew = Crew { stop: Arc::clone(&stop), health: health.clone(), threads: Vec::new() };
-        let executor = {
-            let (log, clock, runtime) = (Arc::clone(&log), Arc::clone(&clock), runtime.clone());
-            move || {
-                Executor::open(
-                    Arc::clone(&log),
-                    Arc::clone(&ledger),
-                    effectors.clone(),
-                    Arc::clone(&clock),
-                    kill_switch.clone(),
-                    runtime.clone(),
-                )
-            }
-        };
+        let executor = Executor::open(
+            Arc::clone(&log),
+            ledger,
+            effectors,
+            Arc::clone(&clock),
+            kill_switch,
+            runtime.clone(),
+        )?;
+        // Refused here, before anything runs, and only here: what starts once starts always.
+        prunella_respond::Respond::new(settings.respond.clone(), settings.playbooks.clone())?;
         crew.start_executor(executor)?;
         crew.start_sink(sink, settings.retention)?;
-        // Refused here, and only here: what starts once starts always.
-        prunella_respond::Respond::new(settings.respond.clone(), settings.playbooks.clone())?;
         let (config, playbooks) = (settings.respond, settings.playbooks);
         let respond = move || {
             prunella_respond::Respond::new(config.clone(), playbooks.clone()).map_err(|e| e.to_string())
@@ -175,7 +173,7 @@ impl Embedded {
         let detect = settings.detect;
         crew.start_stage(&log, move || Ok(prunella_detect::Detect::new(detect.clone())), || |_, _| {})?;
         crew.start_stage(&log, || Ok(prunella_ingest::Ingest::default()), || |_, _| {})?;
-        crew.start_housekeeping(&log, settings.retention, clock)?;
+        crew.start_housekeeping(&log, outbox, settings.retention, clock)?;
         let deliveries = runtime.spawn(deliverer.run(stopped));
         let (threads, ledger) = (crew.threads, reader);
         Ok(Embedded {
@@ -249,7 +247,9 @@ impl Crew {
         let (stop, health) = (Arc::clone(&self.stop), self.health.clone());
         let body = move || {
             while !stop.load(Ordering::Relaxed) {
-                match work(&stop) {
+                // A panic is a defect of ours. It must be seen, and must not take the stage away for good.
+                let worked = catch_unwind(AssertUnwindSafe(|| work(&stop)));
+                match worked.unwrap_or_else(|_| Err("it panicked; please report this with the log".into())) {
                     Ok(()) => health.clear(name),
                     Err(e) => {
                         tracing::error!(stage = name, error = %e, "stopped by the world; starting again");
@@ -289,15 +289,12 @@ impl Crew {
         })
     }
 
-    fn start_executor(
-        &mut self,
-        open: impl Fn() -> Result<Executor, ExecutorError> + Send + 'static,
-    ) -> Result<(), StartError> {
+    fn start_executor(&mut self, mut executor: Executor) -> Result<(), StartError> {
         self.health.watch(executor::READER, &[Topic::Plans]);
         let health = self.health.clone();
         self.start(executor::READER, move |stop| {
             let well = || health.clear(executor::READER);
-            open().and_then(|mut e| e.run(stop, well)).map_err(|e| e.to_string())
+            executor.run(stop, well).map_err(|e| e.to_string())
         })
     }
 
@@ -309,10 +306,13 @@ impl Crew {
                 sink.run_for(stop, Duration::from_millis(1_000)).map_err(|e: SinkError| e.to_string())?;
                 health.clear(sink::READER);
                 let now = clock();
-                if now.since_ms(kept) >= HOUSEKEEPING_MS {
-                    kept = now;
+                if is_due(kept, now) {
                     let older_than = now.plus_ms(-retention.age_ms_max);
-                    sink.writer().retain(older_than, retention.bytes_max).map_err(|e| e.to_string())?;
+                    let shed = sink.writer().retain(older_than, retention.bytes_max);
+                    let shed = shed.map_err(|e| e.to_string())?;
+                    if shed.by_age + shed.by_size < SHED_ROWS_MAX {
+                        kept = now;
+                    }
                 }
             }
             sink.hint().map_err(|e| e.to_string())
@@ -322,26 +322,35 @@ impl Crew {
     fn start_housekeeping(
         &mut self,
         log: &Arc<dyn Log>,
+        outbox: Outbox,
         retention: Retention,
         clock: Clock,
     ) -> Result<(), StartError> {
         let log = Arc::clone(log);
         let readers = ["ingest", "detect", "respond", sink::READER, executor::READER];
-        let mut due = Timestamp::ZERO;
+        let mut kept = Timestamp::ZERO;
         self.start("housekeeping", move |_| {
             std::thread::sleep(Duration::from_millis(RESTART_MS));
             let now = clock();
-            if now.since_ms(due) < HOUSEKEEPING_MS {
+            if !is_due(kept, now) {
                 return Ok(());
             }
-            due = now;
             let dropped = log.retain(retention, now, &readers).map_err(|e| e.to_string())?;
             if dropped > 0 {
-                tracing::info!(batches = dropped, "dropped what retention no longer keeps");
+                // There may be more of it, which goes in the next round: the log is not kept waiting for long.
+                tracing::debug!(batches = dropped, "dropped what retention no longer keeps");
+                return Ok(());
             }
+            outbox.retain(now.plus_ms(-retention.age_ms_max)).map_err(|e| e.to_string())?;
+            kept = now;
             Ok(())
         })
     }
+}
+
+/// Whether it is time to keep house again; also when the wall clock was set back.
+fn is_due(kept: Timestamp, now: Timestamp) -> bool {
+    !(0..HOUSEKEEPING_MS).contains(&now.since_ms(kept))
 }
 
 /// How the pipeline is, asked for by people and load balancers. Cheap to clone.
@@ -441,4 +450,49 @@ pub fn replay_offline(data_dir: &Path, letters: &[DeadLetter], clock: Clock) -> 
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::memory::MemoryLog;
+    use std::sync::atomic::AtomicUsize;
+
+    const HOUR_MS: i64 = 3_600_000;
+
+    #[test]
+    #[allow(clippy::panic, reason = "the panic is what is tested")]
+    fn a_stage_that_panics_is_seen_and_starts_again() {
+        let clock: Clock = Arc::new(|| Timestamp(1));
+        let log: Arc<dyn Log> = Arc::new(MemoryLog::new(Arc::clone(&clock)));
+        let switch = KillSwitch::in_directory(Path::new("nowhere"));
+        let health = EmbeddedHealth::new(log, Arc::default(), clock, switch);
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut crew = Crew { stop: Arc::clone(&stop), health: health.clone(), threads: Vec::new() };
+        let (lives, problems) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
+        let (own, seen) = (Arc::clone(&lives), Arc::clone(&problems));
+        let work = move |stop: &AtomicBool| {
+            if own.fetch_add(1, Ordering::Relaxed) == 0 {
+                panic!("injected");
+            }
+            *lock(&seen) = health.vitals.look().problems;
+            stop.store(true, Ordering::Relaxed);
+            Ok(())
+        };
+        crew.start("test", work).unwrap();
+        crew.threads.remove(0).join().unwrap();
+        assert_eq!(lives.load(Ordering::Relaxed), 2);
+        assert!(lock(&problems)[0].starts_with("test: it panicked"), "{problems:?}");
+    }
+
+    #[test]
+    fn a_clock_set_back_does_not_stop_the_housekeeping() {
+        let check = |kept: i64, now: i64, want: bool| {
+            assert_eq!(is_due(Timestamp(kept), Timestamp(now)), want, "{kept} {now}");
+        };
+        check(0, HOUR_MS, true);
+        check(HOUR_MS, HOUR_MS + 1, false);
+        check(HOUR_MS, HOUR_MS + HOUSEKEEPING_MS, true);
+        check(HOUR_MS, 1, true);
+    }
 }

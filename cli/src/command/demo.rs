@@ -46,7 +46,8 @@ async fn play(app: &App, args: &Demo) -> anyhow::Result<Outcome> {
     };
     let outcome = match &result {
         Ok(shown) => {
-            let format = if app.format == Format::Ndjson { Format::Table } else { app.format };
+            // A demo is for people, in a pipe too.
+            let format = if app.format_asked { app.format } else { Format::Table };
             output::one(format, shown, tell)?;
             if is_healed(shown) { Outcome::Ok } else { Outcome::Found }
         }

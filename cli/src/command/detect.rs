@@ -8,7 +8,7 @@ use prunella_schemas::Event;
 
 pub fn run(app: &App, args: &Detect) -> anyhow::Result<Outcome> {
     let mut events = Vec::new();
-    let counts = input::read(&args.input, &app.loaded.config.tenant, &clock::wall(), |event| {
+    let counts = input::read(&args.offline, &app.loaded.config.tenant, &clock::wall(), |event| {
         events.push(event);
         Ok(())
     })?;
@@ -20,6 +20,6 @@ pub fn run(app: &App, args: &Detect) -> anyhow::Result<Outcome> {
     let mut stage = prunella_detect::Detect::new(app.loaded.config.detect.clone());
     let found: Vec<_> = events.iter().flat_map(|event| stage.observe(event).findings).collect();
     findings::print(app.format, &found)?;
-    let rejected = args.input.fail_on_reject && counts.rejects > 0;
+    let rejected = args.offline.input.fail_on_reject && counts.rejects > 0;
     Ok(if rejected || (args.fail_on_finding && !found.is_empty()) { Outcome::Found } else { Outcome::Ok })
 }

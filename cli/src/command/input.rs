@@ -1,7 +1,7 @@
 //! Files of records as every offline verb reads them: taken apart, progress shown, rejects kept.
 
 use crate::Refusal;
-use crate::args::Input;
+use crate::args::Offline;
 use crate::progress::{self, Watched};
 use anyhow::Context;
 use prunella_ingest::{Content, Limits, unpack};
@@ -11,6 +11,8 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
+
+const REJECTS: &str = "cannot write the rejects";
 
 /// What went through.
 #[derive(Clone, Copy, Debug, Default, serde::Serialize)]
@@ -22,17 +24,18 @@ pub struct Counts {
 
 /// Reads every file and gives each event to `each`. Rejects go to `--rejects`, else to stderr; counts go to stderr last.
 pub fn read(
-    input: &Input,
+    offline: &Offline,
     tenant: &Tenant,
     clock: &Clock,
     mut each: impl FnMut(Event) -> anyhow::Result<()>,
 ) -> anyhow::Result<Counts> {
+    let input = &offline.input;
     if prunella_translate::by_name(&input.source).is_none() {
         let known: Vec<_> = prunella_translate::catalog().iter().map(|t| t.name()).collect();
         let unknown = anyhow::anyhow!("unknown source `{}`; known are: {}", input.source, known.join(", "));
         return Err(Refusal(unknown).into());
     }
-    let mut rejects = Rejects::open(input.rejects.as_deref()).map_err(Refusal)?;
+    let mut rejects = Rejects::open(offline.rejects.as_deref()).map_err(Refusal)?;
     let mut counts = Counts::default();
     let mut events = Vec::new();
     for path in &input.files {
@@ -119,12 +122,11 @@ impl Rejects {
     }
 
     fn write(&mut self, dead: &DeadLetter) -> anyhow::Result<()> {
-        serde_json::to_writer(&mut self.out, dead)?;
-        self.out.write_all(b"\n")?;
-        Ok(())
+        serde_json::to_writer(&mut self.out, dead).context(REJECTS)?;
+        self.out.write_all(b"\n").context(REJECTS)
     }
 
     fn flush(&mut self) -> anyhow::Result<()> {
-        self.out.flush().context("cannot write the rejects")
+        self.out.flush().context(REJECTS)
     }
 }

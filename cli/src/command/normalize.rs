@@ -2,6 +2,7 @@
 
 use crate::args::Normalize;
 use crate::command::input;
+use crate::output::TO_STDOUT;
 use crate::{App, Outcome};
 use anyhow::Context;
 use prunella_runtime::clock;
@@ -9,11 +10,10 @@ use std::io::{BufWriter, Write};
 
 pub fn run(app: &App, args: &Normalize) -> anyhow::Result<Outcome> {
     let mut out = BufWriter::new(std::io::stdout().lock());
-    let counts = input::read(&args.input, &app.loaded.config.tenant, &clock::wall(), |event| {
-        serde_json::to_writer(&mut out, &event)?;
-        out.write_all(b"\n")?;
-        Ok(())
+    let counts = input::read(&args.offline, &app.loaded.config.tenant, &clock::wall(), |event| {
+        serde_json::to_writer(&mut out, &event).context(TO_STDOUT)?;
+        out.write_all(b"\n").context(TO_STDOUT)
     })?;
-    out.flush().context("cannot write the events")?;
-    Ok(if args.input.fail_on_reject && counts.rejects > 0 { Outcome::Found } else { Outcome::Ok })
+    out.flush().context(TO_STDOUT)?;
+    Ok(if args.offline.input.fail_on_reject && counts.rejects > 0 { Outcome::Found } else { Outcome::Ok })
 }

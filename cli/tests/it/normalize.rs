@@ -1,6 +1,6 @@
 //! `prunella normalize`: one event per record, only events on stdout, rejects and counts on stderr.
 
-use crate::program::{command, fed, objects, run};
+use crate::program::{command, ended, fed, objects, run};
 use crate::records::{FILES, call, gzip, shared};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -152,4 +152,24 @@ fn a_reader_that_has_seen_enough_is_no_error() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap()), (Some(0), String::new()));
     assert_eq!(first[0], b'{');
+}
+
+#[test]
+fn a_full_disk_is_an_error_that_says_what_was_not_written() {
+    let full = || std::fs::File::options().write(true).open("/dev/full");
+    let Ok(device) = full() else {
+        eprintln!("SKIPPED: this system has no device that is always full");
+        return;
+    };
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("input");
+    std::fs::write(&path, ndjson(&three())).unwrap();
+    let path = path.to_str().unwrap();
+    for args in [&["normalize", path][..], &["config", "show"], &["completions", "bash"]] {
+        let output = command(args).stdout(full().unwrap()).output().unwrap();
+        ended(output).with(2).says(&["cannot write to standard output", "No space left"]);
+    }
+    drop(device);
+    let ended = fed(&["normalize", "--rejects", "/dev/full", "-"], b"no json\n").with(2);
+    ended.says(&["cannot write the rejects", "No space left"]);
 }

@@ -81,6 +81,21 @@ fn every_attack_is_found_contained_and_receipted() {
 }
 
 #[test]
+fn the_demo_heals_and_ends_by_itself() {
+    let shown = run(&["demo", "-o", "json"]).with(0);
+    let demo = shown.says(&["A pipeline is up", "http://127.0.0.1:"]).json();
+    keeps_the_contract(&demo["report"], "brute_force");
+    for fact in ["detected", "contained", "verified"] {
+        assert_eq!(demo["report"][fact], true, "{fact}");
+    }
+    assert_eq!((&demo["ledger"]["integrity"], &demo["ledger"]["completeness"]), (&"ok".into(), &"ok".into()));
+    assert!(
+        !demo["findings"].as_array().unwrap().is_empty() && !demo["receipts"].as_array().unwrap().is_empty()
+    );
+    run(&["demo", "--scenario", "nope"]).with(3).says(&["nope", "brute_force"]);
+}
+
+#[test]
 fn background_alone_raises_next_to_nothing() {
     let report = run(&["simulate-attack", "run", "none", "--seed", "7", "-o", "json"]).with(0).json();
     keeps_the_contract(&report, "none");

@@ -4,7 +4,8 @@ use crate::program::run;
 use crate::records::tampering;
 use crate::running::Running;
 use serde_json::json;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -53,6 +54,56 @@ fn a_signal_stops_it_in_time_and_a_new_start_goes_on_where_it_was() {
 }
 
 const NDJSON: (&str, &str) = ("content-type", "application/x-ndjson");
+
+#[test]
+fn another_program_that_opens_a_database_does_no_harm() {
+    let dir = TempDir::new().unwrap();
+    let up = Running::start(&dir, &[]);
+    let send = |id: &str| {
+        let line = format!("{}\n", tampering(id, "eve")).into_bytes();
+        assert_eq!(up.post("/api/events?source=aws.cloudtrail", &[NDJSON], line).status, 202);
+        up.settle();
+    };
+    send("t-1");
+    for name in ["log.db", "store.db", "state.db", "outbox.db", "ledger.db"] {
+        let connection = rusqlite::Connection::open(dir.path().join(name)).unwrap();
+        let tables: i64 =
+            connection.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0)).unwrap();
+        assert!(tables > 0, "{name}");
+        drop(connection);
+        // The last one to close removes it, so whoever is not the last must see the locks of the others.
+        assert!(dir.path().join(format!("{name}-wal")).exists(), "{name} was closed under the pipeline");
+    }
+    send("t-2");
+    assert_eq!(up.get("/api/events").json()["rows"].as_array().unwrap().len(), 2);
+    assert_eq!(up.get("/api/health").json()["status"], "ok");
+    up.cli(&["ledger", "verify"]).with(0);
+}
+
+#[test]
+fn clients_that_never_finish_do_not_keep_it_from_stopping() {
+    let dir = TempDir::new().unwrap();
+    let up = Running::start(&dir, &[]);
+    let host = up.url().strip_prefix("http://").unwrap().to_owned();
+    let open = |text: String| {
+        let mut stream = TcpStream::connect(&host).unwrap();
+        stream.write_all(text.as_bytes()).unwrap();
+        stream
+    };
+    let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n";
+    let key = "Sec-WebSocket-Key: MDAwMDAwMDAwMDAwMDAwMA==";
+    let mut feed = open(format!("GET /ws/events HTTP/1.1\r\nHost: {host}\r\n{upgrade}{key}\r\n\r\n"));
+    let mut first = [0; 12];
+    feed.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"HTTP/1.1 101");
+    let _half_a_head = open(format!("GET /api/health HTTP/1.1\r\nHost: {host}\r\n"));
+    let head = "Content-Type: application/x-ndjson\r\nContent-Length: 1000";
+    let _half_a_body =
+        open(format!("POST /api/events?source=ocsf HTTP/1.1\r\nHost: {host}\r\n{head}\r\n\r\n{{"));
+    let (ended, took) = up.stop();
+    ended.with(0);
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
 
 #[test]
 fn a_directory_serves_one_and_a_port_serves_one() {

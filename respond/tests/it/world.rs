@@ -87,7 +87,7 @@ pub fn catalog() -> Vec<&'static dyn Action> {
 }
 
 pub fn auto() -> Config {
-    Config { mode_max: Mode::Auto, ..Config::default() }
+    Config { mode_max: Mode::Auto, webhook_endpoints: vec!["default".to_owned()], ..Config::default() }
 }
 
 pub struct World {

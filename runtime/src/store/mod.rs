@@ -7,4 +7,4 @@ mod writer;
 
 pub use row::Row;
 pub use sqlite::SqliteStore;
-pub use writer::{Shed, StoreWriter, Written};
+pub use writer::{SHED_ROWS_MAX, Shed, StoreWriter, Written};

@@ -69,11 +69,14 @@ impl Deliverer {
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
         let mut attempts = JoinSet::new();
         let mut flying: BTreeSet<(String, String)> = BTreeSet::new();
+        // Made, and not yet recorded: they stay among the flying, so that a full disk turns into no storm of repeats.
+        let mut unrecorded: Vec<(OutboxRow, Attempt)> = Vec::new();
         while !*shutdown.borrow() {
+            unrecorded.retain(|landed| !self.landed(landed, &mut flying));
             self.launch(&mut attempts, &mut flying);
             tokio::select! {
                 Some(done) = attempts.join_next() => match done {
-                    Ok(row) => self.landed(row, &mut flying),
+                    Ok(landed) => unrecorded.push(landed),
                     // The attempt's own row is unknown; forgetting all that fly only risks a repeat, which its id makes harmless.
                     Err(_) => flying.clear(),
                 },
@@ -108,23 +111,23 @@ impl Deliverer {
         }
     }
 
-    fn landed(&self, (row, attempt): (OutboxRow, Attempt), flying: &mut BTreeSet<(String, String)>) {
+    /// Records an attempt; says whether it could.
+    fn landed(&self, (row, attempt): &(OutboxRow, Attempt), flying: &mut BTreeSet<(String, String)>) -> bool {
         let made = row.attempts as usize + 1;
-        let saved = match &attempt {
-            Attempt::Taken(detail) => self.outbox.end(&row, OutboxState::Delivered, detail),
-            Attempt::Gone(detail) => self.outbox.end(&row, OutboxState::Disabled, detail),
+        let saved = match attempt {
+            Attempt::Taken(detail) => self.outbox.end(row, OutboxState::Delivered, detail),
+            Attempt::Gone(detail) => self.outbox.end(row, OutboxState::Disabled, detail),
             Attempt::Refused(detail) => match SCHEDULE_MS.get(made) {
-                Some(delay) => self.outbox.postpone(&row, jittered(*delay, &row.id, made), detail),
-                None => self.outbox.end(&row, OutboxState::Failed, detail),
+                Some(delay) => self.outbox.postpone(row, jittered(*delay, &row.id, made), detail),
+                None => self.outbox.end(row, OutboxState::Failed, detail),
             },
         };
-        match saved {
-            Ok(()) => drop(flying.remove(&(row.endpoint, row.id))),
-            // It stays among the flying, so that a full disk does not turn into a storm of repeats.
-            Err(e) => {
-                tracing::error!(error = %e, id = row.id, "cannot record a webhook attempt; it is sent again after a restart");
-            }
+        if let Err(e) = &saved {
+            tracing::error!(error = %e, id = row.id, "cannot record a webhook attempt; trying again");
+        } else {
+            flying.remove(&(row.endpoint.clone(), row.id.clone()));
         }
+        saved.is_ok()
     }
 }
 

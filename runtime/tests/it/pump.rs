@@ -166,6 +166,26 @@ fn a_process_that_never_lives_long_takes_snapshots_too() {
 }
 
 #[test]
+fn retention_keeps_what_a_stage_that_fell_idle_would_replay() {
+    let log = jumping_log();
+    log.append(vec![record(0)]).unwrap();
+    let mut pump = Pump::open(Counting::default(), Arc::clone(&log) as Arc<dyn Log>).unwrap();
+    for _ in 0..3_000 {
+        drain(&mut pump);
+        log.append(vec![Posted { topic: Topic::Manifest, ..record(0) }]).unwrap();
+    }
+    drain(&mut pump);
+    drop(pump);
+    let all = Retention { age_ms_max: -1, bytes_max: 0 };
+    let dropped = log.retain(all, Timestamp(i64::MAX / 2), &["counting"]).unwrap();
+    assert!(dropped > 500, "an idle stage must let it pass: {dropped}");
+    log.append(vec![record(1)]).unwrap();
+    drain(&mut Pump::open(Counting::default(), Arc::clone(&log) as Arc<dyn Log>).unwrap());
+    drain(&mut Pump::open(Counting::default(), Arc::clone(&log) as Arc<dyn Log>).unwrap());
+    assert_eq!(outputs(log.as_ref()).last().unwrap(), "2:1", "it still knows the one before");
+}
+
+#[test]
 fn a_message_of_a_future_version_becomes_a_dead_letter_and_stops_nobody() {
     let log = jumping_log();
     let future = Posted { version: 200, ..record(77) };

@@ -113,6 +113,30 @@ fn hmac(key: &[u8; 32], text: &[u8]) -> String {
     STANDARD.encode(sha256([&pad(0x5c), inner.as_ref()]))
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn attempts_that_cannot_be_recorded_for_a_while_do_not_stop_the_deliveries() {
+    let world = World::new();
+    let file = rusqlite::Connection::open(world._directory.path().join("webhook.db")).unwrap();
+    let refuse =
+        "CREATE TRIGGER injected BEFORE UPDATE ON message BEGIN SELECT RAISE(ABORT, 'injected'); END";
+    file.execute_batch(refuse).unwrap();
+    let (receiver, url) = Receiver::start(&[204]).await;
+    let ids: Vec<String> = (0..12).map(|n| format!("msg_{n}")).collect();
+    ids.iter().for_each(|id| assert!(world.outbox.enqueue("soc", id, b"{}").unwrap()));
+    let _stop = world.deliver(&url, true);
+    for _ in 0..WAIT_MS_MAX / 10 {
+        if receiver.count() >= 8 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    file.execute_batch("DROP TRIGGER injected").unwrap();
+    for id in &ids {
+        world.until(id, |state, _| state == OutboxState::Delivered).await;
+    }
+    assert_eq!(receiver.count(), 12, "none is sent twice");
+}
+
 #[tokio::test]
 async fn a_message_arrives_once_with_a_signature_of_each_secret() {
     let (receiver, url) = Receiver::start(&[204]).await;

@@ -117,7 +117,7 @@ fn transition() -> Transition {
 #[test]
 fn every_message_ever_written_is_still_read() {
     check(&record());
-    check_as("records.binary.v1.json", &Record { body: vec![0xff, 0, 0x80], ..record() });
+    check_as("records.binary.v1.bin", &Record { body: vec![0xff, 0, 0x80], ..record() });
     check(&event());
     check(&finding());
     check(&transition());

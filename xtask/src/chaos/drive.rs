@@ -2,7 +2,7 @@
 
 use super::http::{self, Answer};
 use super::oracle;
-use super::process::{Life, Setup, wait_until_idle};
+use super::process::{Aim, Life, Setup, wait_until_idle};
 use super::random::Random;
 use super::stream::Stream;
 use anyhow::{Context, bail};
@@ -18,6 +18,11 @@ const LIFE_MEAN: Duration = Duration::from_millis(450);
 /// Share of lives that are killed at once, while the process still starts.
 const STILLBORN: f64 = 0.15;
 const STILLBORN_MAX: Duration = Duration::from_millis(40);
+/// Share of lives that are killed in the midst of a deed, if there is one: when tokens were just revoked, or the ledger was
+/// just written. By chance alone such moments are too short to be hit.
+const AT_DEED: f64 = 0.5;
+const AT_ENTRY: f64 = 0.2;
+const LATE_MAX: Duration = Duration::from_millis(3);
 /// Share of requests that send again what was acknowledged already.
 const AGAIN: f64 = 0.1;
 /// Share of lives that first work off what the last one left, so that this can be measured.
@@ -83,9 +88,15 @@ pub fn disturbed(setup: &Setup, stream: &Stream, seed: u64, kills: u32) -> anyho
             true => STILLBORN_MAX.mul_f64(fate.unit()),
             false => fate.exponential(LIFE_MEAN),
         };
+        let late = LATE_MAX.mul_f64(fate.unit());
+        let aim = match fate.unit() {
+            u if u < AT_DEED => Some(Aim { file: "state.db-wal", late }),
+            u if u < AT_DEED + AT_ENTRY => Some(Aim { file: "ledger.db-wal", late }),
+            _ => None,
+        };
         // The stream is to last as long as the kills do.
         feed.limit = stream.batches.len() * (kill as usize + 1) / (kills as usize + 1);
-        feed.live_until_killed(setup, wait, fate.chance(QUIET))?;
+        feed.live_until_killed(setup, wait, aim, fate.chance(QUIET))?;
         progress(kill + 1, kills, feed.next, stream.batches.len());
     }
     feed.limit = stream.batches.len();
@@ -112,12 +123,18 @@ struct Feed<'a> {
 }
 
 impl Feed<'_> {
-    fn live_until_killed(&mut self, setup: &Setup, wait: Duration, quiet: bool) -> anyhow::Result<()> {
+    fn live_until_killed(
+        &mut self,
+        setup: &Setup,
+        wait: Duration,
+        aim: Option<Aim>,
+        quiet: bool,
+    ) -> anyhow::Result<()> {
         let life = setup.start()?;
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let killer = scope.spawn(|| {
-                std::thread::sleep(wait.saturating_sub(life.started.elapsed()));
+                life.await_moment(wait, aim);
                 over.store(true, Ordering::Relaxed);
                 life.kill()
             });

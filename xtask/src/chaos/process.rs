@@ -18,6 +18,7 @@ const READY_MAX: Duration = Duration::from_secs(60);
 /// How long a stop may take.
 pub const STOP_MAX: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(2);
+const LOOK_CLOSELY_EVERY: Duration = Duration::from_micros(300);
 /// How long the pipeline may take to work off what it has.
 const IDLE_MAX: Duration = Duration::from_secs(180);
 
@@ -28,6 +29,13 @@ pub struct Setup {
     pub data: PathBuf,
     /// Standard error of all lives, one after the other.
     pub log: PathBuf,
+}
+
+/// A file whose writing is a good moment for a kill, and how long after it.
+#[derive(Clone, Copy)]
+pub struct Aim {
+    pub file: &'static str,
+    pub late: Duration,
 }
 
 pub struct Life<'a> {
@@ -98,6 +106,25 @@ impl Life<'_> {
             std::thread::sleep(LOOK_EVERY);
         }
         Ok(None)
+    }
+
+    /// Waits until the life is `lifetime` old, or shortly after a file that `aim` names was written, if that is earlier.
+    pub fn await_moment(&self, lifetime: Duration, aim: Option<Aim>) {
+        let Some(aim) = aim else {
+            return std::thread::sleep(lifetime.saturating_sub(self.started.elapsed()));
+        };
+        let (file, endpoint) = (self.setup.data.join(aim.file), self.setup.data.join("endpoint"));
+        let mut before = None;
+        while self.started.elapsed() < lifetime {
+            // What is written before the API serves is no deed of this life.
+            if endpoint.exists() {
+                let now = file.metadata().and_then(|m| Ok((m.len(), m.modified()?))).ok();
+                if *before.get_or_insert(now) != now {
+                    return std::thread::sleep(aim.late);
+                }
+            }
+            std::thread::sleep(LOOK_CLOSELY_EVERY);
+        }
     }
 
     /// SIGKILL, to this child alone.
