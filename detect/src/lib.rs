@@ -9,6 +9,7 @@ pub mod config;
 pub mod detector;
 pub mod detectors;
 pub mod evidence;
+pub mod forest;
 pub mod known;
 pub mod network;
 pub mod past;

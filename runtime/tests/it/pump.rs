@@ -180,8 +180,9 @@ fn retention_keeps_what_a_stage_that_fell_idle_would_replay() {
     let dropped = log.retain(all, Timestamp(i64::MAX / 2), &["counting"]).unwrap();
     assert!(dropped > 500, "an idle stage must let it pass: {dropped}");
     log.append(vec![record(1)]).unwrap();
-    drain(&mut Pump::open(Counting::default(), Arc::clone(&log) as Arc<dyn Log>).unwrap());
-    drain(&mut Pump::open(Counting::default(), Arc::clone(&log) as Arc<dyn Log>).unwrap());
+    let mut pump = Pump::open(Counting::default(), Arc::clone(&log) as Arc<dyn Log>).unwrap();
+    drain(&mut pump);
+    drain(&mut pump);
     assert_eq!(outputs(log.as_ref()).last().unwrap(), "2:1", "it still knows the one before");
 }
 

@@ -230,7 +230,6 @@ fn check_tokens(setup: &Setup, address: SocketAddr, seen: &mut Seen) -> anyhow::
     for (principal, not_before, version) in expected {
         let path = format!("/api/token-versions?principal={}", http::encoded(&principal));
         let said = http::get(address, &path)?.json()?;
-        // Before 2001 is written as a number like any other time.
         let right =
             said["version"] == version && said["not_before"] == not_before && said["principal"] == *principal;
         if !right {

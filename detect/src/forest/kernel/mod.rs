@@ -1,0 +1,151 @@
+//! How rows are led through the trees: by blocks of 64, or one by one, with the widest vectors that the machine has.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod scalar;
+pub(super) mod wide;
+
+use super::path::Scale;
+use super::tree::{PACKED_FEATURES_MAX, Tree};
+
+const BLOCK_ROWS: usize = 64;
+
+/// A forest whose thresholds carry their features.
+pub(super) struct Packed<'a> {
+    pub trees: &'a [Tree],
+    pub features: usize,
+    /// The bits of a threshold that are the feature: 15, 31 or 63, as many as there are features at least.
+    pub mask: u32,
+}
+
+/// Sums of path lengths.
+type Sums = [u32; BLOCK_ROWS];
+
+/// 64 rows, one array per feature: a vector takes the same feature of neighbouring rows.
+#[repr(C, align(64))]
+struct Block([[f32; BLOCK_ROWS]; PACKED_FEATURES_MAX]);
+
+/// One row, filled up with zeros.
+#[repr(C, align(64))]
+struct Row([f32; PACKED_FEATURES_MAX]);
+
+/// A set of instructions to score with. It can only be had where the machine has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kernel(Instructions);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Instructions {
+    Scalar,
+    #[cfg(target_arch = "x86_64")]
+    Avx2(avx2::Avx2),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(avx512::Avx512),
+}
+
+impl Kernel {
+    pub const SCALAR: Kernel = Kernel(Instructions::Scalar);
+
+    /// The fastest one here.
+    pub fn best() -> Kernel {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx512 = || avx512::Avx512::detect().map(Instructions::Avx512);
+            let avx2 = || avx2::Avx2::detect().map(Instructions::Avx2);
+            if let Some(found) = avx512().or_else(avx2) {
+                return Kernel(found);
+            }
+        }
+        Kernel::SCALAR
+    }
+
+    /// All that this machine has, the slowest first.
+    pub fn available() -> Vec<Kernel> {
+        #[cfg_attr(not(target_arch = "x86_64"), allow(unused_mut, reason = "nothing is added there"))]
+        let mut kernels = vec![Kernel::SCALAR];
+        #[cfg(target_arch = "x86_64")]
+        {
+            kernels.extend(avx2::Avx2::detect().map(|found| Kernel(Instructions::Avx2(found))));
+            kernels.extend(avx512::Avx512::detect().map(|found| Kernel(Instructions::Avx512(found))));
+        }
+        kernels
+    }
+
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Instructions::Scalar => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx512(_) => "avx512",
+        }
+    }
+
+    /// From so many rows on, a block costs less than its rows one by one.
+    fn block_rows_min(self) -> usize {
+        match self.0 {
+            Instructions::Scalar => BLOCK_ROWS,
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx2(_) => 24,
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx512(_) => 24,
+        }
+    }
+
+    fn block(self, forest: &Packed<'_>, block: &Block, sums: &mut Sums) {
+        match self.0 {
+            Instructions::Scalar => scalar::block(forest, block, sums),
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx2(found) => found.block(forest, block, sums),
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx512(found) => found.block(forest, block, sums),
+        }
+    }
+
+    fn row(self, forest: &Packed<'_>, row: &Row) -> u32 {
+        match self.0 {
+            Instructions::Scalar => scalar::row(forest, row),
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx2(found) => found.row(forest, row),
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx512(found) => found.row(forest, row),
+        }
+    }
+}
+
+/// `rows` one after the other, as many as there are `scores`.
+pub(super) fn score(kernel: Kernel, forest: &Packed<'_>, rows: &[f32], scale: Scale, scores: &mut [f32]) {
+    let features = forest.features;
+    let whole = if scores.len() < kernel.block_rows_min() { 0 } else { scores.len() };
+    let rest = whole % BLOCK_ROWS;
+    let in_blocks = if rest < kernel.block_rows_min() { whole - rest } else { whole };
+    let (block_rows, single_rows) = rows.split_at(in_blocks * features);
+    let (block_scores, single_scores) = scores.split_at_mut(in_blocks);
+    if in_blocks > 0 {
+        let mut block = Block([[0.0; BLOCK_ROWS]; PACKED_FEATURES_MAX]);
+        let chunks = block_rows.chunks(BLOCK_ROWS * features).zip(block_scores.chunks_mut(BLOCK_ROWS));
+        for (rows, scores) in chunks {
+            fill(&mut block, rows, features);
+            let mut sums = [0; BLOCK_ROWS];
+            kernel.block(forest, &block, &mut sums);
+            for (score, sum) in scores.iter_mut().zip(sums) {
+                *score = scale.score(sum);
+            }
+        }
+    }
+    let mut row = Row([0.0; PACKED_FEATURES_MAX]);
+    for (values, score) in single_rows.chunks_exact(features).zip(single_scores) {
+        row.0[..features].copy_from_slice(values);
+        *score = scale.score(kernel.row(forest, &row));
+    }
+}
+
+/// Turns rows into columns. Places without a row keep what they had: what is computed there is not used.
+fn fill(block: &mut Block, rows: &[f32], features: usize) {
+    for (at, row) in rows.chunks_exact(features).enumerate().take(BLOCK_ROWS) {
+        for (value, column) in row.iter().zip(&mut block.0) {
+            column[at] = *value;
+        }
+    }
+}
