@@ -64,6 +64,9 @@ pub enum Command {
     /// Attack yourself, and see whether it is found and contained
     #[command(subcommand)]
     SimulateAttack(SimulateAttack),
+    /// Measure the detection engine on tables with known answers
+    #[command(subcommand)]
+    Lab(Lab),
     /// Look at the configuration
     #[command(subcommand)]
     Config(Config),
@@ -276,6 +279,31 @@ pub enum Intensity {
     Low,
     Medium,
     High,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Lab {
+    /// Fit the isolation forest on a table, score its rows, and compare with its labels
+    Forest(LabForest),
+}
+
+#[derive(Debug, Args)]
+pub struct LabForest {
+    /// CSV with a header and numbers, or a NumPy archive (.npz) of the arrays `X` and `y`
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Column of a CSV that is 1 for an anomaly and 0 otherwise; default: the last
+    #[arg(long, value_name = "COLUMN")]
+    pub label: Option<String>,
+    /// Trees of the forest, up to 1000
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub trees: usize,
+    /// Rows each tree is grown on, 2 to 256
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub sample: usize,
+    /// Fit so many times, with the seeds from 0 on, up to 1000
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub seeds: u64,
 }
 
 #[derive(Debug, Subcommand)]

@@ -90,6 +90,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Ledger(args) => command::ledger::run(&context, args),
         Command::Dlq(args) => command::dlq::run(&context, args),
         Command::SimulateAttack(args) => command::simulate::run(&context, args),
+        Command::Lab(args) => command::lab::run(&context, &args),
         Command::Config(args) => command::config::run(&context, &args),
         Command::Completions { shell } => command::completions::run(shell),
     }

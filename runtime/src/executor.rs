@@ -14,6 +14,8 @@ use prunella_schemas::{
     Command, Id, Message, Order, Posted, Receipt, Reply, Step, Timestamp, Topic, Transition,
 };
 use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -56,7 +58,12 @@ impl KillSwitch {
 
     pub fn set(&self, engaged: bool, by: &str) -> std::io::Result<()> {
         match engaged {
-            true => std::fs::write(&self.path, format!("engaged by {by}\n")),
+            // On the disk before anybody is told: a power cut must not let go of it.
+            true => File::create(&self.path).and_then(|mut file| {
+                file.write_all(format!("engaged by {by}\n").as_bytes())?;
+                file.sync_all()?;
+                self.path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+            }),
             false if self.path.try_exists()? => std::fs::remove_file(&self.path),
             false => Ok(()),
         }

@@ -1,10 +1,13 @@
 //! Embedded mode: every stage in this process, over SQLite files in one directory, each on a thread of its own.
 
+mod directory;
+
+use self::directory::DirectoryLock;
 use crate::clock::Clock;
-use crate::effect::tokens::TokenEffector;
+use crate::effect::tokens::{self, TokenEffector};
 use crate::executor::{self, Executor, ExecutorError, KillSwitch};
 use crate::intake::{LogIntake, given_again};
-use crate::ledger::{LedgerReader, LedgerStore};
+use crate::ledger::{Entries, LedgerReader, LedgerStore};
 use crate::log::sqlite::SqliteLog;
 use crate::log::{Log, LogError, Retention, START};
 use crate::pump::Pump;
@@ -17,7 +20,6 @@ use async_trait::async_trait;
 use prunella_schemas::port::{Effector, Health, HealthView, Live, Store};
 use prunella_schemas::{Command, DeadLetter, Inbound, Message, Posted, Stage, Timestamp, Topic};
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -38,6 +40,8 @@ const RESTART_MS: u64 = 500;
 const TICK_AGAIN_MS: i64 = 1_000;
 /// Time between two rounds of housekeeping.
 const HOUSEKEEPING_MS: i64 = 60_000;
+/// After a retention that dropped so many batches there may be more to drop at once.
+const RETAIN_AGAIN_BATCHES: u64 = 8;
 /// Dead letters given again in one batch; each may be as large as a record.
 const REPLAY_MESSAGES_MAX: usize = 64;
 /// The stages' stacks; serde_json recurses at most RECORD_DEPTH_MAX deep.
@@ -93,36 +97,6 @@ pub struct Embedded {
     _directory: DirectoryLock,
 }
 
-/// Holds the data directory for this process; the operating system lets go of it however the process ends.
-struct DirectoryLock {
-    _file: File,
-}
-
-impl DirectoryLock {
-    fn take(data_dir: &Path) -> Result<Self, StartError> {
-        let wrong = |e: std::io::Error| StartError::DataDir {
-            path: data_dir.display().to_string(),
-            detail: format!("{e}; make it writable, or give another --data-dir"),
-        };
-        let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(data_dir).map_err(wrong)?;
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(data_dir.join("lock"))
-            .map_err(wrong)?;
-        match file.try_lock() {
-            Ok(()) => Ok(DirectoryLock { _file: file }),
-            Err(std::fs::TryLockError::WouldBlock) => Err(StartError::Busy(data_dir.display().to_string())),
-            Err(std::fs::TryLockError::Error(e)) => Err(wrong(e)),
-        }
-    }
-}
-
 impl Embedded {
     /// Opens every file, resumes every stage, and lets them run. `runtime` carries out orders and deliveries.
     pub fn start(settings: Settings, runtime: &tokio::runtime::Handle) -> Result<Self, StartError> {
@@ -134,6 +108,10 @@ impl Embedded {
         let store = Arc::new(SqliteStore::open(&file("store.db"))?);
         let state = Arc::new(SqliteState::open(&file("state.db"))?);
         let ledger = LedgerStore::open(&settings.data_dir)?;
+        if state.is_empty() {
+            // A lost file must not mean "never revoked": the ledger is the truth.
+            state.restore(&tokens::revoked(Entries::open(&settings.data_dir)?)?)?;
+        }
         let reader = Arc::new(ledger.reader());
         let kill_switch = KillSwitch::in_directory(&settings.data_dir);
         let intake = LogIntake::open(Arc::clone(&log), Arc::clone(&clock), kill_switch.clone())?
@@ -301,18 +279,21 @@ impl Crew {
     fn start_sink(&mut self, mut sink: Sink, retention: Retention) -> Result<(), StartError> {
         let (clock, health) = (self.health.clock(), self.health.clone());
         self.start(sink::READER, move |stop| {
-            let mut kept = Timestamp::ZERO;
+            let (mut kept, mut is_more) = (Timestamp::ZERO, false);
             while !stop.load(Ordering::Relaxed) {
-                sink.run_for(stop, Duration::from_millis(1_000)).map_err(|e: SinkError| e.to_string())?;
+                // While there is more to shed than one round takes, storing and shedding take turns.
+                let stored = match is_more {
+                    true => sink.turn().map(drop),
+                    false => sink.run_for(stop, Duration::from_millis(1_000)),
+                };
+                stored.map_err(|e: SinkError| e.to_string())?;
                 health.clear(sink::READER);
                 let now = clock();
-                if is_due(kept, now) {
+                if is_more || is_due(kept, now) {
                     let older_than = now.plus_ms(-retention.age_ms_max);
                     let shed = sink.writer().retain(older_than, retention.bytes_max);
                     let shed = shed.map_err(|e| e.to_string())?;
-                    if shed.by_age + shed.by_size < SHED_ROWS_MAX {
-                        kept = now;
-                    }
+                    (kept, is_more) = (now, shed.by_age + shed.by_size >= SHED_ROWS_MAX);
                 }
             }
             sink.hint().map_err(|e| e.to_string())
@@ -329,17 +310,16 @@ impl Crew {
         let log = Arc::clone(log);
         let readers = ["ingest", "detect", "respond", sink::READER, executor::READER];
         let mut kept = Timestamp::ZERO;
-        self.start("housekeeping", move |_| {
+        self.start("housekeeping", move |stop| {
             std::thread::sleep(Duration::from_millis(RESTART_MS));
             let now = clock();
             if !is_due(kept, now) {
                 return Ok(());
             }
-            let dropped = log.retain(retention, now, &readers).map_err(|e| e.to_string())?;
-            if dropped > 0 {
-                // There may be more of it, which goes in the next round: the log is not kept waiting for long.
-                tracing::debug!(batches = dropped, "dropped what retention no longer keeps");
-                return Ok(());
+            // Portion by portion, so that the log's writer is never kept waiting for long.
+            let mut dropped = u64::MAX;
+            while dropped >= RETAIN_AGAIN_BATCHES && !stop.load(Ordering::Relaxed) {
+                dropped = log.retain(retention, now, &readers).map_err(|e| e.to_string())?;
             }
             outbox.retain(now.plus_ms(-retention.age_ms_max)).map_err(|e| e.to_string())?;
             kept = now;

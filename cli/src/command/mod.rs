@@ -8,6 +8,7 @@ pub mod dlq;
 pub mod findings;
 pub mod ingest;
 pub mod input;
+pub mod lab;
 pub mod ledger;
 pub mod normalize;
 pub mod plans;

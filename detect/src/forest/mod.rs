@@ -84,7 +84,8 @@ impl Params {
             return Err(Error::Rows { rows: rows.nrows() });
         }
         let columns = Columns::of(rows);
-        let mut grower = Grower::new(rows, &columns, self.sample);
+        let not_finite = columns.not_finite;
+        let mut grower = Grower::new(rows, columns, self.sample);
         let wide_len = if Layout::for_features(features) == Layout::Wide { WIDE_LEN } else { 0 };
         let mut wide = vec![0; wide_len * self.trees];
         let mut trees = vec![Tree::empty(); self.trees];
@@ -93,7 +94,7 @@ impl Params {
             grower.grow(Random::of_tree(self.seed, number), tree, wide);
         }
         let sample = self.sample.min(rows.nrows());
-        Ok(Forest { features, sample, not_finite: columns.not_finite, trees, wide })
+        Ok(Forest { features, sample, not_finite, trees, wide })
     }
 }
 

@@ -8,6 +8,7 @@
 )]
 
 mod detectors;
+mod forest;
 mod golden;
 mod properties;
 mod story;

@@ -1,9 +1,11 @@
 //! Token versions as something to act on: "tokens issued before T are invalid", and whether the attacker felt it.
 
+use crate::ledger::Entries;
+use crate::sqlite::StoreError;
 use async_trait::async_trait;
 use prunella_schemas::plan::{EvidenceKind, Outcome, Probe, Read, TargetState};
 use prunella_schemas::port::{Effector, PortError, Query, State, Store};
-use prunella_schemas::{Event, Id, Step, Tenant, Timestamp};
+use prunella_schemas::{Event, Id, Message, PlanState, Step, Tenant, Timestamp, Transition};
 use std::sync::Arc;
 
 /// The provider word of our own state.
@@ -104,6 +106,22 @@ impl Effector for TokenEffector {
             Err(e) => Probe::NotYet { detail: format!("the principal's calls cannot be read: {e}") },
         }
     }
+}
+
+/// What the ledger says was revoked, oldest first: from it the token versions can be made again.
+pub fn revoked(entries: Entries) -> Result<Vec<(Tenant, String, Timestamp)>, StoreError> {
+    let mut revoked = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(StoreError::Invalid)?;
+        // Entries of other kinds and of other versions say nothing about tokens.
+        let Ok(transition) = Transition::decode(Transition::VERSION, &entry.body) else { continue };
+        if transition.to == PlanState::Applied {
+            let ours = transition.plan.steps.iter().filter(|step| step.provider == PROVIDER);
+            let tenant = &transition.plan.tenant;
+            revoked.extend(ours.filter_map(|s| Some((tenant.clone(), s.target.clone(), not_before(s)?))));
+        }
+    }
+    Ok(revoked)
 }
 
 fn not_before(step: &Step) -> Option<Timestamp> {

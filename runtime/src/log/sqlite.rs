@@ -364,6 +364,7 @@ fn topic_list(topics: &[Topic]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use prunella_schemas::{Id, Posted};
 
     #[test]
     fn a_read_never_sorts_what_waits() {
@@ -379,5 +380,22 @@ mod tests {
         check(&[Topic::Records]);
         check(&[Topic::Findings, Topic::Commands]);
         check(&crate::sink::TOPICS);
+    }
+
+    #[test]
+    fn retention_comes_in_portions_until_nothing_is_left_to_drop() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = SqliteLog::open(&folder.path().join("log.db"), Arc::new(|| Timestamp(1))).unwrap();
+        let (topic, version, id, origin) = (Topic::Manifest, 1, Id::default(), Timestamp::ZERO);
+        let posted = Posted { topic, version, id, key: String::new(), origin, bytes: Vec::new() };
+        for _ in 0..RETAIN_BATCHES_MAX + 8 {
+            log.commit(Commit { outputs: vec![posted.clone()], ..Commit::default() }).unwrap();
+        }
+        let (reader, position) = (Some("r".to_owned()), log.head());
+        log.commit(Commit { reader, position, ..Commit::default() }).unwrap();
+        let retention = Retention { age_ms_max: 1, bytes_max: u64::MAX };
+        let dropped: Vec<u64> =
+            (0..3).map(|_| log.retain(retention, Timestamp(9), &["r"]).unwrap()).collect();
+        assert_eq!(dropped, [RETAIN_BATCHES_MAX as u64, 8, 0]);
     }
 }

@@ -14,6 +14,11 @@ const TOKENS_MAX: usize = 1_000_000;
 const KIND: &str = "state";
 const MIGRATIONS: &[&str] = &[include_str!("../../../schemas/sqlite/state/0001.sql")];
 
+/// A revocation only ever goes further.
+const REVOKE: &str = "INSERT INTO token VALUES (?1, ?2, ?3, 1) ON CONFLICT DO UPDATE \
+    SET not_before = excluded.not_before, version = version + 1 WHERE excluded.not_before > not_before \
+    RETURNING not_before, version";
+
 type Tokens = BTreeMap<String, BTreeMap<String, TokenVersion>>;
 
 /// Token versions. Answers `Unavailable` until they are loaded. Cheap to clone.
@@ -56,6 +61,27 @@ impl SqliteState {
         *shared.tokens.write().unwrap_or_else(PoisonError::into_inner) = Some(tokens);
         *file = Some(connection);
         Ok(())
+    }
+
+    /// Whether nobody's tokens were ever revoked, as far as the file knows.
+    pub fn is_empty(&self) -> bool {
+        self.shared.count() == 0
+    }
+
+    /// Takes over revocations in their order, all of them or none: for a file that was lost.
+    pub fn restore(&self, revoked: &[(Tenant, String, Timestamp)]) -> Result<(), StoreError> {
+        if let Some(connection) = lock(&self.shared.file).as_ref() {
+            let take_over = || {
+                let transaction = connection.unchecked_transaction()?;
+                for (tenant, principal, not_before) in revoked {
+                    let values = params![tenant.as_str(), principal, not_before.0];
+                    transaction.prepare_cached(REVOKE)?.query_row(values, |_| Ok(())).optional()?;
+                }
+                transaction.commit()
+            };
+            take_over().map_err(|e| describe(&self.shared.path, &e))?;
+        }
+        self.load()
     }
 }
 
@@ -111,9 +137,6 @@ impl Shared {
             let detail = format!("it holds {TOKENS_MAX} revoked principals");
             return Err(StoreError::Full { path: self.path.display().to_string(), detail });
         }
-        let sql = "INSERT INTO token VALUES (?1, ?2, ?3, 1) ON CONFLICT DO UPDATE \
-                   SET not_before = excluded.not_before, version = version + 1 WHERE excluded.not_before > not_before \
-                   RETURNING not_before, version";
         let token = |r: &rusqlite::Row<'_>| {
             let (not_before, version) = (Timestamp(r.get(0)?), r.get::<_, i64>(1)?.unsigned_abs());
             Ok(TokenVersion { principal: principal.to_owned(), not_before, version })
@@ -122,7 +145,7 @@ impl Shared {
         let commit = || {
             let transaction = connection.unchecked_transaction()?;
             let changed =
-                transaction.query_row(sql, params![tenant, principal, not_before.0], token).optional()?;
+                transaction.query_row(REVOKE, params![tenant, principal, not_before.0], token).optional()?;
             transaction.commit()?;
             Ok(changed)
         };

@@ -12,6 +12,10 @@ use std::path::{Path, PathBuf};
 const RETAIN_ROWS_MAX: usize = 2_000;
 /// Most rows that one retention deletes; whoever calls it comes back soon when it deleted so many.
 pub const SHED_ROWS_MAX: u64 = 25 * RETAIN_ROWS_MAX as u64;
+/// Plans in these states may still be approved, taken back or expire, for as long as approval and restriction may last:
+/// whoever decides on one must find it.
+const PLANS_OPEN: &str = "'planned', 'awaiting_approval', 'approved', 'unknown', 'propagating', 'verified', 'escaped', 'escalated'";
+const PLAN_OPEN_MS_MAX: i64 = 60 * 86_400_000;
 /// Pages kept in memory, in KiB: the indexes by id and principal are written all over.
 const CACHE_KIB_MAX: i64 = 64 * 1024;
 /// Pages of the write-ahead log before they are copied into the file: a page written often is then copied once.
@@ -310,9 +314,15 @@ fn insert_transition(
 
 /// Deletes the oldest rows of a table, in the order they came, and takes them out of the counts.
 fn shed_rows(transaction: &Transaction<'_>, table: &str, older_than: Timestamp) -> rusqlite::Result<usize> {
+    let (state, open) = match table {
+        "plan" => {
+            (", state", format!("AND (state NOT IN ({PLANS_OPEN}) OR origin < ?1 - {PLAN_OPEN_MS_MAX})"))
+        }
+        _ => ("", String::new()),
+    };
     let sql = format!(
-        "DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM (SELECT rowid, origin FROM {table} ORDER BY rowid LIMIT {RETAIN_ROWS_MAX}) \
-         WHERE origin < ?1) RETURNING tenant, uid, version, bytes, {}",
+        "DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM (SELECT rowid, origin{state} FROM {table} ORDER BY rowid LIMIT {RETAIN_ROWS_MAX}) \
+         WHERE origin < ?1 {open}) RETURNING tenant, uid, version, bytes, {}",
         if table == "dead_letter" { "replayed" } else { "0" }
     );
     let mut tallies = Tallies::default();

@@ -26,6 +26,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 const WAIT_MS_MAX: u64 = 20_000;
+const STOP_MS_MAX: i64 = 10_000;
 const ALL: Portion = Portion { messages_max: usize::MAX, bytes_max: usize::MAX, until: i64::MAX };
 const NEVER: Retention = Retention { age_ms_max: i64::MAX / 2, bytes_max: u64::MAX };
 
@@ -105,7 +106,10 @@ impl Pipe {
     }
 
     fn stop(self) {
+        let begin = clock::wall()();
         self.runtime.block_on(self.up.stop());
+        drop(self.runtime);
+        assert!(clock::wall()().since_ms(begin) < STOP_MS_MAX, "stopping takes too long");
     }
 }
 
@@ -173,6 +177,28 @@ fn what_a_file_refuses_for_a_while_is_done_once_it_is_writable_again() {
     assert_eq!(replies.iter().collect::<BTreeSet<_>>().len(), replies.len(), "each order was answered once");
     pipe.stop();
     assert!(format!("{:?}", verify(dir.path(), None, &[]).unwrap().problems).contains("[]"));
+}
+
+#[test]
+fn token_versions_that_were_lost_come_back_from_the_ledger() {
+    let dir = TempDir::new().unwrap();
+    let pipe = Pipe::start(dir.path(), NEVER, clock::wall());
+    pipe.attack("eve").unwrap();
+    until("the receipt", || pipe.is_revoked("eve") && pipe.receipts().len() == 1);
+    let ask = |pipe: &Pipe, tenant: &str| {
+        let tenant = Tenant::try_from(tenant.to_owned()).unwrap();
+        pipe.runtime.block_on(pipe.up.state.token_version(&tenant, &principal("eve"))).unwrap()
+    };
+    let before = ask(&pipe, "default");
+    pipe.stop();
+    for name in ["state.db", "state.db-wal", "state.db-shm"] {
+        // The sidecars are there only while somebody has the file open.
+        let _ = std::fs::remove_file(dir.path().join(name));
+    }
+    let pipe = Pipe::start(dir.path(), NEVER, clock::wall());
+    assert_eq!(ask(&pipe, "default"), before);
+    assert_eq!(ask(&pipe, "other").not_before, Timestamp::ZERO);
+    pipe.stop();
 }
 
 #[test]

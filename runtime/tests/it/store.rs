@@ -232,6 +232,22 @@ async fn retention_takes_the_oldest_and_the_counts_follow() {
     assert_eq!((dashboard.events, dashboard.findings, dashboard.newest_event), (0, 1, None));
 }
 
+#[tokio::test]
+async fn retention_keeps_a_plan_that_somebody_may_still_decide_on() {
+    let directory = TempDir::new().unwrap();
+    let (store, mut writer) = opened(directory.path());
+    let day = |n: i64| START.plus_ms(n * 86_400_000);
+    write(&mut writer, &[Posted::new(&transition(0, PlanState::AwaitingApproval), START)], 1);
+    let plan = transition(0, PlanState::Planned).plan_uid;
+    assert_eq!(writer.retain(day(20), u64::MAX).unwrap(), Shed::default());
+    assert_eq!(store.plan(plan).await.unwrap().len(), 1);
+    write(&mut writer, &[Posted::new(&transition(1, PlanState::Rejected), START)], 2);
+    assert_eq!(writer.retain(day(20), u64::MAX).unwrap(), Shed { by_age: 1, by_size: 0 });
+    assert!(store.plan(plan).await.unwrap().is_empty());
+    write(&mut writer, &[Posted::new(&transition(0, PlanState::AwaitingApproval), START)], 3);
+    assert_eq!(writer.retain(day(61), u64::MAX).unwrap(), Shed { by_age: 1, by_size: 0 });
+}
+
 #[test]
 fn readers_go_on_while_the_writer_is_inside_a_transaction() {
     let directory = TempDir::new().unwrap();

@@ -6,8 +6,7 @@ use super::{BLOCK_ROWS, Block, Packed, Row, Sums};
 use std::arch::x86_64::*;
 
 const LANES: usize = 8;
-const VECTORS: usize = BLOCK_ROWS / LANES;
-/// Vectors of trees that one row is led through side by side.
+/// Vectors led side by side.
 const TOGETHER: usize = 4;
 
 /// Proof that the machine has AVX2: only `detect` makes one.
@@ -30,44 +29,78 @@ impl Avx2 {
     }
 }
 
+/// Goes level by level with several vectors, since a vector's own levels wait for one another.
 #[target_feature(enable = "avx2")]
 fn lead_block(forest: &Packed<'_>, block: &Block, sums: &mut Sums) {
     let mask = forest.mask & 63;
-    let mut totals = [_mm256_setzero_si256(); VECTORS];
-    for tree in forest.trees {
-        let top = [entries::<0>(tree), entries::<8>(tree), entries::<16>(tree), entries::<24>(tree)];
-        for (vector, total) in totals.iter_mut().enumerate() {
-            let first = vector * LANES;
-            let column = |node: usize| values(block, (tree.0[node] & mask) as usize, first);
-            // The few nodes of the first three levels: their columns are loaded whole and blended, not gathered.
-            let right_0 = goes_right(column(1), _mm256_set1_epi32(tree.0[1] as i32));
-            let at = step(_mm256_set1_epi32(1), right_0);
-            let value = _mm256_blendv_ps(column(2), column(3), right_0);
-            let right_1 = goes_right(value, _mm256_permutevar8x32_epi32(top[0], at));
-            let at = step(at, right_1);
-            let left = _mm256_blendv_ps(column(4), column(5), right_1);
-            let right = _mm256_blendv_ps(column(6), column(7), right_1);
-            let value = _mm256_blendv_ps(left, right, right_0);
-            let at = step(at, goes_right(value, _mm256_permutevar8x32_epi32(top[0], at)));
-            let gathered = |node: __m256i| gather_values(block, node, mask, first);
-            let node = _mm256_permutevar8x32_epi32(top[1], at);
-            let at = step(at, goes_right(gathered(node), node));
-            let low = _mm256_castsi256_ps(_mm256_permutevar8x32_epi32(top[2], at));
-            let high = _mm256_castsi256_ps(_mm256_permutevar8x32_epi32(top[3], at));
-            // Bit 3 of the place, as the sign, says which half.
-            let half = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(at));
-            let node = _mm256_castps_si256(_mm256_blendv_ps(low, high, half));
-            let mut at = step(at, goes_right(gathered(node), node));
+    for (number, sums) in sums.chunks_exact_mut(LANES * TOGETHER).enumerate() {
+        let first = number * LANES * TOGETHER;
+        let mut totals = [_mm256_setzero_si256(); TOGETHER];
+        for tree in forest.trees {
+            let mut at = top_levels(tree, block, mask, first);
+            let fourth = entries::<8>(tree);
+            down(block, mask, first, &mut at, |at| _mm256_permutevar8x32_epi32(fourth, at));
+            let fifth = [entries::<16>(tree), entries::<24>(tree)];
+            down(block, mask, first, &mut at, |at| {
+                let low = _mm256_castsi256_ps(_mm256_permutevar8x32_epi32(fifth[0], at));
+                let high = _mm256_castsi256_ps(_mm256_permutevar8x32_epi32(fifth[1], at));
+                // Bit 3 of the place, as the sign, says which half.
+                let half = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(at));
+                _mm256_castps_si256(_mm256_blendv_ps(low, high, half))
+            });
             for _ in 5..DEPTH {
-                let node = gather_entries(tree, at);
-                at = step(at, goes_right(gathered(node), node));
+                down(block, mask, first, &mut at, |at| gather_entries(tree, at));
             }
-            *total = _mm256_add_epi32(*total, gather_entries(tree, at));
+            for (total, at) in totals.iter_mut().zip(at) {
+                *total = _mm256_add_epi32(*total, gather_entries(tree, at));
+            }
+        }
+        for (sums, total) in sums.chunks_exact_mut(LANES).zip(totals) {
+            // SAFETY: the chunk has 8 places of 32 bits; the store needs no alignment.
+            unsafe { _mm256_storeu_si256(sums.as_mut_ptr().cast(), total) }
         }
     }
-    for (sums, total) in sums.chunks_exact_mut(LANES).zip(totals) {
-        // SAFETY: the chunk has 8 places of 32 bits; the store needs no alignment.
-        unsafe { _mm256_storeu_si256(sums.as_mut_ptr().cast(), total) }
+}
+
+/// The first three levels: their nodes are so few that columns are loaded whole and blended, not gathered.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn top_levels(tree: &Tree, block: &Block, mask: u32, first: usize) -> [__m256i; TOGETHER] {
+    let nodes = entries::<0>(tree);
+    let mut places = [_mm256_set1_epi32(1); TOGETHER];
+    for (vector, place) in places.iter_mut().enumerate() {
+        let column = |node: usize| values(block, (tree.0[node] & mask) as usize, first + vector * LANES);
+        let right_0 = goes_right(column(1), _mm256_set1_epi32(tree.0[1] as i32));
+        let at = step(*place, right_0);
+        let value = _mm256_blendv_ps(column(2), column(3), right_0);
+        let right_1 = goes_right(value, _mm256_permutevar8x32_epi32(nodes, at));
+        let at = step(at, right_1);
+        let left = _mm256_blendv_ps(column(4), column(5), right_1);
+        let right = _mm256_blendv_ps(column(6), column(7), right_1);
+        let value = _mm256_blendv_ps(left, right, right_0);
+        *place = step(at, goes_right(value, _mm256_permutevar8x32_epi32(nodes, at)));
+    }
+    places
+}
+
+/// One level: `node_at` finds the nodes, and each row's value of its node's feature is gathered.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn down(
+    block: &Block,
+    mask: u32,
+    first: usize,
+    places: &mut [__m256i; TOGETHER],
+    node_at: impl Fn(__m256i) -> __m256i,
+) {
+    let mut nodes = [_mm256_setzero_si256(); TOGETHER];
+    let mut found = [_mm256_setzero_ps(); TOGETHER];
+    for vector in 0..TOGETHER {
+        nodes[vector] = node_at(places[vector]);
+        found[vector] = gather_values(block, nodes[vector], mask, first + vector * LANES);
+    }
+    for vector in 0..TOGETHER {
+        places[vector] = step(places[vector], goes_right(found[vector], nodes[vector]));
     }
 }
 

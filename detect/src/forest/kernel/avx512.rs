@@ -30,47 +30,70 @@ impl Avx512 {
     }
 }
 
+/// Goes level by level with all vectors, since a vector's own levels wait for one another.
 #[target_feature(enable = "avx512f")]
 fn lead_block(forest: &Packed<'_>, block: &Block, sums: &mut Sums) {
     let mask = forest.mask & 63;
     let mut totals = [_mm512_setzero_si512(); VECTORS];
     for tree in forest.trees {
-        let top = [entries::<0>(tree), entries::<16>(tree)];
-        let fifth = [entries::<32>(tree), entries::<48>(tree)];
-        let sixth = [entries::<64>(tree), entries::<80>(tree), entries::<96>(tree), entries::<112>(tree)];
-        for (vector, total) in totals.iter_mut().enumerate() {
-            let first = vector * LANES;
-            let column = |node: usize| values(block, (tree.0[node] & mask) as usize, first);
-            // The few nodes of the first three levels: their columns are loaded whole and blended, not gathered.
-            let right_0 = goes_right(column(1), _mm512_set1_epi32(tree.0[1] as i32));
-            let at = step(_mm512_set1_epi32(1), right_0);
-            let value = _mm512_mask_blend_ps(right_0, column(2), column(3));
-            let right_1 = goes_right(value, _mm512_permutexvar_epi32(at, top[0]));
-            let at = step(at, right_1);
-            let left = _mm512_mask_blend_ps(right_1, column(4), column(5));
-            let right = _mm512_mask_blend_ps(right_1, column(6), column(7));
-            let value = _mm512_mask_blend_ps(right_0, left, right);
-            let at = step(at, goes_right(value, _mm512_permutexvar_epi32(at, top[0])));
-            let gathered = |node: __m512i| gather_values(block, node, mask, first);
-            let node = _mm512_permutexvar_epi32(at, top[0]);
-            let at = step(at, goes_right(gathered(node), node));
-            let node = _mm512_permutexvar_epi32(at, top[1]);
-            let at = step(at, goes_right(gathered(node), node));
-            let node = _mm512_permutex2var_epi32(fifth[0], at, fifth[1]);
-            let at = step(at, goes_right(gathered(node), node));
+        let mut at = top_levels(tree, block, mask);
+        let fourth = entries::<0>(tree);
+        down(block, mask, &mut at, |at| _mm512_permutexvar_epi32(at, fourth));
+        let fifth = entries::<16>(tree);
+        down(block, mask, &mut at, |at| _mm512_permutexvar_epi32(at, fifth));
+        let sixth = [entries::<32>(tree), entries::<48>(tree)];
+        down(block, mask, &mut at, |at| _mm512_permutex2var_epi32(sixth[0], at, sixth[1]));
+        let seventh = [entries::<64>(tree), entries::<80>(tree), entries::<96>(tree), entries::<112>(tree)];
+        down(block, mask, &mut at, |at| {
             let half = _mm512_test_epi32_mask(at, _mm512_set1_epi32(32));
-            let low = _mm512_permutex2var_epi32(sixth[0], at, sixth[1]);
-            let high = _mm512_permutex2var_epi32(sixth[2], at, sixth[3]);
-            let node = _mm512_mask_blend_epi32(half, low, high);
-            let at = step(at, goes_right(gathered(node), node));
-            let node = gather_entries(tree, at);
-            let at = step(at, goes_right(gathered(node), node));
+            let low = _mm512_permutex2var_epi32(seventh[0], at, seventh[1]);
+            let high = _mm512_permutex2var_epi32(seventh[2], at, seventh[3]);
+            _mm512_mask_blend_epi32(half, low, high)
+        });
+        down(block, mask, &mut at, |at| gather_entries(tree, at));
+        for (total, at) in totals.iter_mut().zip(at) {
             *total = _mm512_add_epi32(*total, gather_entries(tree, at));
         }
     }
     for (sums, total) in sums.chunks_exact_mut(LANES).zip(totals) {
         // SAFETY: the chunk has 16 places of 32 bits; the store needs no alignment.
         unsafe { _mm512_storeu_si512(sums.as_mut_ptr().cast(), total) }
+    }
+}
+
+/// The first three levels: their nodes are so few that columns are loaded whole and blended, not gathered.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn top_levels(tree: &Tree, block: &Block, mask: u32) -> [__m512i; VECTORS] {
+    let nodes = entries::<0>(tree);
+    let mut places = [_mm512_set1_epi32(1); VECTORS];
+    for (vector, place) in places.iter_mut().enumerate() {
+        let column = |node: usize| values(block, (tree.0[node] & mask) as usize, vector * LANES);
+        let right_0 = goes_right(column(1), _mm512_set1_epi32(tree.0[1] as i32));
+        let at = step(*place, right_0);
+        let value = _mm512_mask_blend_ps(right_0, column(2), column(3));
+        let right_1 = goes_right(value, _mm512_permutexvar_epi32(at, nodes));
+        let at = step(at, right_1);
+        let left = _mm512_mask_blend_ps(right_1, column(4), column(5));
+        let right = _mm512_mask_blend_ps(right_1, column(6), column(7));
+        let value = _mm512_mask_blend_ps(right_0, left, right);
+        *place = step(at, goes_right(value, _mm512_permutexvar_epi32(at, nodes)));
+    }
+    places
+}
+
+/// One level: `node_at` finds the nodes, and each row's value of its node's feature is gathered.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn down(block: &Block, mask: u32, places: &mut [__m512i; VECTORS], node_at: impl Fn(__m512i) -> __m512i) {
+    let mut nodes = [_mm512_setzero_si512(); VECTORS];
+    let mut found = [_mm512_setzero_ps(); VECTORS];
+    for vector in 0..VECTORS {
+        nodes[vector] = node_at(places[vector]);
+        found[vector] = gather_values(block, nodes[vector], mask, vector * LANES);
+    }
+    for vector in 0..VECTORS {
+        places[vector] = step(places[vector], goes_right(found[vector], nodes[vector]));
     }
 }
 
