@@ -5,10 +5,18 @@ use crate::{App, Outcome, Refusal, pipeline};
 use anyhow::Context;
 use prunella_runtime::topology::{ENDPOINT_FILE, PID_FILE};
 use std::path::Path;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// What hangs longer than this while stopping is cut off, as a kill at any other moment would: the files bear it.
+const STOP_MS_MAX: u64 = 9_000;
+
 pub fn run(app: &App, _: &Up) -> anyhow::Result<Outcome> {
-    pipeline::runtime()?.block_on(serve_until_stopped(app)).map_err(Refusal)?;
+    let runtime = pipeline::runtime()?;
+    let served = runtime.block_on(serve_until_stopped(app));
+    // Dropping the runtime would wait for whatever still hangs.
+    runtime.shutdown_background();
+    served.map_err(Refusal)?;
     Ok(Outcome::Ok)
 }
 
@@ -29,7 +37,16 @@ async fn serve_until_stopped(app: &App) -> anyhow::Result<()> {
         // Whoever reads a stale one finds nobody there; a missing one is what we want.
         let _ = std::fs::remove_file(config.data_dir.join(name));
     }
-    served.stop().await
+    let at_most = Duration::from_millis(STOP_MS_MAX);
+    tokio::select! {
+        stopped = tokio::time::timeout(at_most, served.stop()) => match stopped {
+            Ok(stopped) => stopped?,
+            Err(_) => eprintln!("prunella: something hung while stopping and was cut off; the next start carries on"),
+        },
+        _ = interrupt.recv() => {}
+        _ = term.recv() => {}
+    }
+    Ok(())
 }
 
 fn write(dir: &Path, name: &str, text: &str) -> anyhow::Result<()> {

@@ -35,7 +35,7 @@ impl From<Forest> for Model {
             sample: forest.sample,
             not_finite: forest.not_finite,
             thresholds: forest.trees.iter().flat_map(|tree| &tree.0[..NODES]).copied().collect(),
-            leaves: forest.trees.iter().flat_map(|tree| &tree.0[NODES..]).copied().collect(),
+            leaves: forest.trees.iter().flat_map(|tree| &tree.0[NODES..2 * NODES]).copied().collect(),
             node_features: forest.wide,
         }
     }
@@ -73,7 +73,7 @@ impl TryFrom<Model> for Forest {
             .map(|(nodes, leaves)| {
                 let mut tree = Tree::empty();
                 tree.0[..NODES].copy_from_slice(nodes);
-                tree.0[NODES..].copy_from_slice(leaves);
+                tree.0[NODES..2 * NODES].copy_from_slice(leaves);
                 tree
             })
             .collect();

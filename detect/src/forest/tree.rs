@@ -16,14 +16,18 @@ pub const FEATURES_MAX: usize = 4_096;
 
 const END: u32 = f32::INFINITY.to_bits();
 
+/// Entries of a tree and a cache line more: with a power of two, the roots of all trees would compete for two sets of
+/// the cache.
+pub(super) const STRIDE: usize = 2 * NODES + 16;
+
 #[derive(Clone, Debug, PartialEq)]
 #[repr(C, align(64))]
-pub(super) struct Tree(pub [u32; 2 * NODES]);
+pub(super) struct Tree(pub [u32; STRIDE]);
 
 impl Tree {
     /// A tree without a split, not yet with a leaf.
     pub fn empty() -> Tree {
-        let mut tree = Tree([0; 2 * NODES]);
+        let mut tree = Tree([0; STRIDE]);
         tree.0[..NODES].fill(END);
         tree
     }
@@ -90,7 +94,7 @@ mod tests {
         assert_eq!(filled, (320..384).collect::<Vec<_>>());
         let mut root = Tree::empty();
         root.end(1, 0, 2);
-        assert!(root.0[NODES..].iter().all(|leaf| *leaf == 65_536));
+        assert!(root.0[NODES..2 * NODES].iter().all(|leaf| *leaf == 65_536));
         assert!(root.0[1..NODES].iter().all(|node| f32::from_bits(*node) == f32::INFINITY));
     }
 

@@ -1,7 +1,7 @@
 //! The kernel for AVX2: 8 rows, or for one row 8 trees, in a vector.
 #![allow(unsafe_code, reason = "vector loads and gathers take addresses; every block says why its addresses exist")]
 
-use super::super::tree::{DEPTH, NODES, Tree};
+use super::super::tree::{DEPTH, NODES, STRIDE, Tree};
 use super::{BLOCK_ROWS, Block, Packed, Row, Sums};
 use std::arch::x86_64::*;
 
@@ -157,9 +157,10 @@ fn gather_entries(tree: &Tree, at: __m256i) -> __m256i {
 #[target_feature(enable = "avx2")]
 fn gather_trees(trees: &[Tree], at: __m256i) -> __m256i {
     assert!(trees.len() == LANES);
-    let tree = _mm256_slli_epi32::<9>(_mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0));
+    let lane = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
+    let tree = _mm256_mullo_epi32(lane, _mm256_set1_epi32(STRIDE as i32));
     let at = _mm256_and_si256(at, _mm256_set1_epi32(2 * NODES as i32 - 1));
-    // SAFETY: each place is below 512 after the mask, lane times 512 before it, and there are eight trees of 512.
+    // SAFETY: each place is below 512 after the mask, and the lane's tree is one of the eight.
     unsafe { _mm256_i32gather_epi32::<4>(trees.as_ptr().cast(), _mm256_add_epi32(at, tree)) }
 }
 

@@ -1,7 +1,7 @@
 //! The kernel for AVX-512: 16 rows, or for one row 16 trees, in a vector.
 #![allow(unsafe_code, reason = "vector loads and gathers take addresses; every block says why its addresses exist")]
 
-use super::super::tree::{NODES, Tree};
+use super::super::tree::{DEPTH, NODES, STRIDE, Tree};
 use super::{BLOCK_ROWS, Block, Packed, Row, Sums};
 use std::arch::x86_64::*;
 
@@ -50,7 +50,19 @@ fn lead_block(forest: &Packed<'_>, block: &Block, sums: &mut Sums) {
             let high = _mm512_permutex2var_epi32(seventh[2], at, seventh[3]);
             _mm512_mask_blend_epi32(half, low, high)
         });
-        down(block, mask, &mut at, |at| gather_entries(tree, at));
+        let eighth = [
+            [entries::<128>(tree), entries::<144>(tree)],
+            [entries::<160>(tree), entries::<176>(tree)],
+            [entries::<192>(tree), entries::<208>(tree)],
+            [entries::<224>(tree), entries::<240>(tree)],
+        ];
+        down(block, mask, &mut at, |at| {
+            let odd = _mm512_test_epi32_mask(at, _mm512_set1_epi32(32));
+            let late = _mm512_test_epi32_mask(at, _mm512_set1_epi32(64));
+            let [a, b, c, d] = eighth.map(|[low, high]| _mm512_permutex2var_epi32(low, at, high));
+            let (early_half, late_half) = (_mm512_mask_blend_epi32(odd, a, b), _mm512_mask_blend_epi32(odd, c, d));
+            _mm512_mask_blend_epi32(late, early_half, late_half)
+        });
         for (total, at) in totals.iter_mut().zip(at) {
             *total = _mm512_add_epi32(*total, gather_entries(tree, at));
         }
@@ -101,33 +113,24 @@ fn down(block: &Block, mask: u32, places: &mut [__m512i; VECTORS], node_at: impl
 fn lead_row(forest: &Packed<'_>, row: &Row) -> u32 {
     let mask = forest.mask & 63;
     let mut total = _mm512_setzero_si512();
-    let trees = forest.trees;
-    for (number, group) in trees.chunks(LANES * TOGETHER).enumerate() {
-        let mut at = [_mm512_setzero_si512(); TOGETHER];
-        let mut lanes = [0; TOGETHER];
-        for (vector, (at, lanes)) in at.iter_mut().zip(&mut lanes).enumerate() {
-            let count = group.len().saturating_sub(vector * LANES).min(LANES);
-            *lanes = ((1u32 << count) - 1) as __mmask16;
-            // Place 1 of each tree, where the first tree begins at place 0 and each has 512.
-            let tree = (number * TOGETHER + vector) * LANES * 2 * NODES;
-            let base = _mm512_set1_epi32(tree as i32 + 1);
-            let lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-            *at = _mm512_add_epi32(base, _mm512_slli_epi32::<9>(lane));
-        }
-        for _ in 0..super::super::tree::DEPTH {
-            for (at, lanes) in at.iter_mut().zip(lanes) {
-                // SAFETY: only lanes whose tree exists are read; their place is below 512 in that tree.
-                let node = unsafe { masked_entries(trees, *at, lanes) };
-                let right = goes_right(value_of(row, node, mask), node);
-                // Doubles the place within its tree, and leaves the tree.
-                let place = _mm512_and_si512(*at, _mm512_set1_epi32(2 * NODES as i32 - 1));
-                *at = _mm512_add_epi32(*at, place);
-                *at = _mm512_mask_add_epi32(*at, right, *at, _mm512_set1_epi32(1));
+    for group in forest.trees.chunks(LANES * TOGETHER) {
+        let mut places = [_mm512_set1_epi32(1); TOGETHER];
+        let trees: [&[Tree]; TOGETHER] = std::array::from_fn(|vector| {
+            let first = (vector * LANES).min(group.len());
+            &group[first..(first + LANES).min(group.len())]
+        });
+        for _ in 0..DEPTH {
+            let mut nodes = [_mm512_setzero_si512(); TOGETHER];
+            for vector in 0..TOGETHER {
+                nodes[vector] = gather_trees(trees[vector], places[vector]);
+            }
+            for vector in 0..TOGETHER {
+                let right = goes_right(value_of(row, nodes[vector], mask), nodes[vector]);
+                places[vector] = step(places[vector], right);
             }
         }
-        for (at, lanes) in at.into_iter().zip(lanes) {
-            // SAFETY: as above; after eight steps from place 1 the place is from 256 to 511.
-            total = _mm512_add_epi32(total, unsafe { masked_entries(trees, at, lanes) });
+        for vector in 0..TOGETHER {
+            total = _mm512_add_epi32(total, gather_trees(trees[vector], places[vector]));
         }
     }
     _mm512_reduce_add_epi32(total) as u32
@@ -160,11 +163,15 @@ fn gather_entries(tree: &Tree, at: __m512i) -> __m512i {
     unsafe { _mm512_i32gather_epi32::<4>(at, tree.0.as_ptr().cast()) }
 }
 
-/// # Safety
-/// In every lane of `lanes`, `at` is a place in `trees`, which have 512 each.
+/// Place `at` of the lane's tree; 0 in lanes without one.
 #[target_feature(enable = "avx512f")]
-unsafe fn masked_entries(trees: &[Tree], at: __m512i, lanes: __mmask16) -> __m512i {
-    // SAFETY: other lanes are not read, and the caller answers for these.
+fn gather_trees(trees: &[Tree], at: __m512i) -> __m512i {
+    let lanes = ((1u32 << trees.len().min(LANES)) - 1) as __mmask16;
+    let lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    let tree = _mm512_mullo_epi32(lane, _mm512_set1_epi32(STRIDE as i32));
+    let at = _mm512_and_si512(at, _mm512_set1_epi32(2 * NODES as i32 - 1));
+    let at = _mm512_add_epi32(at, tree);
+    // SAFETY: each place is below 512 after the mask, and only lanes that have a tree are read.
     unsafe { _mm512_mask_i32gather_epi32::<4>(_mm512_setzero_si512(), lanes, at, trees.as_ptr().cast()) }
 }
 

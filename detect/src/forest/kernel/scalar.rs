@@ -1,6 +1,6 @@
 //! The kernel for any machine, and the measure of the others.
 
-use super::super::tree::{DEPTH, NODES};
+use super::super::tree::{DEPTH, NODES, STRIDE};
 use super::{BLOCK_ROWS, Block, Packed, Row, Sums};
 
 /// Rows led through a tree side by side, so that one's loads hide behind another's.
@@ -27,7 +27,7 @@ pub(super) fn block(forest: &Packed<'_>, block: &Block, sums: &mut Sums) {
 }
 
 pub(super) fn row(forest: &Packed<'_>, row: &Row) -> u32 {
-    let path = |table: &[u32; 2 * NODES]| {
+    let path = |table: &[u32; STRIDE]| {
         let mut at = 1;
         for _ in 0..DEPTH {
             let node = table[at & (NODES - 1)];
