@@ -39,7 +39,12 @@ impl Message for Record {
     /// One line of JSON for what we know about the record, then its bytes as they came: nothing to escape, twice.
     fn encode(&self) -> Vec<u8> {
         let Record { source, tenant, received, origin, body } = self;
-        let head = Head { source: source.into(), tenant: Cow::Borrowed(tenant), received: *received, origin: origin.into() };
+        let head = Head {
+            source: source.into(),
+            tenant: Cow::Borrowed(tenant),
+            received: *received,
+            origin: origin.into(),
+        };
         let mut bytes = Vec::with_capacity(HEAD_BYTES_TYPICAL + body.len());
         // Plain strings and a number: serde_json cannot fail on them, and a Vec takes every write.
         if serde_json::to_writer(&mut bytes, &head).is_err() {
@@ -56,7 +61,10 @@ impl Message for Record {
             return Err(WireError::Version { topic, version, newest: Self::VERSION });
         }
         let malformed = |detail: String| WireError::Malformed { topic, detail };
-        let end = bytes.iter().position(|b| *b == b'\n').ok_or_else(|| malformed("its first line has no end".into()))?;
+        let end = bytes
+            .iter()
+            .position(|b| *b == b'\n')
+            .ok_or_else(|| malformed("its first line has no end".into()))?;
         let (head, body) = bytes.split_at(end);
         let head: Head = serde_json::from_slice(head).map_err(|e| malformed(e.to_string()))?;
         let (source, tenant) = (head.source.into_owned(), head.tenant.into_owned());

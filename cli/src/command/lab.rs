@@ -109,7 +109,10 @@ fn area_under_curve(scores: &[f32], anomalous: &[bool]) -> anyhow::Result<f64> {
         below += normal;
     }
     let anomalies = order.len() - below;
-    ensure!(anomalies > 0 && below > 0, "its labels are all alike; both 0 (normal) and 1 (anomaly) are needed");
+    ensure!(
+        anomalies > 0 && below > 0,
+        "its labels are all alike; both 0 (normal) and 1 (anomaly) are needed"
+    );
     Ok(won / (anomalies as f64 * below as f64))
 }
 
@@ -117,7 +120,11 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     let above = values.get(middle).copied().unwrap_or(0.0);
-    if values.len() % 2 == 1 { above } else { values.get(middle.wrapping_sub(1)).map_or(above, |b| (b + above) / 2.0) }
+    if values.len() % 2 == 1 {
+        above
+    } else {
+        values.get(middle.wrapping_sub(1)).map_or(above, |b| (b + above) / 2.0)
+    }
 }
 
 /// Time this thread has run, which other work on the machine stretches least.
@@ -147,8 +154,8 @@ fn read_csv(path: &Path, label: Option<&str>) -> anyhow::Result<Table> {
         for (at, field) in record.iter().enumerate() {
             let number = if field.is_empty() { Ok(f32::NAN) } else { field.parse::<f32>() };
             let column = columns.get(at).unwrap_or_default();
-            let number =
-                number.with_context(|| format!("line {line}, column `{column}`: `{field}` is not a number"))?;
+            let number = number
+                .with_context(|| format!("line {line}, column `{column}`: `{field}` is not a number"))?;
             if at == label {
                 let is = is_anomaly(f64::from(number));
                 anomalous.push(is.with_context(|| format!("line {line}, column `{column}`"))?);

@@ -3,8 +3,8 @@
 use linfa::DatasetBase;
 use linfa::traits::{Fit, Predict};
 use ndarray::{Array1, Array2, ArrayView2, Axis, s};
-use prunella_detect::forest::{Error, FEATURES_MAX, Forest, Kernel, Model, Params, TREES_MAX, average_path};
 use proptest::prelude::*;
+use prunella_detect::forest::{Error, FEATURES_MAX, Forest, Kernel, Model, Params, TREES_MAX, average_path};
 use std::path::PathBuf;
 
 /// Numbers as they come, and those that break programs.

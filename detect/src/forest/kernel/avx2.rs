@@ -1,5 +1,8 @@
 //! The kernel for AVX2: 8 rows, or for one row 8 trees, in a vector.
-#![allow(unsafe_code, reason = "vector loads and gathers take addresses; every block says why its addresses exist")]
+#![allow(
+    unsafe_code,
+    reason = "vector loads and gathers take addresses; every block says why its addresses exist"
+)]
 
 use super::super::tree::{DEPTH, NODES, STRIDE, Tree};
 use super::{BLOCK_ROWS, Block, Packed, Row, Sums};

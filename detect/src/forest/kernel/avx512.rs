@@ -1,5 +1,8 @@
 //! The kernel for AVX-512: 16 rows, or for one row 16 trees, in a vector.
-#![allow(unsafe_code, reason = "vector loads and gathers take addresses; every block says why its addresses exist")]
+#![allow(
+    unsafe_code,
+    reason = "vector loads and gathers take addresses; every block says why its addresses exist"
+)]
 
 use super::super::tree::{DEPTH, NODES, STRIDE, Tree};
 use super::{BLOCK_ROWS, Block, Packed, Row, Sums};
@@ -60,7 +63,8 @@ fn lead_block(forest: &Packed<'_>, block: &Block, sums: &mut Sums) {
             let odd = _mm512_test_epi32_mask(at, _mm512_set1_epi32(32));
             let late = _mm512_test_epi32_mask(at, _mm512_set1_epi32(64));
             let [a, b, c, d] = eighth.map(|[low, high]| _mm512_permutex2var_epi32(low, at, high));
-            let (early_half, late_half) = (_mm512_mask_blend_epi32(odd, a, b), _mm512_mask_blend_epi32(odd, c, d));
+            let (early_half, late_half) =
+                (_mm512_mask_blend_epi32(odd, a, b), _mm512_mask_blend_epi32(odd, c, d));
             _mm512_mask_blend_epi32(late, early_half, late_half)
         });
         for (total, at) in totals.iter_mut().zip(at) {
