@@ -1,5 +1,6 @@
 //! Training: each tree on its own sample of the rows, split in place, without an allocation per node.
 
+use super::path::Leaves;
 use super::random::Random;
 use super::tree::{DEPTH, Layout, NODES, SAMPLE_MAX, Tree};
 use ndarray::ArrayView2;
@@ -65,6 +66,7 @@ pub(super) struct Grower<'a> {
     places: [u8; SAMPLE_MAX],
     features: Vec<u16>,
     drawn: Sample,
+    leaves: Leaves,
 }
 
 struct Cut {
@@ -85,6 +87,7 @@ impl<'a> Grower<'a> {
             places: [0; SAMPLE_MAX],
             features: Vec::with_capacity(rows.ncols()),
             drawn: Sample::default(),
+            leaves: Leaves::new(),
         }
     }
 
@@ -115,7 +118,7 @@ impl<'a> Grower<'a> {
     ) {
         let cut = if depth < self.height && end - first > 1 { self.cut(random, first, end) } else { None };
         let Some(cut) = cut else {
-            return tree.end(node, depth, end - first);
+            return tree.end((node, depth), end - first, &self.leaves);
         };
         tree.0[node] = cut.bits;
         if let Some(slot) = wide.get_mut(node) {

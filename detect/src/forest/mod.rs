@@ -93,8 +93,7 @@ impl Params {
             let wide = &mut wide[number * wide_len..(number + 1) * wide_len];
             grower.grow(Random::of_tree(self.seed, number), tree, wide);
         }
-        let sample = self.sample.min(rows.nrows());
-        Ok(Forest { features, sample, not_finite, trees, wide })
+        Ok(Forest::new(features, self.sample.min(rows.nrows()), not_finite, trees, wide))
     }
 }
 
@@ -108,9 +107,15 @@ pub struct Forest {
     trees: Vec<Tree>,
     /// The feature of each node, where there are too many to pack; else empty.
     wide: Vec<u16>,
+    scale: Scale,
 }
 
 impl Forest {
+    fn new(features: usize, sample: usize, not_finite: u64, trees: Vec<Tree>, wide: Vec<u16>) -> Forest {
+        let scale = Scale::new(trees.len(), sample);
+        Forest { features, sample, not_finite, trees, wide, scale }
+    }
+
     /// Scores each row, with the fastest kernel there is.
     pub fn score(&self, rows: ArrayView2<'_, f32>) -> Result<Array1<f32>, Error> {
         let mut scores = Array1::zeros(rows.nrows());
@@ -140,7 +145,7 @@ impl Forest {
         }
         let rows = rows.as_standard_layout();
         let rows = rows.as_slice().unwrap_or_default();
-        let scale = Scale::new(self.trees.len(), self.sample);
+        let scale = self.scale;
         match Layout::for_features(self.features) {
             Layout::Packed(mask) => {
                 let packed = kernel::Packed { trees: &self.trees, features: self.features, mask };

@@ -80,7 +80,6 @@ impl TryFrom<Model> for Forest {
         if !trees.iter().all(|tree| layout.holds(tree, model.features)) {
             return broken("the features of its nodes");
         }
-        let (features, sample, not_finite) = (model.features, model.sample, model.not_finite);
-        Ok(Forest { features, sample, not_finite, trees, wide: model.node_features })
+        Ok(Forest::new(model.features, model.sample, model.not_finite, trees, model.node_features))
     }
 }

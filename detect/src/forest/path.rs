@@ -1,5 +1,7 @@
 //! Path lengths in fixed point and the score they make: the same bits on every machine, in any order of summation.
 
+use super::tree::SAMPLE_MAX;
+
 /// A path length of one. Sums of whole numbers do not depend on their order, so neither does a score on the kernel.
 const ONE: f64 = 65_536.0;
 
@@ -12,17 +14,33 @@ pub fn average_path(n: usize) -> f64 {
     if n < 2 {
         return 0.0;
     }
-    let harmonic: f64 = (1..n).rev().map(|i| 1.0 / i as f64).sum();
+    let harmonic: f64 = (1..n).map(|i| 1.0 / i as f64).sum();
     2.0 * harmonic - 2.0 * (n - 1) as f64 / n as f64
 }
 
-/// What a leaf adds: its depth, and the path that its rows would still have gone.
-pub(super) fn leaf(depth: usize, rows: usize) -> u32 {
-    ((depth as f64 + average_path(rows)) * ONE).round() as u32
+/// What a leaf adds, for each number of rows that may reach it; summed up once, since trees have many leaves.
+#[derive(Clone, Debug)]
+pub(super) struct Leaves([u32; SAMPLE_MAX + 1]);
+
+impl Leaves {
+    pub fn new() -> Leaves {
+        let mut harmonic = 0.0;
+        let mut paths = [0; SAMPLE_MAX + 1];
+        for (rows, path) in paths.iter_mut().enumerate().skip(2) {
+            harmonic += 1.0 / (rows - 1) as f64;
+            *path = ((2.0 * harmonic - 2.0 * (rows - 1) as f64 / rows as f64) * ONE).round() as u32;
+        }
+        Leaves(paths)
+    }
+
+    /// The depth of the leaf, and the path that its rows would still have gone.
+    pub fn path(&self, depth: usize, rows: usize) -> u32 {
+        (depth as u32) * ONE as u32 + self.0[rows.min(SAMPLE_MAX)]
+    }
 }
 
 /// Turns a sum of leaves over all trees into a score between 0 and 1.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Scale(f32);
 
 impl Scale {
@@ -91,6 +109,14 @@ mod tests {
         let scale = Scale::new(100, 256);
         let sum = (100.0 * average_path(256) * ONE) as u32;
         assert!((scale.score(sum) - 0.5).abs() < 1e-6);
-        assert!(leaf(8, 256) < LEAF_MAX);
+        let leaves = Leaves::new();
+        assert!(leaves.path(8, 256) < LEAF_MAX);
+        for rows in 0..=256 {
+            assert_eq!(
+                leaves.path(3, rows),
+                ((3.0 + average_path(rows)) * ONE).round() as u32,
+                "{rows} rows"
+            );
+        }
     }
 }

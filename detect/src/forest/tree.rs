@@ -4,7 +4,7 @@
 //! A row goes left when its value is below the threshold, and right otherwise, which includes NaN. Where a branch
 //! ends early its nodes hold +inf and all leaves below it the same value, so that every row takes eight steps.
 
-use super::path;
+use super::path::Leaves;
 
 pub(super) const DEPTH: usize = 8;
 pub(super) const NODES: usize = 1 << DEPTH;
@@ -33,10 +33,10 @@ impl Tree {
     }
 
     /// Ends a branch at `node`, which `rows` rows reached.
-    pub fn end(&mut self, node: usize, depth: usize, rows: usize) {
+    pub fn end(&mut self, (node, depth): (usize, usize), rows: usize, leaves: &Leaves) {
         let below = DEPTH - depth;
         let first = node << below;
-        self.0[first..first + (1 << below)].fill(path::leaf(depth, rows));
+        self.0[first..first + (1 << below)].fill(leaves.path(depth, rows));
     }
 }
 
@@ -89,11 +89,11 @@ mod tests {
     #[test]
     fn an_end_fills_exactly_the_leaves_below_it() {
         let mut tree = Tree::empty();
-        tree.end(5, 2, 3);
+        tree.end((5, 2), 3, &Leaves::new());
         let filled: Vec<usize> = (0..2 * NODES).skip(NODES).filter(|at| tree.0[*at] != 0).collect();
         assert_eq!(filled, (320..384).collect::<Vec<_>>());
         let mut root = Tree::empty();
-        root.end(1, 0, 2);
+        root.end((1, 0), 2, &Leaves::new());
         assert!(root.0[NODES..2 * NODES].iter().all(|leaf| *leaf == 65_536));
         assert!(root.0[1..NODES].iter().all(|node| f32::from_bits(*node) == f32::INFINITY));
     }

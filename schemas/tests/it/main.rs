@@ -117,7 +117,11 @@ fn transition() -> Transition {
 #[test]
 fn every_message_ever_written_is_still_read() {
     check(&record());
-    check_as("records.binary.v1.bin", &Record { body: vec![0xff, 0, 0x80], ..record() });
+    let binary = Record { body: vec![0xff, 0, 0x80, b'\n'], ..record() };
+    let stored = b"{\"source\":\"aws.cloudtrail\",\"tenant\":\"default\",\"received\":1760000000500,\
+                   \"origin\":\"trail.json:1\"}\n\xff\0\x80\n";
+    assert_eq!(Record::decode(1, stored).unwrap(), binary, "bytes that are no text stay as they are");
+    assert_eq!(binary.encode(), stored);
     check(&event());
     check(&finding());
     check(&transition());

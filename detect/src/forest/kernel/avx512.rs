@@ -53,20 +53,7 @@ fn lead_block(forest: &Packed<'_>, block: &Block, sums: &mut Sums) {
             let high = _mm512_permutex2var_epi32(seventh[2], at, seventh[3]);
             _mm512_mask_blend_epi32(half, low, high)
         });
-        let eighth = [
-            [entries::<128>(tree), entries::<144>(tree)],
-            [entries::<160>(tree), entries::<176>(tree)],
-            [entries::<192>(tree), entries::<208>(tree)],
-            [entries::<224>(tree), entries::<240>(tree)],
-        ];
-        down(block, mask, &mut at, |at| {
-            let odd = _mm512_test_epi32_mask(at, _mm512_set1_epi32(32));
-            let late = _mm512_test_epi32_mask(at, _mm512_set1_epi32(64));
-            let [a, b, c, d] = eighth.map(|[low, high]| _mm512_permutex2var_epi32(low, at, high));
-            let (early_half, late_half) =
-                (_mm512_mask_blend_epi32(odd, a, b), _mm512_mask_blend_epi32(odd, c, d));
-            _mm512_mask_blend_epi32(late, early_half, late_half)
-        });
+        down(block, mask, &mut at, |at| gather_entries(tree, at));
         for (total, at) in totals.iter_mut().zip(at) {
             *total = _mm512_add_epi32(*total, gather_entries(tree, at));
         }
