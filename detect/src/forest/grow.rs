@@ -165,8 +165,7 @@ impl<'a> Grower<'a> {
         let mut middle = 0;
         for at in 0..places.len() {
             let place = places[at];
-            places[at] = places[middle];
-            places[middle] = place;
+            places.swap(at, middle);
             middle += usize::from(column[usize::from(place)] < threshold);
         }
         first + middle

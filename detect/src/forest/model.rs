@@ -56,7 +56,7 @@ impl TryFrom<Model> for Forest {
             return broken("its sample");
         }
         let trees = model.thresholds.len() / NODES;
-        if !(1..=TREES_MAX).contains(&trees) || model.thresholds.len() % NODES != 0 {
+        if !(1..=TREES_MAX).contains(&trees) || !model.thresholds.len().is_multiple_of(NODES) {
             return broken("its number of thresholds");
         }
         if model.leaves.len() != model.thresholds.len() || model.leaves.iter().any(|leaf| *leaf > LEAF_MAX) {

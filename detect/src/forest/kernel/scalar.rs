@@ -40,5 +40,5 @@ pub(super) fn row(forest: &Packed<'_>, row: &Row) -> u32 {
 
 /// 1 when the value goes right: when it is not below the threshold, as NaN never is.
 fn right(value: f32, node: u32) -> usize {
-    usize::from(!(value < f32::from_bits(node)))
+    1 - usize::from(value < f32::from_bits(node))
 }

@@ -22,7 +22,7 @@ pub(in super::super) fn score(
                 for _ in 0..DEPTH {
                     let node = at & (NODES - 1);
                     let value = row[usize::from(of_node[node])];
-                    at = 2 * at + usize::from(!(value < f32::from_bits(tree.0[node])));
+                    at = 2 * at + 1 - usize::from(value < f32::from_bits(tree.0[node]));
                 }
                 *sum += tree.0[at & (2 * NODES - 1)];
             }
