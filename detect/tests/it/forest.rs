@@ -44,7 +44,7 @@ fn scores(forest: &Forest, rows: ArrayView2<'_, f32>, kernel: Kernel) -> Vec<u32
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     fn every_kernel_and_every_batch_gives_the_same_bits(
@@ -148,9 +148,9 @@ fn what_cannot_be_trained_is_refused_with_the_reason() {
     check(&usual, Array2::zeros((1, 4)), "cannot train on 1 row(s)");
     check(&usual, Array2::zeros((9, 0)), "0 features");
     check(&usual, Array2::zeros((2, FEATURES_MAX + 1)), "4097 features");
-    check(&Params { trees: 0, ..usual.clone() }, Array2::zeros((9, 4)), "0 trees");
-    check(&Params { trees: TREES_MAX + 1, ..usual.clone() }, Array2::zeros((9, 4)), "1001 trees");
-    check(&Params { sample: 1, ..usual.clone() }, Array2::zeros((9, 4)), "sample of 1 rows");
+    check(&Params { trees: 0, ..usual }, Array2::zeros((9, 4)), "0 trees");
+    check(&Params { trees: TREES_MAX + 1, ..usual }, Array2::zeros((9, 4)), "1001 trees");
+    check(&Params { sample: 1, ..usual }, Array2::zeros((9, 4)), "sample of 1 rows");
     check(&Params { sample: 257, ..usual }, Array2::zeros((9, 4)), "sample of 257 rows");
 }
 
@@ -242,7 +242,11 @@ fn tables_of_the_field_are_scored_as_well_as_by_the_reference() {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "where the shared data are")]
+#[allow(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "finds the shared data, and says so when absent"
+)]
 fn load(name: &str) -> Option<(Array2<f32>, Vec<bool>)> {
     let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data");
     let root = PathBuf::from(std::env::var("PRUNELLA_SHARED_DATA").unwrap_or_else(|_| default.into()));
