@@ -30,7 +30,8 @@ check: ## Format, lints, the rules of the house, licences
 
 bench: ## The benchmark tables of docs/benchmarks.md
 	$(CARGO) bench -p prunella-translate -p prunella-ingest -p prunella-detect -p prunella-ledger -p prunella-cli \
-	  --bench translate --bench decode --bench detect --bench ledger --bench pipeline
+	  --bench translate --bench decode --bench detect --bench forest --bench ledger \
+	  --bench pipeline
 
 fuzz: ## Fuzz decoder and translators for a minute each (needs a nightly toolchain)
 	bash fuzz/run 60
