@@ -44,7 +44,7 @@ fn scores(forest: &Forest, rows: ArrayView2<'_, f32>, kernel: Kernel) -> Vec<u32
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
     fn every_kernel_and_every_batch_gives_the_same_bits(
