@@ -151,11 +151,16 @@ fn foreign(line: &str) -> Option<&'static str> {
         "repo.maven",
         "proxy.golang",
     ];
-    let paths = [" /work/", "\"/work/", "(/work/", "/tmp/bash_jobs", "/home/", "/root/"];
     if hosts.iter().any(|host| line.contains(host)) {
         return Some("names the host of a package registry");
     }
-    if paths.iter().any(|path| line.contains(path)) {
+    // A folder of some machine, and not one inside a longer path or address.
+    let is_machine_path = |folder: &&str| {
+        let path = format!("/{folder}/");
+        line.match_indices(&path)
+            .any(|(at, _)| line[..at].chars().next_back().is_none_or(|c| " \"'(`=".contains(c)))
+    };
+    if ["work", "home", "root"].iter().any(is_machine_path) {
         return Some("names a path of some machine");
     }
     let private_key = line.contains("-----BEGIN") && line.contains("PRIVATE KEY");
