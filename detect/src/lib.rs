@@ -5,18 +5,25 @@
 //! scored before it is learnt, so that it cannot excuse itself; the only clock is the event's own time.
 
 pub mod attack;
+pub mod behaviour;
+pub mod calibration;
 pub mod config;
+pub mod correlate;
 pub mod detector;
 pub mod detectors;
+pub mod entropy;
 pub mod evidence;
+pub mod features;
 pub mod forest;
 pub mod known;
 pub mod network;
 pub mod past;
+pub mod peers;
 pub mod principals;
 pub mod rhythm;
 pub mod sighting;
 pub mod stage;
+pub mod training;
 pub mod window;
 
 pub use config::Config;

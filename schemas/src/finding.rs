@@ -42,7 +42,87 @@ pub struct Finding {
     pub evidences: Vec<Evidence>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resources: Vec<Resource>,
+    /// What was measured and what is usual, in OCSF's own shape; `prunella.analysis` says how much each counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub anomaly_analyses: Vec<AnomalyAnalysis>,
     pub prunella: FindingFacts,
+}
+
+/// OCSF `anomaly_analysis`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AnomalyAnalysis {
+    pub analysis_targets: Vec<AnalysisTarget>,
+    pub anomalies: Vec<Observed>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub baselines: Vec<Observed>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AnalysisTarget {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub kind: Caption,
+}
+
+/// OCSF `anomaly` and `baseline`, which have the same attributes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Observed {
+    pub observation_parameter: Caption,
+    /// The unit.
+    pub observation_type: Caption,
+    pub observations: Vec<Observation>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_pattern: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Observation {
+    pub value: String,
+}
+
+/// How unusual the event that completed the evidence is, and why.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Analysis {
+    /// Probability that an ordinary event of this class is at least this unusual.
+    pub p_value: f64,
+    /// The isolation forest's score, 0 to 1; the mean event scores about 0.5.
+    pub score: f64,
+    /// log2 of the score of a row that no feature sets apart; `base` plus all shares is log2 of `score`.
+    pub base: f64,
+    /// Which model: kind of principal, number of training, fingerprint.
+    pub model: String,
+    /// One per feature, the largest share first.
+    pub contributions: Vec<Contribution>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counterfactual: Option<Counterfactual>,
+    /// Features that the event does not tell, and those clipped to the range of the training.
+    pub missing: u8,
+    pub clipped: u8,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Contribution {
+    pub feature: Caption,
+    /// In the event's own unit, for people: "14 MB", "03:00 UTC".
+    pub value: String,
+    /// What this feature adds to log2 of the score; negative: it speaks for an ordinary event.
+    pub share: f64,
+    /// The principal's usual range, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usual: Option<String>,
+    /// The usual range of its peers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peers: Option<String>,
+}
+
+/// The smallest change found that makes the event ordinary. It was scored again: it flips the decision.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Counterfactual {
+    pub features: Vec<Caption>,
+    /// In words.
+    pub text: String,
+    /// The p-value of the event so changed.
+    pub p_value: f64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -119,6 +199,9 @@ pub struct FindingFacts {
     pub evidence: Vec<Id>,
     /// How many events took part, evidence or not.
     pub event_count: u64,
+    /// Absent while no model is trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<Analysis>,
 }
 
 impl Finding {

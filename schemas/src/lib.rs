@@ -16,6 +16,8 @@ pub mod principal;
 pub mod receipt;
 pub mod record;
 pub mod risk;
+pub mod score;
+pub mod signal;
 pub mod stage;
 pub mod time;
 
@@ -29,5 +31,7 @@ pub use principal::Principal;
 pub use receipt::Receipt;
 pub use record::Record;
 pub use risk::Risk;
+pub use score::Score;
+pub use signal::{Signal, SignalKind};
 pub use stage::{Delivered, Inbound, Outbox, Posted, Stage};
 pub use time::Timestamp;

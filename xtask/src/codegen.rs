@@ -2,7 +2,9 @@
 
 use crate::tree;
 use anyhow::{Context, bail};
-use prunella_schemas::{Command, DeadLetter, Event, Finding, Receipt, Record, Risk, Transition};
+use prunella_schemas::{
+    Command, DeadLetter, Event, Finding, Receipt, Record, Risk, Score, Signal, Transition,
+};
 use schemars::{JsonSchema, generate::SchemaSettings};
 use std::path::PathBuf;
 
@@ -36,6 +38,8 @@ fn generated() -> anyhow::Result<Vec<(PathBuf, String)>> {
         schema::<Event>("event")?,
         schema::<Finding>("finding")?,
         schema::<Risk>("risk")?,
+        schema::<Score>("score")?,
+        schema::<Signal>("signal")?,
         schema::<Transition>("plan")?,
         schema::<Command>("command")?,
         schema::<Receipt>("receipt")?,

@@ -8,7 +8,7 @@ use prunella_schemas::plan::{Mode, Outcome, PlanState, Reach, Step};
 use prunella_schemas::risk::RiskLevel;
 use prunella_schemas::{
     Command, DeadLetter, Event, Finding, Id, Message, Order, Plan, Principal, Receipt, Record, RejectReason,
-    Reply, Risk, Tenant, Timestamp, Transition,
+    Reply, Risk, Score, Signal, SignalKind, Tenant, Timestamp, Transition,
 };
 use std::path::Path;
 
@@ -135,6 +135,27 @@ fn every_message_ever_written_is_still_read() {
         finding_uid: Some(finding().id()),
     };
     check(&risk);
+    let (event_uid, time) = (event().id(), Timestamp(1_760_000_000_000));
+    check(&Score {
+        event_uid,
+        tenant: Tenant::default(),
+        time,
+        class_uid: 6003,
+        operation: 7,
+        tier_change: true,
+        p_value: Some(0.25),
+    });
+    check(&Signal {
+        event_uid,
+        tenant: Tenant::default(),
+        principal: "p".into(),
+        time,
+        kind: SignalKind::Forest,
+        weight: 20.0,
+        detail: "unusual".into(),
+        p_value: Some(0.0001),
+        proposal: Some(Box::new(finding())),
+    });
     let reply = Reply::Applied { outcomes: vec![Outcome::Done { detail: "done".into() }] };
     let (plan_uid, at) = (transition().plan_uid, Timestamp(1_760_000_001_200));
     check(&Command::Reply { plan_uid, sequence: 1, reply, at });

@@ -1,0 +1,1 @@
+//! Correlate: the tenant's view, made from what the principals' partitions hand in.

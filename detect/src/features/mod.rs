@@ -1,0 +1,1 @@
+//! Features: an event beside its principal's past, as sixteen numbers.

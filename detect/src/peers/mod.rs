@@ -1,0 +1,1 @@
+//! Peers: groups of principals that behave alike, and how strange an operation is among them.
