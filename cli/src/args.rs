@@ -285,6 +285,18 @@ pub enum Intensity {
 pub enum Lab {
     /// Fit the isolation forest on a table, score its rows, and compare with its labels
     Forest(LabForest),
+    /// Judge a generated stream of OCSF events on one core, beside decoding alone, which is the limit
+    Throughput(LabThroughput),
+}
+
+#[derive(Debug, Args)]
+pub struct LabThroughput {
+    /// Events of the stream
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=10_000_000))]
+    pub events: usize,
+    /// Times that both are measured, in turns
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1_000))]
+    pub rounds: usize,
 }
 
 #[derive(Debug, Args)]

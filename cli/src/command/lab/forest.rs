@@ -1,24 +1,18 @@
-//! `prunella lab`: measures the detection engine on tables with known answers. Nothing is stored.
+//! `prunella lab forest`: the isolation forest on a table with known answers.
 
-use crate::args::{Lab, LabForest};
+use super::{median, processor_ns};
+use crate::args::LabForest;
 use crate::{App, Outcome, output};
 use anyhow::{Context, bail, ensure};
 use ndarray::{Array1, Array2, ArrayView2};
 use ndarray_npy::{NpzReader, ReadNpzError, ReadableElement};
 use prunella_detect::forest::{Kernel, Params};
-use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use std::fs::File;
 use std::path::Path;
 
 /// Small tables are scored again until this much time was spent, so that the clock can tell.
 const SCORE_NS_MIN: u64 = 5_000_000;
-
-pub fn run(app: &App, args: &Lab) -> anyhow::Result<Outcome> {
-    match args {
-        Lab::Forest(args) => forest(app, args),
-    }
-}
 
 #[derive(Serialize)]
 struct Report {
@@ -34,7 +28,7 @@ struct Report {
     kernel: &'static str,
 }
 
-fn forest(app: &App, args: &LabForest) -> anyhow::Result<Outcome> {
+pub fn run(app: &App, args: &LabForest) -> anyhow::Result<Outcome> {
     let name = args.file.display();
     let is_npz = args.file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("npz"));
     let read = if is_npz { read_npz(&args.file) } else { read_csv(&args.file, args.label.as_deref()) };
@@ -114,23 +108,6 @@ fn area_under_curve(scores: &[f32], anomalous: &[bool]) -> anyhow::Result<f64> {
         "its labels are all alike; both 0 (normal) and 1 (anomaly) are needed"
     );
     Ok(won / (anomalies as f64 * below as f64))
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    let above = values.get(middle).copied().unwrap_or(0.0);
-    if values.len() % 2 == 1 {
-        above
-    } else {
-        values.get(middle.wrapping_sub(1)).map_or(above, |b| (b + above) / 2.0)
-    }
-}
-
-/// Time this thread has run, which other work on the machine stretches least.
-fn processor_ns() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// A header, then numbers; an empty field is a missing value. The label is the named column, or else the last.
