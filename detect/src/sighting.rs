@@ -4,7 +4,8 @@ use crate::network::{Network, fingerprint};
 use prunella_schemas::event::Flag;
 use prunella_schemas::ocsf::User;
 use prunella_schemas::principal::Kind;
-use prunella_schemas::{Event, Timestamp};
+use prunella_schemas::{Event, RawText, Timestamp};
+use std::borrow::Cow;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Sighting<'a> {
@@ -137,8 +138,8 @@ impl<'a> Sighting<'a> {
     /// The record as the source gave it, without blanks and backslashes, so that JSON has one form, inside a string too.
     /// For rare operations only: it reads all of it.
     pub fn text(&self) -> Option<String> {
-        let data = || Some(self.event.api.as_ref()?.request.as_ref()?.data.as_ref()?.to_string());
-        let text = self.event.raw_data.clone().or_else(data)?;
+        let data = || Some(self.event.api.as_ref()?.request.as_ref()?.data.as_ref()?.text().into());
+        let text: Cow<'_, str> = self.event.raw_data.as_ref().map(RawText::text).or_else(data)?;
         Some(text.replace(|c: char| c.is_ascii_whitespace() || c == '\\', ""))
     }
 

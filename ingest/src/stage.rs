@@ -112,8 +112,8 @@ fn complete(event: &mut Event, record: &Record, checked: &Checked<'_>, text: &st
     }
     // The translator read the settled text; what is kept is what arrived. An event without a provider id is named by
     // its raw bytes, so it gets another name.
-    if text != checked.text && event.raw_data.as_deref() == Some(text) {
-        event.raw_data = Some(checked.text.to_owned());
+    if text != checked.text && event.raw_data.as_ref().is_some_and(|raw| raw.text() == text) {
+        event.raw_data = Some(checked.text.into());
         renamed |= event.metadata.uid.is_none();
     }
     // Whose data it is never comes from a record, whatever a translator makes of it.

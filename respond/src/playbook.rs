@@ -165,7 +165,7 @@ impl Conditions {
             })
         };
         (self.techniques.is_empty() || self.techniques.iter().any(technique))
-            && (self.analytics.is_empty() || self.analytics.iter().any(|a| *a == info.analytic.uid))
+            && (self.analytics.is_empty() || self.analytics.iter().any(|a| info.analytic.uid == **a))
             && (self.tenants.is_empty() || self.tenants.iter().any(|t| t == finding.tenant()))
             && self
                 .severity_min

@@ -5,7 +5,7 @@ use crate::ocsf::{
     Metadata, OCSF_VERSION, Policy, Resource, STATUS_FAILURE, STATUS_SUCCESS, Service, Session, Table, Tls,
     Traffic, User, severity_name, status_name,
 };
-use crate::{Id, Message, Principal, Tenant, Timestamp, Topic};
+use crate::{Id, Message, Principal, RawText, Tenant, Timestamp, Topic};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -74,7 +74,7 @@ pub struct Event {
     pub resources: Vec<Resource>,
     /// The record as the source gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub raw_data: Option<String>,
+    pub raw_data: Option<RawText>,
     /// Prunella's own facts, declared in `metadata.extensions`.
     pub prunella: Facts,
 }
@@ -121,11 +121,8 @@ pub enum Flag {
 }
 
 /// The name and id under which Prunella's attributes are declared in `metadata.extensions`.
-pub const EXTENSION: Extension = Extension {
-    name: Caption::Borrowed("prunella"),
-    uid: Caption::Borrowed("999"),
-    version: Caption::Borrowed("1.0.0"),
-};
+pub const EXTENSION: Extension =
+    Extension { name: Caption::of("prunella"), uid: Caption::of("999"), version: Caption::of("1.0.0") };
 
 impl Event {
     /// A new event of a class; ids and captions agree by construction.
@@ -156,15 +153,12 @@ impl Event {
     /// The same event by two channels is one; two events that share a native id stay two, so that a forged id cannot
     /// hide a real event. An event without a native id is named by its raw bytes in that place.
     pub fn identify(&mut self) {
-        let native: &[u8] = match (&self.metadata.uid, &self.raw_data) {
-            (Some(uid), _) => uid.as_bytes(),
-            (None, Some(raw)) => raw.as_bytes(),
-            (None, None) => b"",
-        };
+        let raw = self.raw_data.as_ref().filter(|_| self.metadata.uid.is_none()).map(RawText::text);
+        let native = self.metadata.uid.as_deref().or(raw.as_deref()).unwrap_or_default();
         let parts: [&[u8]; 7] = [
             self.tenant().as_bytes(),
             self.prunella.source.as_bytes(),
-            native,
+            native.as_bytes(),
             self.operation().as_bytes(),
             &self.time.0.to_le_bytes(),
             self.account().unwrap_or_default().as_bytes(),

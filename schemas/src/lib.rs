@@ -3,6 +3,7 @@
 //! `Record -> Event -> Finding -> Plan -> Receipt`. This crate depends on nothing of ours, waits for nothing
 //! and reads no clock: it is the vocabulary that every other crate shares.
 
+pub mod caption;
 pub mod dead_letter;
 pub mod event;
 pub mod finding;
@@ -13,6 +14,7 @@ pub mod ocsf;
 pub mod plan;
 pub mod port;
 pub mod principal;
+pub mod raw;
 pub mod receipt;
 pub mod record;
 pub mod risk;
@@ -21,6 +23,7 @@ pub mod signal;
 pub mod stage;
 pub mod time;
 
+pub use caption::Caption;
 pub use dead_letter::{DeadLetter, RejectReason};
 pub use event::{Event, Flag};
 pub use finding::Finding;
@@ -28,6 +31,7 @@ pub use id::{Id, Tenant};
 pub use message::{Message, Topic};
 pub use plan::{Command, Order, Plan, PlanState, Reply, Step, Transition};
 pub use principal::Principal;
+pub use raw::{RawJson, RawText};
 pub use receipt::Receipt;
 pub use record::Record;
 pub use risk::Risk;

@@ -1,15 +1,13 @@
 //! OCSF 1.8.0 objects and class catalog, as far as Prunella fills them. Names and ids are the standard's own.
 
-use crate::Timestamp;
+use crate::{RawJson, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
 
 /// The OCSF version that everything written by Prunella states in `metadata.version`.
 pub const OCSF_VERSION: &str = "1.8.0";
 
-/// A caption of an enum value. It is static where Prunella writes it and owned where it was read.
-pub type Caption = Cow<'static, str>;
+pub use crate::Caption;
 
 /// An OCSF event class: its ids and captions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -338,7 +336,7 @@ objects! {
         response: Option<ApiResponse>,
     }
     Service { name: Option<String>, uid: Option<String> }
-    ApiRequest { uid: Option<String>, data: Option<serde_json::Value> }
+    ApiRequest { uid: Option<String>, data: Option<RawJson> }
     ApiResponse { code: Option<i64>, error: Option<String>, error_message: Option<String> }
     Endpoint {
         ip: Option<String>,

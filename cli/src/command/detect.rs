@@ -13,8 +13,9 @@ pub fn run(app: &App, args: &Detect) -> anyhow::Result<Outcome> {
         Ok(())
     })?;
     // Files come in any order; the pipeline sees events as they happen. Two tellings of one event differ in their bytes.
+    let text = |event: &Event| event.raw_data.as_ref().map(|raw| raw.text().into_owned());
     let order = |event: &Event| (event.time, event.prunella.event_uid);
-    events.sort_by(|a, b| order(a).cmp(&order(b)).then_with(|| a.raw_data.cmp(&b.raw_data)));
+    events.sort_by(|a, b| order(a).cmp(&order(b)).then_with(|| text(a).cmp(&text(b))));
     let mut seen = std::collections::HashSet::new();
     events.retain(|event| seen.insert(event.prunella.event_uid));
     let mut stage = prunella_detect::Detect::new(app.loaded.config.detect.clone());

@@ -40,7 +40,7 @@ impl Translate for Ocsf {
         event.set_tenant(&record.tenant);
         event.prunella.source = NAME.into();
         event.prunella.received = record.received;
-        event.raw_data = Some(body.to_owned());
+        event.raw_data = Some(body.into());
         event.identify();
         out.push(event);
         Ok(())

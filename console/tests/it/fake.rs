@@ -283,7 +283,7 @@ pub fn event(i: i64) -> Event {
     event.prunella.source = "aws.cloudtrail".into();
     event.prunella.principal = Principal::from_key(ALICE);
     event.prunella.received = event.time.plus_ms(900);
-    event.raw_data = Some(format!("{{\"eventID\":\"event-{i}\"}}"));
+    event.raw_data = Some(format!("{{\"eventID\":\"event-{i}\"}}").as_str().into());
     event.identify();
     event
 }

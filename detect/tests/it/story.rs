@@ -118,7 +118,7 @@ fn details(event: &mut Event, options: &BTreeMap<&str, &str>) {
     event.policy = owned("policy").map(|name| Policy { name: Some(name), uid: None });
     event.resources =
         owned("resource").map(|uid| Resource { uid: Some(uid), ..Resource::default() }).into_iter().collect();
-    event.raw_data = owned("raw");
+    event.raw_data = options.get("raw").map(|raw| (*raw).into());
     event.is_mfa = options.get("mfa").map(|mfa| *mfa == "yes");
     event.traffic =
         options.get("bytes").map(|bytes| Traffic { bytes_out: Some(size(bytes)), ..Traffic::default() });

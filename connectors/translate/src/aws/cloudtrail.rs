@@ -13,7 +13,6 @@ use prunella_schemas::ocsf::{
     STATUS_FAILURE, STATUS_SUCCESS, STATUS_UNKNOWN, Service, Tls, Traffic,
 };
 use prunella_schemas::{Event, Flag, Record, Timestamp};
-use std::borrow::Cow;
 use std::net::IpAddr;
 use wire::{AdditionalEventData, Trail};
 
@@ -113,7 +112,7 @@ fn event_of(record: &Record, body: &str, trail: &Trail<'_>) -> Event {
     event.set_tenant(&record.tenant);
     event.prunella.source = NAME.into();
     event.prunella.received = record.received;
-    event.raw_data = Some(body.to_owned());
+    event.raw_data = Some(body.into());
     event.identify();
     event
 }
@@ -162,7 +161,7 @@ fn api(trail: &Trail<'_>, copy: &Copier) -> Api {
 
 fn cloud(trail: &Trail<'_>, copy: &Copier) -> Cloud {
     Cloud {
-        provider: Cow::Borrowed("AWS"),
+        provider: "AWS".into(),
         region: copy.text(&trail.aws_region),
         account: account_of(trail).map(|uid| Account { uid: Some(copy.string(uid)), ..Account::default() }),
         ..Cloud::default()
@@ -196,12 +195,12 @@ fn set_metadata(event: &mut Event, trail: &Trail<'_>, copy: &Copier) {
     metadata.uid = copy.text(&trail.event_id);
     metadata.correlation_uid = copy.text(&trail.shared_event_id);
     metadata.event_code = copy.text(&trail.event_type);
-    metadata.log_name = Some(Cow::Borrowed(NAME));
+    metadata.log_name = Some(NAME.into());
     metadata.log_version = copy.text(&trail.event_version);
-    metadata.profiles = vec![Cow::Borrowed("cloud")];
+    metadata.profiles = vec!["cloud".into()];
     metadata.product = Product {
-        name: Cow::Borrowed("CloudTrail"),
-        vendor_name: Cow::Borrowed("AWS"),
+        name: "CloudTrail".into(),
+        vendor_name: "AWS".into(),
         feature: copy.text(&trail.event_category).map(|name| Feature { name: Some(name) }),
     };
     if metadata.uid.is_none() {

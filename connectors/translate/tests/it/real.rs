@@ -21,7 +21,7 @@ fn every_real_record_becomes_one_event() {
         let mut by_uid: BTreeMap<_, Vec<&Event>> = BTreeMap::new();
         for (event, line) in events.iter().zip(text.lines()) {
             valid::check(event);
-            assert_eq!(event.raw_data.as_deref(), Some(line));
+            assert_eq!(event.raw_data, Some(line.into()));
             by_uid.entry(event.prunella.event_uid).or_default().push(event);
         }
         let shared_uid: Vec<_> = by_uid.values().filter(|events| events.len() > 1).collect();
