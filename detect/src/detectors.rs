@@ -52,7 +52,7 @@ pub fn catalog() -> Vec<Analytic> {
 }
 
 /// A table of calls, sorted by operation and service.
-type Table<T> = &'static [(&'static str, &'static str, T)];
+pub(crate) type Table<T> = &'static [(&'static str, &'static str, T)];
 
 /// The row of the event's call. An event that names no service matches by operation alone.
 fn find<T>(table: Table<T>, seen: &Sighting<'_>) -> Option<&'static T> {
@@ -69,7 +69,7 @@ fn assert_sorted<T>(table: Table<T>) {
 }
 
 /// Text for people.
-mod words {
+pub(crate) mod words {
     use prunella_schemas::Timestamp;
 
     /// `4 min`, or `30 s` below one minute.

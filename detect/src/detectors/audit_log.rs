@@ -31,7 +31,7 @@ const MARKS_MAX: usize = 64;
 
 /// When a call is tampering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum When {
+pub(crate) enum When {
     Always,
     /// It may widen as well as narrow what is logged: the request decides how severe it is.
     Narrowing,
@@ -46,7 +46,7 @@ enum When {
 use When::{Always, LogNamed, Mild, Narrowing, TurnedOff};
 
 #[rustfmt::skip]
-const CALLS: Table<(Technique, When)> = &[
+pub(crate) const CALLS: Table<(Technique, When)> = &[
     ("CreateFilter", "guardduty", (DISABLE_TOOLS, Mild)),
     ("CreateIPSet", "guardduty", (DISABLE_TOOLS, Mild)),
     ("DeleteAnalyzer", "access-analyzer", (DISABLE_TOOLS, Always)),

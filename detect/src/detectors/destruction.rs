@@ -44,7 +44,7 @@ const DRAFTS: [Technique; 2] = [DESTROY_DATA, ENCRYPT_DATA];
 
 /// What a call destroys; also `Mark::kind`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Harm {
+pub(crate) enum Harm {
     /// Objects, or whole stores of them.
     Data = 0,
     /// Backups, versions, snapshots: the way back.
@@ -54,7 +54,7 @@ enum Harm {
 }
 
 #[rustfmt::skip]
-const CALLS: Table<Harm> = &[
+pub(crate) const CALLS: Table<Harm> = &[
     ("DeleteArchive", "glacier", Harm::Recovery),
     ("DeleteBackup", "dynamodb", Harm::Recovery),
     ("DeleteBackupPlan", "backup", Harm::Recovery),

@@ -27,7 +27,7 @@ impl Default for Exposure {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Opening {
+pub(crate) enum Opening {
     /// A snapshot or image handed to another account, or to all.
     Share,
     /// A port of a firewall, to all addresses.
@@ -43,7 +43,7 @@ enum Opening {
 }
 
 #[rustfmt::skip]
-const CALLS: Table<Opening> = &[
+pub(crate) const CALLS: Table<Opening> = &[
     ("AddPermission", "lambda", Opening::Function),
     ("AuthorizeDBSecurityGroupIngress", "rds", Opening::Port),
     ("AuthorizeSecurityGroupIngress", "ec2", Opening::Port),

@@ -42,7 +42,7 @@ const GRANT: u8 = 1;
 const DENIED: u8 = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Change {
+pub(crate) enum Change {
     AttachPolicy,
     InlinePolicy,
     PolicyVersion,
@@ -62,7 +62,7 @@ enum Change {
 }
 
 #[rustfmt::skip]
-const CALLS: Table<Change> = &[
+pub(crate) const CALLS: Table<Change> = &[
     ("AddUserToGroup", "iam", Change::Membership),
     ("AttachGroupPolicy", "iam", Change::AttachPolicy),
     ("AttachRolePolicy", "iam", Change::AttachPolicy),

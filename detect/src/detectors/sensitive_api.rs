@@ -40,7 +40,7 @@ impl Default for SensitiveApi {
 const MARKS_MAX: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Weight {
+pub(crate) enum Weight {
     /// It hands out credentials or whole accounts.
     Critical,
     Sensitive,
@@ -53,7 +53,7 @@ enum Weight {
 use Weight::{Critical, NewKeyOnly, Secret, Sensitive};
 
 #[rustfmt::skip]
-const CALLS: Table<(Technique, Weight)> = &[
+pub(crate) const CALLS: Table<(Technique, Weight)> = &[
     ("AttachGroupPolicy", "iam", (ADD_ROLES, Critical)),
     ("AttachRolePolicy", "iam", (ADD_ROLES, Critical)),
     ("AttachUserPolicy", "iam", (ADD_ROLES, Critical)),
