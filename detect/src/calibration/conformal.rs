@@ -8,7 +8,7 @@ const TRIM_SHARE: f64 = 0.01;
 /// Where the law that judges the topmost scores is fitted: below them, out of their reach.
 const BODY_SHARE: f64 = 0.1;
 /// A score is left out when this many of its kind, or fewer, were to be expected among all.
-const EXPECTED_MAX: f64 = 0.05;
+const EXPECTED_MAX: f64 = 0.1;
 const TRIM_ROUNDS_MAX: usize = 16;
 /// No event is called rarer than this many times what calibration has seen.
 const RARER_MAX: f64 = 1_000.0;
@@ -72,7 +72,7 @@ impl Conformal {
 /// How many scores are in each step or above, without those that the law of the scores below them rules out.
 ///
 /// Dropping the top 1 % in any case would turn a p of .001 into .011 on clean data; keeping attacks makes every p
-/// too large. So the law is fitted on the scores between the top 10 % and the top 1 % and asked.
+/// too large. So the law is fitted on the scores between the top 10 % and the top 2 % and asked.
 fn trimmed(counts: &Counts) -> (Vec<u64>, u64) {
     let mut at_least = vec![0u64; STEPS + 1];
     for step in (0..STEPS).rev() {
@@ -95,10 +95,11 @@ fn trimmed(counts: &Counts) -> (Vec<u64>, u64) {
 /// How many of the topmost `top` scores are beyond what the law of those below explains.
 fn ruled_out(at_least: &[u64], top: u64) -> u64 {
     let body = (at_least[0] as f64 * BODY_SHARE) as u64;
-    let (Some(start), Some(end)) = (start(at_least, body), start(at_least, top)) else { return 0 };
+    let (Some(start), Some(end)) = (start(at_least, body), start(at_least, 2 * top)) else { return 0 };
     let Some(law) = censored(at_least, start, end) else { return 0 };
     let expected = |step: usize| at_least[start] as f64 * law.beyond((step - start) as f64);
-    (end..STEPS).find(|step| expected(*step) <= EXPECTED_MAX).map_or(0, |cut| at_least[cut])
+    let top = at_least.partition_point(|above| *above > top);
+    (top..STEPS).find(|step| expected(*step) <= EXPECTED_MAX).map_or(0, |cut| at_least[cut])
 }
 
 /// The exponential law of the excesses over `start`, of which those above `end` are only known to be there: the
