@@ -108,7 +108,7 @@ pub struct Demo {
     pub scenario: String,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Input {
     /// Name of the source that wrote the records
     #[arg(long, default_value = "aws.cloudtrail")]
@@ -122,7 +122,7 @@ pub struct Input {
 }
 
 /// What the verbs that store nothing read, and where they put what they cannot.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Offline {
     #[command(flatten)]
     pub input: Input,
@@ -150,6 +150,9 @@ pub struct Normalize {
 pub struct Detect {
     #[command(flatten)]
     pub offline: Offline,
+    /// Learn from this file first: the principals' past, and the models. May be given several times
+    #[arg(long, value_name = "FILE")]
+    pub train_on: Vec<PathBuf>,
     /// Exit with 1 when there is a finding
     #[arg(long)]
     pub fail_on_finding: bool,
@@ -285,8 +288,32 @@ pub enum Intensity {
 pub enum Lab {
     /// Fit the isolation forest on a table, score its rows, and compare with its labels
     Forest(LabForest),
+    /// Fit the isolation forest on a table and say why it scores one row as it does, and what would make it usual
+    Explain(LabExplain),
     /// Judge a generated stream of OCSF events on one core, beside decoding alone, which is the limit
     Throughput(LabThroughput),
+}
+
+#[derive(Debug, Args)]
+pub struct LabExplain {
+    /// CSV with a header and numbers, or a NumPy archive (.npz) of the arrays `X` and `y`
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Which row, counted from 0 without the header
+    #[arg(long, value_name = "N")]
+    pub row: usize,
+    /// Column of a CSV that is 1 for an anomaly and 0 otherwise; default: the last
+    #[arg(long, value_name = "COLUMN")]
+    pub label: Option<String>,
+    /// Trees of the forest, up to 1000
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub trees: usize,
+    /// Rows each tree is grown on, 2 to 256
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub sample: usize,
+    /// Of the random cuts
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
 }
 
 #[derive(Debug, Args)]

@@ -7,11 +7,13 @@
 mod catalog;
 pub(crate) mod inputs;
 pub mod log2;
+mod range;
 mod sensitivity;
 mod show;
 pub mod travel;
 
 pub use catalog::{CATALOG, Feature};
+pub use range::{range, wanted};
 pub use sensitivity::sensitivity;
 pub use show::show;
 

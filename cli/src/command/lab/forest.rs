@@ -30,9 +30,7 @@ struct Report {
 
 pub fn run(app: &App, args: &LabForest) -> anyhow::Result<Outcome> {
     let name = args.file.display();
-    let is_npz = args.file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("npz"));
-    let read = if is_npz { read_npz(&args.file) } else { read_csv(&args.file, args.label.as_deref()) };
-    let table = read.with_context(|| format!("cannot use {name}"))?;
+    let table = read(&args.file, args.label.as_deref()).with_context(|| format!("cannot use {name}"))?;
     let report = measure(&table, args).with_context(|| format!("cannot use {name}"))?;
     output::one(app.format, &report, |report| {
         format!(
@@ -52,9 +50,17 @@ pub fn run(app: &App, args: &LabForest) -> anyhow::Result<Outcome> {
 }
 
 #[derive(Debug)]
-struct Table {
-    rows: Array2<f32>,
-    anomalous: Vec<bool>,
+pub struct Table {
+    /// Of the columns that are features.
+    pub names: Vec<String>,
+    pub rows: Array2<f32>,
+    pub anomalous: Vec<bool>,
+}
+
+/// A table with labels, from a CSV or a NumPy archive.
+pub fn read(path: &Path, label: Option<&str>) -> anyhow::Result<Table> {
+    let is_npz = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("npz"));
+    if is_npz { read_npz(path) } else { read_csv(path, label) }
 }
 
 fn measure(table: &Table, args: &LabForest) -> anyhow::Result<Report> {
@@ -63,7 +69,7 @@ fn measure(table: &Table, args: &LabForest) -> anyhow::Result<Report> {
     let mut kernel = Kernel::SCALAR;
     for seed in 0..args.seeds {
         let start = processor_ns();
-        let forest = Params { trees: args.trees, sample: args.sample, seed }.fit_rows(rows)?;
+        let forest = Params { trees: args.trees, sample: args.sample, seed, ..Params::default() }.fit_rows(rows)?;
         fits.push((processor_ns() - start) as f64 / 1e6);
         kernel = forest.kernel();
         let mut scores = vec![0.0; rows.nrows()];
@@ -141,7 +147,9 @@ fn read_csv(path: &Path, label: Option<&str>) -> anyhow::Result<Table> {
             }
         }
     }
-    Ok(Table { rows: Array2::from_shape_vec((anomalous.len(), features), values)?, anomalous })
+    let names = columns.iter().enumerate().filter(|(at, _)| *at != label);
+    let names = names.map(|(_, name)| name.to_owned()).collect();
+    Ok(Table { names, rows: Array2::from_shape_vec((anomalous.len(), features), values)?, anomalous })
 }
 
 fn is_anomaly(label: f64) -> anyhow::Result<bool> {
@@ -171,7 +179,8 @@ fn read_npz(path: &Path) -> anyhow::Result<Table> {
         .context("its array `y` is not a list of labels")?;
     ensure!(labels.len() == rows.nrows(), "it has {} rows and {} labels", rows.nrows(), labels.len());
     let anomalous = labels.into_iter().map(is_anomaly).collect::<Result<_, _>>()?;
-    Ok(Table { rows, anomalous })
+    let names = (0..rows.ncols()).map(|column| format!("x{column}")).collect();
+    Ok(Table { names, rows, anomalous })
 }
 
 fn rows_of<T: ReadableElement + Clone>(

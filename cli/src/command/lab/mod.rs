@@ -1,5 +1,6 @@
 //! `prunella lab`: measures the detection engine and lets one look inside. Nothing is stored.
 
+mod explain;
 mod forest;
 mod throughput;
 
@@ -10,6 +11,7 @@ use rustix::time::{ClockId, clock_gettime};
 pub fn run(app: &App, args: &Lab) -> anyhow::Result<Outcome> {
     match args {
         Lab::Forest(args) => forest::run(app, args),
+        Lab::Explain(args) => explain::run(app, args),
         Lab::Throughput(args) => throughput::run(app, args),
     }
 }

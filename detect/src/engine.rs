@@ -1,0 +1,228 @@
+//! Engine: how unusual an event is for its principal, as a calibrated probability, and what it learns from it.
+//!
+//! An event is scored before it is learnt, and what is flagged teaches nothing: neither the principal's habits, nor its
+//! peers', nor the model. Humans, machines and root have models of their own; root, which is seldom seen, is measured
+//! by that of humans until it has one.
+
+use crate::behaviour::{Actor, Behaviour, Table, key};
+use crate::entropy::{Limits, Shift};
+use crate::features::{self, CATALOG, Row, log2};
+use crate::peers::{Facts, Group, Groups, Profile, Side};
+use crate::sighting::Sighting;
+use crate::training::{Learner, Lesson, Model, Outcome, Trained};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Tenants with models of their own; those that come later are judged by rules only.
+pub const TENANTS_MAX: usize = 256;
+/// Operations more sensitive than this are administration.
+const ADMIN_SENSITIVITY: f32 = 0.5;
+const DAY_MS: i64 = 86_400_000;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Principals whose behaviour is at hand at once; others lie cold.
+    pub behaviours_max: usize,
+    /// An event less probable than this is a signal, and teaches nothing.
+    pub signal_p_value_max: f64,
+    /// Of the random choices of training.
+    pub seed: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config { behaviours_max: 1_000_000, signal_p_value_max: 1e-3, seed: 1 }
+    }
+}
+
+/// The models of all tenants, and the behaviour of all principals.
+pub struct Engine {
+    pub(crate) config: Config,
+    limits: Limits,
+    pub(crate) behaviours: Table,
+    pub(crate) tenants: BTreeMap<Box<str>, Models>,
+}
+
+/// What one tenant's principals are measured by.
+pub struct Models {
+    pub(crate) learners: [Learner; 3],
+    pub(crate) groups: Groups,
+    /// Day, since the epoch, on which the groups were made.
+    pub(crate) grouped: i64,
+}
+
+/// One event as the engine sees it, before it is learnt.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    pub key: u128,
+    pub row: Row,
+    /// As the past was before the event.
+    pub behaviour: Behaviour,
+    pub group: Option<Group>,
+    /// Peers in that group.
+    pub peers: u32,
+    /// Score of the forest and its p-value; absent while no model is trained.
+    pub unusual: Option<(f32, f64)>,
+}
+
+impl Judged {
+    pub fn p_value(&self) -> Option<f64> {
+        self.unusual.map(|(_, p_value)| p_value)
+    }
+}
+
+/// What learning an event brought about.
+#[derive(Debug, Default)]
+pub struct Learnt {
+    pub shift: Option<Shift>,
+    pub trained: Option<Trained>,
+    /// The tenant's peer groups are due.
+    pub regroup: bool,
+}
+
+impl Engine {
+    pub fn new(config: Config, settled_min: u32) -> Self {
+        let behaviours = Table::new(config.behaviours_max, settled_min);
+        Engine { config, limits: Limits::default(), behaviours, tenants: BTreeMap::new() }
+    }
+
+    /// Measures an event against what is known. `profile` is the principal's, without the event.
+    pub fn judge(&mut self, seen: &Sighting<'_>, profile: &Profile) -> Judged {
+        let key = key(seen.event.tenant(), seen.event.principal());
+        let behaviour = *self.behaviours.entry(key, seen.time);
+        let models = self.tenants.get(seen.event.tenant());
+        let symbol = features::inputs::symbol(seen);
+        let group = models.and_then(|models| models.groups.assign(profile));
+        let surprisal = models.map(|models| models.groups.surprisal(side(seen), group, symbol));
+        let row = features::row(seen, &behaviour, surprisal);
+        let unusual = models.and_then(|models| models.model(seen.kind.into())).map(|model| {
+            let score = model.score(&row.values);
+            (score, model.p_value(seen.event.class_uid, score))
+        });
+        let peers = models.zip(group).map_or(0, |(models, group)| models.groups.members(group));
+        Judged { key, row, behaviour, group, peers, unusual }
+    }
+
+    /// Takes the event in. `flagged`: something spoke against it.
+    pub fn learn(
+        &mut self,
+        seen: &Sighting<'_>,
+        judged: &Judged,
+        profile: &mut Profile,
+        flagged: bool,
+    ) -> Learnt {
+        let behaviour = self.behaviours.entry(judged.key, seen.time);
+        let shift = behaviour.learn(seen, &judged.row, flagged, &self.limits);
+        if let Some(p_value) = judged.p_value() {
+            behaviour.set_p_value(p_value);
+        }
+        let flagged = flagged || shift.is_some();
+        let mut learnt = Learnt { shift, ..Learnt::default() };
+        let tenant = seen.event.tenant();
+        if !self.tenants.contains_key(tenant) {
+            if self.tenants.len() >= TENANTS_MAX {
+                return learnt;
+            }
+            self.tenants.insert(tenant.into(), Models::new(self.config.seed));
+        }
+        let Some(models) = self.tenants.get_mut(tenant) else { return learnt };
+        if !flagged {
+            models.groups.learn(profile, judged.group, u64::from(features::inputs::symbol(seen)));
+        }
+        profile.side = side(seen);
+        profile.learn(&facts(seen, &judged.row, flagged));
+        let lesson = Lesson {
+            row: judged.row.values,
+            class_uid: seen.event.class_uid,
+            principal: judged.key as u64,
+            event: seen.event.prunella.event_uid,
+            time: seen.time,
+            score: judged.unusual.map(|(score, _)| score),
+            is_flagged: flagged,
+        };
+        learnt.trained = models.learners[at(seen.kind.into())].observe(&lesson);
+        let today = seen.time.0.div_euclid(DAY_MS);
+        // Once a day, and never backwards: a forged clock must not keep the groups changing.
+        learnt.regroup = today > models.grouped && models.is_trained();
+        if learnt.regroup {
+            models.grouped = today;
+        }
+        learnt
+    }
+
+    /// Makes a tenant's peer groups anew. Where that fails the old ones stay.
+    pub fn regroup<'a>(&mut self, tenant: &str, profiles: impl Iterator<Item = (u64, &'a Profile)>) {
+        if let Some(models) = self.tenants.get_mut(tenant) {
+            // The only failure is a clustering that does not converge; yesterday's groups serve for another day.
+            let _ = models.groups.regroup(profiles);
+        }
+    }
+
+    /// Trains every model on what it has kept, now. How many were trained.
+    pub fn train(&mut self) -> usize {
+        let learners = self.tenants.values_mut().flat_map(|models| &mut models.learners);
+        let trained = learners.filter_map(|learner| learner.train_on([]).ok());
+        trained.filter(|trained| matches!(trained.outcome, Outcome::Swapped { .. })).count()
+    }
+
+    /// The model that such an event is measured by.
+    pub fn model(&self, seen: &Sighting<'_>) -> Option<&Model> {
+        self.tenants.get(seen.event.tenant())?.model(seen.kind.into())
+    }
+}
+
+impl Models {
+    pub(crate) fn new(seed: u64) -> Self {
+        let names = names();
+        let learner = |actor: u64| Learner::new(&names, seed ^ actor << 32);
+        Models { learners: [learner(0), learner(1), learner(2)], groups: Groups::default(), grouped: i64::MIN }
+    }
+
+    fn model(&self, actor: Actor) -> Option<&Model> {
+        let own = self.learners[at(actor)].model();
+        own.or_else(|| (actor == Actor::Root).then(|| self.learners[at(Actor::Human)].model()).flatten())
+    }
+
+    fn is_trained(&self) -> bool {
+        self.learners.iter().any(|learner| learner.model().is_some())
+    }
+}
+
+pub(crate) fn names() -> Vec<&'static str> {
+    CATALOG.iter().map(|feature| feature.name).collect()
+}
+
+fn at(actor: Actor) -> usize {
+    match actor {
+        Actor::Human => 0,
+        Actor::Service => 1,
+        Actor::Root => 2,
+    }
+}
+
+fn side(seen: &Sighting<'_>) -> Side {
+    seen.kind.into()
+}
+
+fn facts(seen: &Sighting<'_>, row: &Row, flagged: bool) -> Facts {
+    let bytes = features::inputs::bytes(seen).unwrap_or_default();
+    Facts {
+        service: crate::network::fingerprint(seen.service.as_bytes()),
+        operation: u64::from(features::inputs::symbol(seen)),
+        hour: seen.time.hour(),
+        bytes_log2: log2::to_f32(i64::from(log2::log2_1p(bytes))),
+        failed: seen.event.failed(),
+        admin: row.values[features::SENSITIVITY] > ADMIN_SENSITIVITY,
+        flagged,
+    }
+}
+
+/// The kind of principal whose model measured it, for the passport.
+pub(crate) fn actor_name(actor: Actor) -> &'static str {
+    match actor {
+        Actor::Human => "human",
+        Actor::Service => "machine",
+        Actor::Root => "root",
+    }
+}
