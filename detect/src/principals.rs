@@ -154,42 +154,41 @@ impl Principals {
         }
     }
 
+    /// The version, then every principal in order of its key: the same memory gives the same bytes.
     pub fn save(&self, detectors: &[&'static str]) -> Vec<u8> {
-        let principals =
+        let principals: BTreeMap<&str, Saved<'_>> =
             self.table.iter().map(|(key, memory)| (&**key, Saved::of(memory, detectors))).collect();
-        serde_json::to_vec(&Snapshot { version: SNAPSHOT_VERSION, principals }).unwrap_or_default()
+        postcard::to_stdvec(&(SNAPSHOT_VERSION, principals)).unwrap_or_default()
     }
 
     pub fn restore(snapshot: &[u8], detectors: &[&'static str]) -> Result<Self, RestoreError> {
-        #[derive(Deserialize)]
-        struct Version {
-            version: u32,
+        let corrupt = |error: postcard::Error| RestoreError::Corrupt(error.to_string());
+        if snapshot.starts_with(FIRST_SNAPSHOT) {
+            return Err(RestoreError::Version(1));
         }
-        let corrupt = |error: serde_json::Error| RestoreError::Corrupt(error.to_string());
-        let Version { version } = serde_json::from_slice(snapshot).map_err(corrupt)?;
+        let (version, rest) = postcard::take_from_bytes::<u32>(snapshot).map_err(corrupt)?;
         if version != SNAPSHOT_VERSION {
             return Err(RestoreError::Version(version));
         }
-        let snapshot: Snapshot<Box<str>, OwnedSaved> = serde_json::from_slice(snapshot).map_err(corrupt)?;
-        let table =
-            snapshot.principals.into_iter().map(|(key, saved)| (key, saved.memory(detectors))).collect();
+        let (principals, rest) =
+            postcard::take_from_bytes::<BTreeMap<Box<str>, OwnedSaved>>(rest).map_err(corrupt)?;
+        if !rest.is_empty() {
+            return Err(RestoreError::Corrupt(format!("{} bytes too many", rest.len())));
+        }
+        let table = principals.into_iter().map(|(key, saved)| (key, saved.memory(detectors))).collect();
         Ok(Principals { table, key: String::new() })
     }
 }
 
 /// Changes whenever an older build could not read what this one writes.
-pub const SNAPSHOT_VERSION: u32 = 1;
+pub const SNAPSHOT_VERSION: u32 = 2;
+/// How a snapshot of version 1 begins; it was JSON.
+const FIRST_SNAPSHOT: &[u8] = b"{\"version\":1";
 
 #[derive(Debug)]
 pub enum RestoreError {
     Version(u32),
     Corrupt(String),
-}
-
-#[derive(Serialize, Deserialize)]
-struct Snapshot<Key: Ord, Value> {
-    version: u32,
-    principals: BTreeMap<Key, Value>,
 }
 
 /// A memory whose windows are named by detector, so that the catalog may grow between saving and restoring.

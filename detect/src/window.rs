@@ -21,7 +21,6 @@ pub struct Mark {
     pub native: Arc<str>,
     pub type_uid: u64,
     pub operation: Arc<str>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<Arc<str>>,
     /// What the detector counts distinct values of.
     pub tag: u64,

@@ -7,7 +7,9 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod behaviour;
 mod detectors;
+mod features;
 mod forest;
 mod golden;
 mod properties;

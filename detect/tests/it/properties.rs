@@ -225,7 +225,9 @@ fn snapshots_of_strangers_are_refused_and_change_nothing() {
         b"{\"version\":99}",
         b"{\"version\":1}",
         b"{\"version\":1,\"principals\":{\"a\":{}}}",
+        b"\x02\xff\xff\xff\xff\x0f",
         &own[..own.len() / 2],
+        &[&own[..], b"\0"].concat(),
     ] {
         assert!(
             detect.restore(bad).is_err(),

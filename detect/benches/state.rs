@@ -1,0 +1,189 @@
+//! Cost of a principal's state: memory of a million principals, one update at random, and what one access to memory costs.
+
+use prunella_detect::behaviour::{Behaviour, Table, key};
+use prunella_detect::entropy::Limits;
+use prunella_detect::features::row;
+use prunella_detect::sighting::Sighting;
+use prunella_schemas::ocsf::{
+    API_ACTIVITY, Api, Endpoint, HttpRequest, Location, Resource, Service, Traffic,
+};
+use prunella_schemas::{Event, Timestamp};
+use std::hint::black_box;
+use std::time::Instant;
+
+const PRINCIPALS: usize = 1 << 20;
+const UPDATES: usize = 1 << 20;
+const BATCH: usize = 256;
+const ROUNDS: usize = 5;
+const EVENTS: usize = 1_024;
+const SETTLED_MIN: u32 = 30;
+
+#[allow(clippy::print_stdout, reason = "the result")]
+fn main() {
+    let keys: Vec<u128> = (0..PRINCIPALS).map(|n| key("default", &name(n))).collect();
+    let order: Vec<usize> = (0..UPDATES).map(|n| Random(n as u64).next() as usize % PRINCIPALS).collect();
+    let events: Vec<Event> = (0..EVENTS).map(|n| event(n as u64)).collect();
+    let before = resident_bytes();
+    let mut table = Table::new(PRINCIPALS, SETTLED_MIN);
+    let filled = time(PRINCIPALS, || {
+        keys.iter().enumerate().for_each(|(n, key)| update(&mut table, *key, &events[n % EVENTS]));
+    });
+    let held = resident_bytes().saturating_sub(before);
+    println!(
+        "{} principals: {} MB resident, {} bytes each; behaviour {} bytes, saved {}; {filled:.0} ns to meet one",
+        table.len(),
+        held / 1_000_000,
+        held / table.len(),
+        size_of::<Behaviour>(),
+        Behaviour::BYTES,
+    );
+    let mut apart = Vec::new();
+    let mut together = Vec::new();
+    let mut access = Vec::new();
+    let mut warm = Vec::new();
+    for _ in 0..ROUNDS {
+        access.push(time(UPDATES, || access_memory(&table, &keys, &order)));
+        apart.push(time(UPDATES, || {
+            (order.iter().enumerate()).for_each(|(n, at)| update(&mut table, keys[*at], &events[n % EVENTS]));
+        }));
+        together.push(time(UPDATES, || {
+            for (batch, chunk) in order.chunks(BATCH).enumerate() {
+                let batch_keys: Vec<u128> = chunk.iter().map(|at| keys[*at]).collect();
+                table.touch(&batch_keys);
+                for (n, key) in batch_keys.iter().enumerate() {
+                    update(&mut table, *key, &events[(batch * BATCH + n) % EVENTS]);
+                }
+            }
+        }));
+        warm.push(time(UPDATES, || {
+            (0..UPDATES).for_each(|n| update(&mut table, keys[n % 64], &events[n % EVENTS]));
+        }));
+    }
+    println!("one access to the table's memory, each waiting for the one before: {}", shown(&mut access));
+    println!("find, row and learn: {}", shown(&mut apart));
+    println!("the same, touched in batches of {BATCH}: {}", shown(&mut together));
+    println!("the same, 64 principals only: {}", shown(&mut warm));
+    alone(&table, &keys, &events);
+    let (mut saved, mut again) = (Vec::new(), Vec::new());
+    let save = time(1, || table.save(&mut saved));
+    let restored = Table::restore(&saved, PRINCIPALS, SETTLED_MIN);
+    restored.iter().for_each(|table| table.save(&mut again));
+    println!("save: {:.0} ms, {} bytes, the same again: {}", save / 1e6, saved.len(), saved == again);
+    evictions(&mut table);
+}
+
+/// What the parts cost with everything at hand.
+#[allow(clippy::print_stdout, reason = "the result")]
+fn alone(table: &Table, keys: &[u128], events: &[Event]) {
+    let seen: Vec<Sighting<'_>> = events.iter().map(Sighting::of).collect();
+    let mut known = keys.iter().take(64).filter_map(|key| table.get(*key)).copied().collect::<Vec<_>>();
+    let behaviours: Vec<Behaviour> = known.clone();
+    let rows = time(UPDATES, || {
+        (0..UPDATES).for_each(|n| {
+            black_box(row(&seen[n % EVENTS], &behaviours[n % 64], None));
+        });
+    });
+    let one = row(&seen[0], &behaviours[0], None);
+    let learnt = time(UPDATES, || {
+        (0..UPDATES).for_each(|n| {
+            black_box(known[n % 64].learn(&seen[n % EVENTS], &one, false, &Limits::default()));
+        });
+    });
+    let names: Vec<String> = (0..1_024).map(name).collect();
+    let keyed = time(UPDATES, || {
+        (0..UPDATES).for_each(|n| {
+            black_box(key("default", &names[n % 1_024]));
+        });
+    });
+    println!("alone, at hand: row {rows:.0} ns, learn {learnt:.0} ns, key {keyed:.0} ns");
+}
+
+/// Strangers that push others out, one by one.
+#[allow(clippy::print_stdout, reason = "the result")]
+fn evictions(table: &mut Table) {
+    let strangers: Vec<u128> = (0..200_000).map(|n| key("other", &name(n))).collect();
+    let mut longest = 0.0f64;
+    let all = time(strangers.len(), || {
+        for chunk in strangers.chunks(64) {
+            let spent = time(1, || {
+                chunk.iter().for_each(|key| {
+                    black_box(table.entry(*key, Timestamp(0)));
+                });
+            });
+            longest = longest.max(spent);
+        }
+    });
+    println!("a stranger in a full table: {all:.0} ns; the longest 64: {:.2} ms", longest / 1e6);
+}
+
+fn update(table: &mut Table, key: u128, event: &Event) {
+    let seen = Sighting::of(event);
+    let behaviour = table.entry(key, seen.time);
+    let row = row(&seen, behaviour, None);
+    black_box(behaviour.learn(&seen, &row, false, &Limits::default()));
+}
+
+/// Chases through the behaviours: where to look next is known only when the last one has come.
+fn access_memory(table: &Table, keys: &[u128], order: &[usize]) {
+    let places: Vec<&Behaviour> = order.iter().filter_map(|at| table.get(keys[*at])).collect();
+    let mut at = 0;
+    for _ in 0..places.len() {
+        let events = places[at].events() as usize;
+        at = (at.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 7).wrapping_add(events * 31 + 1) % places.len();
+    }
+    black_box(at);
+}
+
+#[allow(clippy::disallowed_methods, reason = "a benchmark measures")]
+fn time(count: usize, work: impl FnOnce()) -> f64 {
+    let start = Instant::now();
+    work();
+    start.elapsed().as_nanos() as f64 / count as f64
+}
+
+fn shown(all: &mut [f64]) -> String {
+    all.sort_unstable_by(f64::total_cmp);
+    format!("{:.0} ns (median of {ROUNDS}; {:.0} to {:.0})", all[ROUNDS / 2], all[0], all[ROUNDS - 1])
+}
+
+fn resident_bytes() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok()).unwrap_or(0) * 1_024
+}
+
+fn name(n: usize) -> String {
+    format!("aws:user:arn:aws:iam::111122223333:user/user-{n}")
+}
+
+fn event(n: u64) -> Event {
+    let mut random = Random(n);
+    let mut event = Event::new(API_ACTIVITY, 2, if random.next() % 8 == 0 { 2 } else { 1 }, 1);
+    event.time = Timestamp(1_772_496_000_000 + n as i64 * 60_000);
+    let service = Service { name: Some("s3.amazonaws.com".to_owned()), uid: None };
+    let operation = ["GetObject", "PutObject", "ListObjects", "HeadObject"][random.next() as usize % 4];
+    event.api = Some(Api { operation: operation.to_owned(), service: Some(service), ..Api::default() });
+    let ip = format!("203.0.{}.{}", random.next() % 12, random.next() % 250);
+    let coordinates = Some(vec![random.next() as f64 % 360.0 - 180.0, random.next() as f64 % 180.0 - 90.0]);
+    let location = Some(Location { coordinates, ..Location::default() });
+    event.src_endpoint = Some(Endpoint { ip: Some(ip), location, ..Endpoint::default() });
+    let agent = "aws-sdk-go-v2/1.24 os/linux lang/go#1.21 md/GOARCH#amd64 api/s3#1.47".to_owned();
+    event.http_request = Some(HttpRequest { user_agent: Some(agent), ..HttpRequest::default() });
+    event.traffic = Some(Traffic { bytes_out: Some(random.next() >> 40), ..Traffic::default() });
+    let uid = Some(format!("arn:aws:s3:::bucket/object-{}", random.next() % 100));
+    event.resources = vec![Resource { uid, ..Resource::default() }];
+    event
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+}
