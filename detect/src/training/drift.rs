@@ -19,7 +19,7 @@ const ASKED_EVERY: usize = 64;
 /// All features, and the score.
 const COLUMNS: usize = FEATURES + 1;
 /// Values kept of each column of the reference.
-const REFERENCE_MAX: usize = 1_024;
+const REFERENCE_MAX: usize = 256;
 /// sqrt(-ln(alpha / 2) / 2) for alpha = 1e-5 / 17: one false drift in 100,000 windows, divided over the columns.
 const LIMIT: f64 = 2.744;
 const DECILES: usize = 10;
@@ -128,8 +128,12 @@ fn distance(a: &[f32], b: &[f32]) -> f64 {
     let (mut at, mut bt, mut most) = (0, 0, 0.0f64);
     while let (Some(x), Some(y)) = (a.get(at), b.get(bt)) {
         let value = if x.total_cmp(y).is_le() { *x } else { *y };
-        at += a[at..].iter().take_while(|x| x.total_cmp(&value).is_le()).count();
-        bt += b[bt..].iter().take_while(|y| y.total_cmp(&value).is_le()).count();
+        while a.get(at).is_some_and(|x| x.total_cmp(&value).is_le()) {
+            at += 1;
+        }
+        while b.get(bt).is_some_and(|y| y.total_cmp(&value).is_le()) {
+            bt += 1;
+        }
         most = most.max((at as f64 / a.len() as f64 - bt as f64 / b.len() as f64).abs());
     }
     most

@@ -238,9 +238,7 @@ impl Learner {
         let number = self.model.as_ref().map_or(0, |model| model.number) + 1;
         let seed = mix(self.seed ^ mix(u64::from(self.attempts)));
         let is_drift = *why == Why::Drift;
-        // After a drift the old model finds unusual what is only new.
-        let judge = self.model.as_ref().filter(|_| !is_drift);
-        let new = Model::train((number, seed), &self.training, &self.held_out, judge)?;
+        let new = Model::train((number, seed), &self.training, &self.held_out)?;
         let Some(old) = &self.model else { return Ok((new, None)) };
         let rows: Vec<&Row> = self.training.rows().collect();
         let refusal = canary::gate(old, &new, &self.canaries, &rows, is_drift)?;

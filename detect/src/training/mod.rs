@@ -7,6 +7,7 @@
 
 mod canary;
 mod drift;
+mod judge;
 mod learner;
 mod model;
 mod reservoir;

@@ -1,5 +1,6 @@
 //! A model: a forest with its calibration, its passport, and what is usual for each feature.
 
+use super::judge::judge;
 use super::reservoir::{Reservoir, Row};
 use super::{Error, FEATURES};
 use crate::calibration::{Calibrator, Tally};
@@ -12,7 +13,7 @@ use std::collections::BTreeSet;
 /// Rows to train on, and rows to calibrate on, at least.
 pub const TRAINING_ROWS_MIN: usize = 256;
 /// Share of the rows, the most unusual ones, that a model does not learn from.
-const TRIM_SHARE: f64 = 0.05;
+const TRIM_SHARE: f64 = 0.1;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Model {
@@ -53,25 +54,18 @@ pub struct Usual {
 }
 
 impl Model {
-    /// Trains on one sample and calibrates on another. `judge` scores rows to trim; without one a first forest does.
+    /// Trains on one sample and calibrates on another.
     pub(super) fn train(
         (number, seed): (u32, u64),
         training: &Reservoir,
         held_out: &Reservoir,
-        judge: Option<&Model>,
     ) -> Result<Model, Error> {
         let rows: Vec<&Row> = training.rows().collect();
         if rows.len() < TRAINING_ROWS_MIN || held_out.len() < TRAINING_ROWS_MIN {
             return Err(Error::Rows { rows: rows.len(), held_out: held_out.len() });
         }
         let params = Params { seed, ..Params::default() };
-        let scores = match judge {
-            Some(judge) => judge.scores(rows.iter().copied())?,
-            None => {
-                let values = table(rows.iter().map(|row| row.values));
-                params.fit_rows(values.view())?.score(values.view())?.to_vec()
-            }
-        };
+        let scores = judge(&params, &rows)?;
         let kept = least_unusual(&rows, &scores);
         let usual = usual_of(&kept);
         let values = table(kept.iter().map(|row| clip(&usual, &row.values).0));
