@@ -1,6 +1,7 @@
 //! Config: every threshold of the stage, with its unit in its name and a default that suits one organisation's clouds.
 
 use crate::detectors::Detectors;
+use crate::engine;
 use serde::{Deserialize, Serialize};
 
 /// Principals remembered unless configured otherwise.
@@ -24,6 +25,7 @@ pub struct Config {
     /// The same for what the principal does regularly.
     pub habit_cooldown_ms: i64,
     pub detectors: Detectors,
+    pub engine: engine::Config,
 }
 
 impl Default for Config {
@@ -37,6 +39,7 @@ impl Default for Config {
             cooldown_ms: 3_600_000,
             habit_cooldown_ms: 24 * 3_600_000,
             detectors: Detectors::default(),
+            engine: engine::Config::default(),
         }
     }
 }

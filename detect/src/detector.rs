@@ -32,6 +32,7 @@ pub enum Method {
     Rule,
     Behavioral,
     Statistical,
+    Learning,
 }
 
 /// An analytic of this crate.
@@ -40,6 +41,7 @@ pub fn analytic(id: &'static str, name: &'static str, version: &'static str, met
         Method::Rule => (1, "Rule"),
         Method::Behavioral => (2, "Behavioral"),
         Method::Statistical => (3, "Statistical"),
+        Method::Learning => (4, "Learning"),
     };
     Analytic { uid: id.into(), name: name.into(), version: version.into(), type_id, kind: kind.into() }
 }

@@ -40,6 +40,7 @@ impl Default for Config {
 pub struct Engine {
     pub(crate) config: Config,
     limits: Limits,
+    settled_min: u32,
     pub(crate) behaviours: Table,
     pub(crate) tenants: BTreeMap<Box<str>, Models>,
 }
@@ -56,6 +57,8 @@ pub struct Models {
 #[derive(Clone, Debug)]
 pub struct Judged {
     pub key: u128,
+    /// Whose model it was measured by.
+    pub actor: Actor,
     pub row: Row,
     /// As the past was before the event.
     pub behaviour: Behaviour,
@@ -84,7 +87,12 @@ pub struct Learnt {
 impl Engine {
     pub fn new(config: Config, settled_min: u32) -> Self {
         let behaviours = Table::new(config.behaviours_max, settled_min);
-        Engine { config, limits: Limits::default(), behaviours, tenants: BTreeMap::new() }
+        Engine { config, limits: Limits::default(), settled_min, behaviours, tenants: BTreeMap::new() }
+    }
+
+    /// Of the table of behaviours: how many, and how many events make a history.
+    pub(crate) fn bounds(&self) -> (usize, u32) {
+        (self.config.behaviours_max, self.settled_min)
     }
 
     /// Measures an event against what is known. `profile` is the principal's, without the event.
@@ -96,12 +104,13 @@ impl Engine {
         let group = models.and_then(|models| models.groups.assign(profile));
         let surprisal = models.map(|models| models.groups.surprisal(side(seen), group, symbol));
         let row = features::row(seen, &behaviour, surprisal);
-        let unusual = models.and_then(|models| models.model(seen.kind.into())).map(|model| {
+        let actor = Actor::from(seen.kind);
+        let unusual = models.and_then(|models| models.model(actor)).map(|model| {
             let score = model.score(&row.values);
             (score, model.p_value(seen.event.class_uid, score))
         });
         let peers = models.zip(group).map_or(0, |(models, group)| models.groups.members(group));
-        Judged { key, row, behaviour, group, peers, unusual }
+        Judged { key, actor, row, behaviour, group, peers, unusual }
     }
 
     /// Takes the event in. `flagged`: something spoke against it.
@@ -176,7 +185,11 @@ impl Models {
     pub(crate) fn new(seed: u64) -> Self {
         let names = names();
         let learner = |actor: u64| Learner::new(&names, seed ^ actor << 32);
-        Models { learners: [learner(0), learner(1), learner(2)], groups: Groups::default(), grouped: i64::MIN }
+        Models {
+            learners: [learner(0), learner(1), learner(2)],
+            groups: Groups::default(),
+            grouped: i64::MIN,
+        }
     }
 
     fn model(&self, actor: Actor) -> Option<&Model> {

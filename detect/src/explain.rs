@@ -4,10 +4,10 @@ use crate::engine::{Judged, actor_name};
 use crate::features::{self, CATALOG, COUNT};
 use crate::sighting::Sighting;
 use crate::training::Model;
+use prunella_schemas::Finding;
 use prunella_schemas::finding::{
     Analysis, AnalysisTarget, AnomalyAnalysis, Contribution, Counterfactual, Observation, Observed,
 };
-use prunella_schemas::Finding;
 
 /// Contributions that are told as reasons.
 pub const REASONS_MAX: usize = 3;
@@ -30,7 +30,7 @@ pub fn analysis(model: &Model, seen: &Sighting<'_>, judged: &Judged, bar: f64) -
         base: rounded(attribution.base),
         model: format!(
             "{} {} {}",
-            actor_name(judged.actor(seen)),
+            actor_name(judged.actor),
             model.number,
             &model.fingerprint.to_string()[..8]
         ),
@@ -175,7 +175,9 @@ mod tests {
 
     #[test]
     fn numbers_are_told_as_people_say_them() {
-        for (p, want) in [(1.0, "every event"), (0.5, "one event in 2"), (1.0 / 12_000.0, "one event in 12,000")] {
+        for (p, want) in
+            [(1.0, "every event"), (0.5, "one event in 2"), (1.0 / 12_000.0, "one event in 12,000")]
+        {
             assert_eq!(one_in(p), want);
         }
         assert_eq!((rounded_p(0.000_123_456), rounded_p(0.5), rounded_p(0.0)), (0.000_12, 0.5, 0.0));

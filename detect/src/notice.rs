@@ -126,4 +126,3 @@ pub fn shifted(shift: &Shift) -> Noticed {
 fn is_data(seen: &Sighting<'_>) -> bool {
     [DATASTORE_ACTIVITY.uid, FILE_HOSTING.uid].contains(&seen.event.class_uid)
 }
-

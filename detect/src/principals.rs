@@ -1,6 +1,8 @@
 //! Principals: the bounded memory of the stage, one entry per tenant and principal, and its snapshot.
 
+use crate::network::fingerprint;
 use crate::past::Past;
+use crate::peers::Profile;
 use crate::window::Window;
 use prunella_schemas::risk::{self, RiskLevel};
 use prunella_schemas::{Event, Timestamp};
@@ -21,6 +23,8 @@ pub struct Memory {
     pub windows: Vec<Window>,
     pub cooldowns: Cooldowns,
     pub risk: Standing,
+    /// What it is like, for its peers.
+    pub profile: Profile,
 }
 
 /// When each detector last spoke of which technique, and how severely.
@@ -129,6 +133,14 @@ impl Principals {
         self.table.get_mut(self.key.as_str())
     }
 
+    /// The profiles of a tenant's principals, with their fingerprints, in no order.
+    pub fn profiles<'a>(&'a self, tenant: &'a str) -> impl Iterator<Item = (u64, &'a Profile)> {
+        self.table.iter().filter_map(move |(key, memory)| {
+            let (of, _) = key.split_once('\0')?;
+            (of == tenant).then(|| (fingerprint(key.as_bytes()), &memory.profile))
+        })
+    }
+
     pub fn len(&self) -> usize {
         self.table.len()
     }
@@ -175,7 +187,9 @@ impl Principals {
         if !rest.is_empty() {
             return Err(RestoreError::Corrupt(format!("{} bytes too many", rest.len())));
         }
-        let table = principals.into_iter().map(|(key, saved)| (key, saved.memory(detectors))).collect();
+        let memories = principals.into_iter().map(|(key, saved)| Some((key, saved.memory(detectors)?)));
+        let table =
+            memories.collect::<Option<_>>().ok_or_else(|| RestoreError::Corrupt("a profile".into()))?;
         Ok(Principals { table, key: String::new() })
     }
 }
@@ -198,6 +212,7 @@ struct Saved<'a> {
     windows: BTreeMap<&'static str, &'a Window>,
     cooldowns: &'a Cooldowns,
     risk: Standing,
+    profile: Vec<u8>,
 }
 
 #[derive(Deserialize)]
@@ -206,19 +221,24 @@ struct OwnedSaved {
     windows: BTreeMap<String, Window>,
     cooldowns: Cooldowns,
     risk: Standing,
+    profile: Vec<u8>,
 }
 
 impl<'a> Saved<'a> {
     fn of(memory: &'a Memory, detectors: &[&'static str]) -> Self {
         let named = detectors.iter().copied().zip(&memory.windows);
         let windows = named.filter(|(_, window)| !window.is_empty()).collect();
-        Saved { past: &memory.past, windows, cooldowns: &memory.cooldowns, risk: memory.risk }
+        let mut profile = Vec::with_capacity(Profile::BYTES);
+        memory.profile.write(&mut profile);
+        Saved { past: &memory.past, windows, cooldowns: &memory.cooldowns, risk: memory.risk, profile }
     }
 }
 
 impl OwnedSaved {
-    fn memory(mut self, detectors: &[&'static str]) -> Memory {
+    fn memory(mut self, detectors: &[&'static str]) -> Option<Memory> {
+        let profile = Profile::read(self.profile.first_chunk()?)?;
         let windows = detectors.iter().map(|id| self.windows.remove(*id).unwrap_or_default()).collect();
-        Memory { past: self.past, windows, cooldowns: self.cooldowns, risk: self.risk }
+        let Self { past, cooldowns, risk, .. } = self;
+        Some(Memory { past, windows, cooldowns, risk, profile })
     }
 }

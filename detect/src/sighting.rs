@@ -56,6 +56,24 @@ impl<'a> Sighting<'a> {
         u64::from_le_bytes(*self.event.prunella.event_uid.0.first_chunk().unwrap_or(&[0; 8]))
     }
 
+    /// Whether data goes to another storage class or tier, or a rule that says when it does.
+    pub fn changes_tier(&self) -> bool {
+        match self.operation {
+            "PutBucketLifecycle"
+            | "PutBucketLifecycleConfiguration"
+            | "DeleteBucketLifecycle"
+            | "PutBucketIntelligentTieringConfiguration"
+            | "RestoreObject"
+            | "SetBlobTier"
+            | "storage.objects.rewrite"
+            | "storage.objects.updateStorageClass" => true,
+            "CopyObject" | "PutObject" | "CreateMultipartUpload" => {
+                self.event.raw_data.as_ref().is_some_and(|raw| raw.mentions("storage-class"))
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the provider said that the caller may not.
     pub fn denied(&self) -> bool {
         self.event.failed()

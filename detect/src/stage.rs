@@ -1,20 +1,32 @@
 //! The stage: each event meets its principal's past, then becomes part of it.
 
+use crate::attack::VALID_CLOUD_ACCOUNT;
 use crate::config::Config;
+use crate::detector::{Method, analytic};
+use crate::detectors::words;
+use crate::engine::{Engine, Judged};
 use crate::evidence::{Draft, Evidence, Severity};
-use crate::principals::{Memory, Principals, RestoreError, SNAPSHOT_VERSION};
+use crate::explain;
+use crate::network::fingerprint;
+use crate::notice::{Noticed, notice, shifted};
+use crate::principals::{Memory, Principals};
 use crate::sighting::Sighting;
-use prunella_schemas::finding::Analytic;
+use crate::snapshot;
+use crate::window::Mark;
+use prunella_schemas::finding::{Analysis, Analytic};
 use prunella_schemas::risk::RiskLevel;
 use prunella_schemas::stage::SnapshotError;
-use prunella_schemas::{Delivered, Event, Finding, Id, Outbox, Risk, Stage, Tenant, Timestamp};
+use prunella_schemas::{
+    Delivered, Event, Finding, Id, Outbox, Risk, Score, Signal, SignalKind, Stage, Tenant, Timestamp,
+};
 
-const NAME: &str = "detect";
+pub(crate) const NAME: &str = "detect";
 
 /// EVENT -> FINDING, per principal.
 pub struct Detect {
     config: Config,
-    principals: Principals,
+    pub(crate) principals: Principals,
+    pub(crate) engine: Engine,
 }
 
 /// What came of one event.
@@ -23,19 +35,17 @@ pub struct Verdict {
     pub findings: Vec<Finding>,
     /// Changes of the principal's risk level.
     pub risks: Vec<Risk>,
-}
-
-/// The findings in a set of events, whatever order they come in. For files; a stream goes through [`Detect`].
-pub fn run(events: impl Iterator<Item = Event>) -> Vec<Finding> {
-    let mut events: Vec<Event> = events.collect();
-    events.sort_by_key(|event| (event.time, event.prunella.event_uid));
-    let mut detect = Detect::new(Config::default());
-    events.iter().flat_map(|event| detect.observe(event).findings).collect()
+    /// Evidence for the tenant's view.
+    pub signals: Vec<Signal>,
+    /// Absent for a repeat, which was judged before.
+    pub score: Option<Score>,
 }
 
 impl Detect {
     pub fn new(config: Config) -> Self {
-        Detect { config, principals: Principals::default() }
+        let settled_min = u32::try_from(config.learning_events_min).unwrap_or(u32::MAX);
+        let engine = Engine::new(config.engine.clone(), settled_min);
+        Detect { config, principals: Principals::default(), engine }
     }
 
     /// Judges one event, then learns it.
@@ -48,33 +58,35 @@ impl Detect {
         if memory.past.is_repeat(&seen) {
             return verdict;
         }
+        let judged = self.engine.judge(&seen, &memory.profile);
+        let case = Case { seen: &seen, judged: &judged, engine: &self.engine, config: &self.config };
         memory.risk.decay_to(seen.time);
         note_level(memory, event, seen.time, None, &mut verdict);
-        for (detector, window) in detectors.iter().zip(&mut memory.windows) {
-            let mut evidence = Evidence::new(detector.id(), &memory.cooldowns, &self.config);
-            detector.observe(&seen, &memory.past, window, &self.config, &mut evidence);
-            // Only the event at hand completes evidence: what is found without it was found before.
-            let drafts = evidence.drafts().into_iter().filter(|draft| draft.holds(&seen));
-            for draft in drafts {
-                let (time, severity, technique) = (newest(&draft, &seen), draft.severity, draft.technique());
-                let quiet_ms =
-                    if draft.habitual { self.config.habit_cooldown_ms } else { self.config.cooldown_ms };
-                if !memory.cooldowns.permit(detector.id(), technique, time, severity as u8, quiet_ms) {
-                    continue;
-                }
-                memory.cooldowns.speak(detector.id(), technique, time, severity as u8);
-                if severity >= Severity::Medium {
-                    memory.past.rhythm.flag(seen.time);
-                }
-                memory.risk.add(draft.weight(), seen.time);
-                let finding = finding(draft, detector.analytic(), &seen, &self.config, memory.risk.score());
-                verdict.findings.push(finding);
-            }
+        case.detect(memory, &mut verdict);
+        case.notice(memory, notice(&seen, &memory.past, &judged, &self.config), &mut verdict);
+        verdict.score = Some(case.score());
+        let loud = verdict.findings.iter().any(|finding| finding.severity_id >= Severity::Medium as u8);
+        let unusual = judged.p_value().is_some_and(|p| p <= self.config.engine.signal_p_value_max);
+        let learnt = self.engine.learn(&seen, &judged, &mut memory.profile, loud || unusual);
+        if let Some(shift) = &learnt.shift {
+            let case = Case { seen: &seen, judged: &judged, engine: &self.engine, config: &self.config };
+            case.notice(memory, vec![shifted(shift)], &mut verdict);
         }
         let cause = verdict.findings.last().map(|finding| finding.prunella.finding_uid);
         note_level(memory, event, seen.time, cause, &mut verdict);
         memory.past.learn(&seen);
+        if learnt.regroup {
+            self.engine.regroup(event.tenant(), self.principals.profiles(event.tenant()));
+        }
         verdict
+    }
+
+    /// Learns from past events, without a word about them, and trains every model on them. How many models were.
+    pub fn train(&mut self, events: &[Event]) -> usize {
+        for event in events {
+            self.observe(event);
+        }
+        self.engine.train()
     }
 
     /// Principals remembered now.
@@ -82,7 +94,7 @@ impl Detect {
         self.principals.len()
     }
 
-    fn detector_ids(&self) -> Vec<&'static str> {
+    pub(crate) fn detector_ids(&self) -> Vec<&'static str> {
         self.config.detectors.all().iter().map(|detector| detector.id()).collect()
     }
 }
@@ -100,29 +112,150 @@ impl Stage for Detect {
             out.caused_by(delivered);
             verdict.findings.iter().for_each(|finding| out.push(finding));
             verdict.risks.iter().for_each(|risk| out.push(risk));
+            verdict.signals.iter().for_each(|signal| out.push(signal));
+            verdict.score.iter().for_each(|score| out.push(score));
         }
     }
 
     fn save(&self) -> Vec<u8> {
-        self.principals.save(&self.detector_ids())
+        snapshot::save(self)
     }
 
-    fn restore(&mut self, snapshot: &[u8]) -> Result<(), SnapshotError> {
-        self.principals =
-            Principals::restore(snapshot, &self.detector_ids()).map_err(|error| match error {
-                RestoreError::Version(version) => {
-                    SnapshotError::Version { stage: NAME, version, expected: SNAPSHOT_VERSION }
-                }
-                RestoreError::Corrupt(detail) => SnapshotError::Corrupt { stage: NAME, detail },
-            })?;
-        Ok(())
+    fn restore(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
+        snapshot::restore(self, bytes)
     }
 }
 
-fn finding(draft: Draft, analytic: Analytic, seen: &Sighting<'_>, config: &Config, risk: f64) -> Finding {
-    let mut finding = draft.finding(analytic, seen, config.cooldown_ms);
-    finding.set_risk(risk);
-    finding
+/// One event with what it is judged by.
+struct Case<'a> {
+    seen: &'a Sighting<'a>,
+    judged: &'a Judged,
+    engine: &'a Engine,
+    config: &'a Config,
+}
+
+impl Case<'_> {
+    /// Asks every detector.
+    fn detect(&self, memory: &mut Memory, verdict: &mut Verdict) {
+        let (seen, config) = (self.seen, self.config);
+        for (detector, window) in config.detectors.all().iter().zip(&mut memory.windows) {
+            let mut evidence = Evidence::new(detector.id(), &memory.cooldowns, config);
+            detector.observe(seen, &memory.past, window, config, &mut evidence);
+            // Only the event at hand completes evidence: what is found without it was found before.
+            let drafts = evidence.drafts().into_iter().filter(|draft| draft.holds(seen));
+            for draft in drafts {
+                let (time, severity, technique) = (newest(&draft, seen), draft.severity, draft.technique());
+                let quiet_ms = if draft.habitual { config.habit_cooldown_ms } else { config.cooldown_ms };
+                if !memory.cooldowns.permit(detector.id(), technique, time, severity as u8, quiet_ms) {
+                    continue;
+                }
+                memory.cooldowns.speak(detector.id(), technique, time, severity as u8);
+                if severity >= Severity::Medium {
+                    memory.past.rhythm.flag(seen.time);
+                }
+                memory.risk.add(draft.weight(), seen.time);
+                verdict.findings.push(self.finding(
+                    draft,
+                    detector.analytic(),
+                    memory.risk.score(),
+                    self.analysis(),
+                ));
+            }
+        }
+    }
+
+    /// Hands in what was noticed and not just said.
+    fn notice(&self, memory: &mut Memory, noticed: Vec<Noticed>, verdict: &mut Verdict) {
+        let (seen, quiet_ms) = (self.seen, self.config.cooldown_ms);
+        for noticed in noticed {
+            let (id, strength) = (noticed.id(), noticed.strength);
+            if !memory.cooldowns.permit(id, "", seen.time, strength, quiet_ms) {
+                continue;
+            }
+            memory.cooldowns.speak(id, "", seen.time, strength);
+            memory.risk.add(noticed.weight, seen.time);
+            let proposal = (noticed.kind == SignalKind::Forest)
+                .then(|| self.analysis())
+                .flatten()
+                .map(|analysis| Box::new(self.proposal(analysis, memory.risk.score())));
+            verdict.signals.push(Signal {
+                event_uid: seen.event.prunella.event_uid,
+                tenant: tenant(seen.event),
+                principal: seen.event.principal().to_owned(),
+                time: seen.time,
+                kind: noticed.kind,
+                weight: noticed.weight,
+                detail: noticed.detail,
+                p_value: (noticed.kind == SignalKind::Forest).then(|| self.judged.p_value()).flatten(),
+                proposal,
+            });
+        }
+    }
+
+    fn analysis(&self) -> Option<Analysis> {
+        let model = self.engine.model(self.seen)?;
+        explain::analysis(model, self.seen, self.judged, self.config.engine.signal_p_value_max)
+    }
+
+    /// What the event becomes if the tenant's view lets it through.
+    fn proposal(&self, analysis: Analysis, risk: f64) -> Finding {
+        let seen = self.seen;
+        let draft = Draft {
+            severity: Severity::Medium,
+            confidence: 50,
+            title: "Unusual behaviour".to_owned(),
+            message: format!(
+                "{} called {} in a way unlike its past, from {}",
+                seen.who(),
+                if seen.operation.is_empty() { &seen.event.activity_name } else { seen.operation },
+                seen.from()
+            ),
+            reasons: explain::reasons(&analysis),
+            counterfactual: match &analysis.counterfactual {
+                Some(change) => change.text.clone(),
+                None => format!("No three of its features make it ordinary; {}", words::clock(seen.time)),
+            },
+            attacks: vec![VALID_CLOUD_ACCOUNT],
+            marks: vec![Mark::of(seen, 0, 0)],
+            habitual: false,
+        };
+        let by = analytic(
+            "unusual_behaviour",
+            "Isolation forest over sixteen features",
+            "1.0.0",
+            Method::Learning,
+        );
+        self.finding(draft, by, risk, Some(analysis))
+    }
+
+    fn finding(&self, draft: Draft, by: Analytic, risk: f64, analysis: Option<Analysis>) -> Finding {
+        let mut finding = draft.finding(by, self.seen, self.config.cooldown_ms);
+        finding.set_risk(risk);
+        if let Some(analysis) = analysis {
+            explain::attach(&mut finding, analysis);
+        }
+        finding
+    }
+
+    fn score(&self) -> Score {
+        let seen = self.seen;
+        Score {
+            event_uid: seen.event.prunella.event_uid,
+            tenant: tenant(seen.event),
+            time: seen.time,
+            class_uid: seen.event.class_uid,
+            operation: match seen.operation {
+                "" => fingerprint(&seen.event.type_uid.to_le_bytes()),
+                _ => seen.operation_key,
+            },
+            tier_change: seen.changes_tier(),
+            p_value: self.judged.p_value(),
+        }
+    }
+}
+
+fn tenant(event: &Event) -> Tenant {
+    Tenant::try_from(event.tenant().to_owned()).unwrap_or_default()
 }
 
 fn newest(draft: &Draft, seen: &Sighting<'_>) -> Timestamp {
@@ -138,7 +271,7 @@ fn note_level(memory: &mut Memory, event: &Event, time: Timestamp, cause: Option
     }
     memory.risk.level = level;
     verdict.risks.push(Risk {
-        tenant: Tenant::try_from(event.tenant().to_owned()).unwrap_or_default(),
+        tenant: tenant(event),
         principal: event.principal().to_owned(),
         // Two decimals are more than it means, and the same on every machine.
         score: (score * 100.0).round() / 100.0,

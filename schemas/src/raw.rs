@@ -15,6 +15,14 @@ pub enum RawText {
 }
 
 impl RawText {
+    /// Whether it holds a word of letters, digits and hyphens, which no escape changes.
+    pub fn mentions(&self, word: &str) -> bool {
+        match self {
+            RawText::Plain(text) => text.contains(word),
+            RawText::Escaped(json) => json.get().contains(word),
+        }
+    }
+
     pub fn text(&self) -> Cow<'_, str> {
         match self {
             RawText::Plain(text) => Cow::Borrowed(text),
@@ -124,6 +132,7 @@ mod tests {
             let read: RawText = serde_json::from_str(&written).unwrap();
             assert!(matches!(read, RawText::Escaped(_)));
             assert_eq!(read.text(), text);
+            assert_eq!(read.mentions("quote"), text.contains("quote"));
             assert_eq!((read.clone(), serde_json::to_string(&read).unwrap()), (text.into(), written));
         }
         assert!(serde_json::from_str::<RawText>("7").is_err());
