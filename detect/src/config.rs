@@ -1,7 +1,7 @@
 //! Config: every threshold of the stage, with its unit in its name and a default that suits one organisation's clouds.
 
 use crate::detectors::Detectors;
-use crate::engine;
+use crate::{correlate, engine};
 use serde::{Deserialize, Serialize};
 
 /// Principals remembered unless configured otherwise.
@@ -26,6 +26,8 @@ pub struct Config {
     pub habit_cooldown_ms: i64,
     pub detectors: Detectors,
     pub engine: engine::Config,
+    /// The tenant's view, which is a stage of its own.
+    pub correlate: correlate::Config,
 }
 
 impl Default for Config {
@@ -40,6 +42,7 @@ impl Default for Config {
             habit_cooldown_ms: 24 * 3_600_000,
             detectors: Detectors::default(),
             engine: engine::Config::default(),
+            correlate: correlate::Config::default(),
         }
     }
 }

@@ -17,6 +17,8 @@ use crate::state::SqliteState;
 use crate::store::{SHED_ROWS_MAX, SqliteStore, StoreWriter};
 use crate::webhook::{Deliverer, Endpoint, Outbox, WebhookEffector, WebhookError};
 use async_trait::async_trait;
+use prunella_detect::correlate::Correlate;
+use prunella_respond::Respond;
 use prunella_schemas::port::{Effector, Health, HealthView, Live, Store};
 use prunella_schemas::{Command, DeadLetter, Inbound, Message, Posted, Stage, Timestamp, Topic};
 use std::collections::BTreeMap;
@@ -140,15 +142,17 @@ impl Embedded {
             runtime.clone(),
         )?;
         // Refused here, before anything runs, and only here: what starts once starts always.
-        prunella_respond::Respond::new(settings.respond.clone(), settings.playbooks.clone())?;
+        Respond::new(settings.respond.clone(), settings.playbooks.clone())?;
         crew.start_executor(executor)?;
         crew.start_sink(sink, settings.retention)?;
         let (config, playbooks) = (settings.respond, settings.playbooks);
         let respond = move || {
-            prunella_respond::Respond::new(config.clone(), playbooks.clone()).map_err(|e| e.to_string())
+            Respond::new(config.clone(), playbooks.clone()).map_err(|e| e.to_string())
         };
-        crew.start_stage(&log, respond, tick(Arc::clone(&clock)))?;
-        let detect = settings.detect;
+        crew.start_stage(&log, respond, tick(Arc::clone(&clock), Respond::next_due))?;
+        let (detect, correlate) = (settings.detect.clone(), settings.detect.correlate);
+        let correlate = move || Ok(Correlate::new(correlate.clone()));
+        crew.start_stage(&log, correlate, tick(Arc::clone(&clock), Correlate::next_due))?;
         crew.start_stage(&log, move || Ok(prunella_detect::Detect::new(detect.clone())), || |_, _| {})?;
         crew.start_stage(&log, || Ok(prunella_ingest::Ingest::default()), || |_, _| {})?;
         crew.start_housekeeping(&log, outbox, settings.retention, clock)?;
@@ -189,12 +193,15 @@ impl Embedded {
     }
 }
 
-/// Posts a tick when the response stage has something due, and again when the stage did not take it as such.
-fn tick(clock: Clock) -> impl Fn() -> TickFn + Send + 'static {
+/// Posts a tick when a stage has something due, and again when the stage did not take it as such.
+fn tick<S: 'static>(
+    clock: Clock,
+    next_due: fn(&S) -> Option<Timestamp>,
+) -> impl Fn() -> TickFn<S> + Send + 'static {
     move || {
         let (clock, mut posted) = (Arc::clone(&clock), (Timestamp::ZERO, Timestamp::ZERO));
-        Box::new(move |stage: &prunella_respond::Respond, log: &dyn Log| {
-            let (now, Some(due)) = (clock(), stage.next_due()) else { return };
+        Box::new(move |stage: &S, log: &dyn Log| {
+            let (now, Some(due)) = (clock(), next_due(stage)) else { return };
             let is_answered = posted.0 != due || now.since_ms(posted.1) >= TICK_AGAIN_MS;
             if due <= now && is_answered {
                 match log.append(vec![Posted::new(&Command::Tick { at: now }, Timestamp::ZERO)]) {
@@ -206,7 +213,7 @@ fn tick(clock: Clock) -> impl Fn() -> TickFn + Send + 'static {
     }
 }
 
-type TickFn = Box<dyn FnMut(&prunella_respond::Respond, &dyn Log) + Send>;
+type TickFn<S> = Box<dyn FnMut(&S, &dyn Log) + Send>;
 
 /// The threads of a pipeline while it is put together.
 struct Crew {
@@ -308,7 +315,7 @@ impl Crew {
         clock: Clock,
     ) -> Result<(), StartError> {
         let log = Arc::clone(log);
-        let readers = ["ingest", "detect", "respond", sink::READER, executor::READER];
+        let readers = ["ingest", "detect", "correlate", "respond", sink::READER, executor::READER];
         let mut kept = Timestamp::ZERO;
         self.start("housekeeping", move |stop| {
             std::thread::sleep(Duration::from_millis(RESTART_MS));

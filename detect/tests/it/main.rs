@@ -9,6 +9,7 @@
 
 mod behaviour;
 mod detectors;
+mod engine;
 mod features;
 mod forest;
 mod golden;
