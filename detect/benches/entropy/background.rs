@@ -168,7 +168,8 @@ impl Background {
         let mut task = self.tasks[self.random.zipf(self.tasks.len(), 1.01)].clone();
         let mut at = 0;
         for _ in 0..length as u64 {
-            if self.random.unit() < 0.03 {
+            let loaded = task.fixed && at + 1 == task.operations.len();
+            if loaded || self.random.unit() < 0.03 {
                 task = self.tasks[self.random.zipf(self.tasks.len(), 1.01)].clone();
                 at = 0;
             }

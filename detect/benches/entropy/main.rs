@@ -10,6 +10,7 @@ use prunella_detect::entropy::{BIT, Limits, Shift, Streams};
 const PRINCIPALS: u64 = 300;
 const EVENTS: usize = 20_000;
 /// An attack starts after so many events, and is over after so many of its own.
+const YOUNG_EVENTS: u64 = 2_000;
 const KNOWN_EVENTS: u64 = 8_000;
 const ATTACK_EVENTS: usize = 256;
 const NAMES: [&str; 6] =
@@ -33,7 +34,7 @@ impl Subject {
 }
 
 /// The events of an attack that begins at `time`.
-fn attack(which: usize, subject: &Subject, random: &mut Random) -> Vec<Event> {
+fn attack(which: usize, mut time: u64, subject: &Subject, random: &mut Random) -> Vec<Event> {
     let own = &subject.background.operations;
     let pick = |random: &mut Random| match random.below(2) {
         0 => own[random.below(own.len() as u64) as usize],
@@ -42,7 +43,6 @@ fn attack(which: usize, subject: &Subject, random: &mut Random) -> Vec<Event> {
     let three = [pick(random), pick(random), pick(random)];
     let all = random.symbols(60);
     let mut other = subject.background.clone();
-    let mut time = subject.last + 1_000;
     (0..ATTACK_EVENTS)
         .map(|n| {
             let operation = match which {
@@ -66,9 +66,8 @@ fn attack(which: usize, subject: &Subject, random: &mut Random) -> Vec<Event> {
 }
 
 /// Events until the call, those of the principal itself included; `None` if there was none before the attack ended.
-fn delay(mut subject: Subject, attack: &[Event], limits: &Limits) -> Option<u64> {
+fn delay(mut subject: Subject, mut own: Event, attack: &[Event], limits: &Limits) -> Option<u64> {
     let mut left = attack.iter().copied().peekable();
-    let mut own = subject.background.next();
     let mut events = 0;
     while let Some(theirs) = left.peek().copied() {
         let event = if own.0 < theirs.0 {
@@ -92,21 +91,30 @@ struct Tally {
     delays: [[Vec<Option<u64>>; 2]; 6],
 }
 
-fn run(seed: u64, loopers: u64, limits: &Limits, tally: &mut Tally) {
+fn run(seed: u64, loopers: u64, busy: bool, limits: &Limits, tally: &mut Tally) {
     for principal in 0..PRINCIPALS {
         let mut random = Random(seed << 32 | principal);
         let background = Background::new(seed << 20 | principal, loopers);
         let mut subject = Subject { background, streams: Streams::default(), last: 0 };
-        let start = KNOWN_EVENTS + random.below(EVENTS as u64 - KNOWN_EVENTS);
+        let chosen = KNOWN_EVENTS + random.below(EVENTS as u64 - KNOWN_EVENTS);
+        let (mut moment, mut young) = (u64::MAX, 0);
         for n in 0..EVENTS as u64 {
-            if n == start {
+            let event = subject.background.next();
+            match n {
+                YOUNG_EVENTS => young = event.0,
+                _ if busy && n == chosen => moment = event.0 + 1,
+                KNOWN_EVENTS if busy => {}
+                KNOWN_EVENTS => moment = event.0 + ((event.0 - young) as f64 * 1.5 * random.unit()) as u64,
+                _ => {}
+            }
+            if event.0 > moment {
                 let kind = usize::from(subject.background.kind == Kind::Service);
                 for which in 0..NAMES.len() {
-                    let attack = attack(which, &subject, &mut random);
-                    tally.delays[which][kind].push(delay(subject.clone(), &attack, limits));
+                    let attack = attack(which, moment, &subject, &mut random);
+                    tally.delays[which][kind].push(delay(subject.clone(), event, &attack, limits));
                 }
+                moment = u64::MAX;
             }
-            let event = subject.background.next();
             tally.events += 1;
             tally.alarms.extend(subject.take(event, limits));
         }
@@ -127,12 +135,13 @@ fn report(tally: &Tally) {
         alarms as f64 / million,
         poisson_upper(alarms) / million,
     );
-    for shift in tally.alarms.iter().take(12) {
+    for shift in tally.alarms.iter() {
         println!("    {:?} {:?} {}", shift.stream, shift.direction, shift.words());
     }
     for (name, kinds) in NAMES.iter().zip(&tally.delays) {
         print!("{name:<20}");
-        for delays in kinds {
+        let all: Vec<_> = kinds.concat();
+        for delays in kinds.iter().chain([&all]) {
             let mut seen: Vec<u64> = delays.iter().map(|delay| delay.unwrap_or(u64::MAX)).collect();
             seen.sort_unstable();
             let found = delays.iter().flatten().count() as f64 * 100.0 / delays.len() as f64;
@@ -150,19 +159,17 @@ fn report(tally: &Tally) {
 fn main() {
     let arguments: Vec<f64> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
     let mut limits = Limits::default();
-    let set = [arguments.first(), arguments.get(1), arguments.get(2), arguments.get(3), arguments.get(4)];
-    let fixed = |bits: f64| (bits * f64::from(BIT)) as u32;
-    if let [Some(warm), Some(spread), Some(alone), Some(together), Some(predictable)] = set {
-        limits.slack.warm_up = *warm as u16;
-        limits.slack.spread_quarters = *spread as u16;
-        limits.alone = fixed(*alone);
-        limits.together = fixed(*together);
-        limits.predictable = fixed(*predictable);
-    }
+    let fixed =
+        |at: usize, default: u32| arguments.get(at).map_or(default, |bits| (bits * f64::from(BIT)) as u32);
+    limits.warm_up = arguments.first().map_or(limits.warm_up, |count| *count as u16);
+    limits.steps = fixed(1, limits.steps);
+    limits.steps_percent = arguments.get(2).map_or(limits.steps_percent, |percent| *percent as u32);
+    limits.operations = fixed(3, limits.operations);
+    limits.gaps = fixed(4, limits.gaps);
     let loopers = arguments.get(5).map_or(0, |share| *share as u64);
     let mut tally = Tally::default();
     for seed in 1..=4 {
-        run(seed, loopers, &limits, &mut tally);
+        run(seed, loopers, arguments.get(6).is_some(), &limits, &mut tally);
     }
     report(&tally);
 }

@@ -13,31 +13,29 @@ pub use logarithm::BIT;
 pub use rolling::{CELLS, Rolling, WINDOW};
 pub use shift::{Direction, Shift, Which};
 pub use stream::{SYMBOLS, Stream};
-pub use watch::{Slack, Watch};
+pub use watch::Watch;
 
 /// Events between two readings: half a ring, so that two successive readings share only half of what they see.
 pub const HOP: usize = SYMBOLS / 2;
 
-/// When a departure is called a shift.
+/// When a departure is called a shift. The defaults are measured on a bursty background (`benches/entropy`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    pub slack: Slack,
-    /// Bits cumulated by one entropy alone, in 1/65,536.
-    pub alone: u32,
-    /// Bits cumulated by both operations and steps, in 1/65,536.
-    pub together: u32,
-    /// A fall of steps is called only down to here, in 1/65,536 bits: predictable, not just more so than usual.
-    pub predictable: u32,
+    /// Readings that are only learnt; there is one every [`HOP`] events.
+    pub warm_up: u16,
+    /// Fall of [`Which::Steps`], in cumulated 1/65,536 bits, ...
+    pub steps: u32,
+    /// ... and in percent of what is left of the entropy: who becomes a bit more orderly is no bot.
+    pub steps_percent: u32,
+    /// Rise of [`Which::Operations`], in cumulated 1/65,536 bits.
+    pub operations: u32,
+    /// Fall of [`Which::Gaps`], in cumulated 1/65,536 bits.
+    pub gaps: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits {
-            slack: Slack { warm_up: 64, spread_quarters: 6 },
-            alone: 3 * BIT / 2,
-            together: BIT / 2,
-            predictable: BIT,
-        }
+        Limits { warm_up: 192, steps: BIT / 2, steps_percent: 250, operations: 5 * BIT / 4, gaps: BIT }
     }
 }
 
@@ -63,9 +61,9 @@ impl Streams {
         }
         let bits = self.readings();
         for (watch, bits) in self.watches.iter_mut().zip(bits) {
-            watch.read_in(bits, &limits.slack);
+            watch.take(bits, limits.warm_up);
         }
-        let shift = self.called(bits, limits)?;
+        let shift = self.called(limits)?;
         self.watches.iter_mut().for_each(Watch::reset);
         Some(shift)
     }
@@ -74,10 +72,12 @@ impl Streams {
     /// model's feature must not change with the settings); negative: towards predictability. 0 while too little is
     /// known.
     pub fn departure(&self) -> f32 {
-        let most = |bits: fn(&Watch) -> u32| self.watches.iter().map(bits).max().unwrap_or(0) as f32;
-        let (fall, rise) = (most(Watch::fall), most(Watch::rise));
-        let limit = Limits::default().alone as f32;
-        if fall > rise { -fall / limit } else { rise / limit }
+        let shares = self.shares(&Limits::default());
+        shares
+            .into_iter()
+            .map(|(_, share)| share)
+            .max_by(|one, other| one.abs().total_cmp(&other.abs()))
+            .unwrap_or(0.0)
     }
 
     pub fn operations(&self) -> &Stream {
@@ -114,26 +114,24 @@ impl Streams {
         Some(Streams { operations: Stream::read(operations)?, gaps: Stream::read(gaps)?, watches })
     }
 
-    /// Both the variety of operations and the order of steps, or one entropy alone and far.
-    fn called(&self, bits: [u32; 3], limits: &Limits) -> Option<Shift> {
+    fn called(&self, limits: &Limits) -> Option<Shift> {
+        let (stream, share) = self.shares(limits).into_iter().find(|(_, share)| share.abs() >= 1.0)?;
+        let direction = if share < 0.0 { Direction::Fall } else { Direction::Rise };
+        let watch = &self.watches[stream as usize % self.watches.len()];
+        Some(Shift { stream, direction, bits_now: watch.newest(), bits_usual: watch.usual() })
+    }
+
+    /// How much of its limit each has reached, negative for a fall. One direction of each says something: few different
+    /// operations are a day's work, and so are gaps of all kinds.
+    fn shares(&self, limits: &Limits) -> [(Which, f32); 3] {
         let [operations, steps, gaps] = &self.watches;
-        let shift = |which: usize, stream, direction| {
-            let (bits_now, bits_usual) = (bits[which], self.watches[which].usual());
-            Some(Shift { stream, direction, bits_now, bits_usual })
-        };
-        let predictable = bits[1] <= limits.predictable;
-        if predictable
-            && (steps.fall() >= limits.alone || steps.fall().min(operations.fall()) >= limits.together)
-        {
-            return shift(1, Which::Steps, Direction::Fall);
-        }
-        if operations.rise().min(steps.rise()) >= limits.together {
-            return shift(0, Which::Operations, Direction::Rise);
-        }
-        if gaps.fall() >= limits.alone {
-            return shift(2, Which::Gaps, Direction::Fall);
-        }
-        None
+        let share = |bits: u32, limit: u32| bits as f32 / limit.max(1) as f32;
+        let left = u64::from(steps.newest()) * u64::from(limits.steps_percent) / 100;
+        [
+            (Which::Steps, -share(steps.fall(), limits.steps.max(left.min(u64::from(u32::MAX)) as u32))),
+            (Which::Operations, share(operations.rise(), limits.operations)),
+            (Which::Gaps, -share(gaps.fall(), limits.gaps)),
+        ]
     }
 }
 

@@ -3,7 +3,7 @@
 use super::logarithm::{BIT, TERMS, WINDOW_MAX};
 use super::shift::{Direction, Shift, Which};
 use super::stream::correction;
-use super::watch::{Slack, Watch};
+use super::watch::Watch;
 
 /// Symbols remembered.
 pub const WINDOW: usize = WINDOW_MAX;
@@ -11,7 +11,8 @@ pub const WINDOW: usize = WINDOW_MAX;
 pub const CELLS: usize = 256;
 /// Symbols between two readings.
 const HOP: usize = WINDOW / 4;
-const SLACK: Slack = Slack { warm_up: 32, spread_quarters: 16 };
+/// Readings that are only learnt.
+const WARM_UP_READINGS: u16 = 64;
 /// Bits cumulated at which a departure is called, in 1/65,536.
 const LIMIT: u32 = BIT;
 
@@ -50,14 +51,14 @@ impl Rolling {
         }
     }
 
-    /// Takes a symbol in. A called [`Shift`] names [`Which::Operations`].
+    /// Takes a symbol in. A called [`Shift`] names [`Which::Window`].
     pub fn push(&mut self, symbol: u8) -> Option<Shift> {
         self.take_in(symbol);
         if self.len() < WINDOW || !usize::from(self.next).is_multiple_of(HOP) {
             return None;
         }
         let bits_now = self.entropy();
-        self.watch.read_in(bits_now, &SLACK);
+        self.watch.take(bits_now, WARM_UP_READINGS);
         let direction = match (self.watch.fall() >= LIMIT, self.watch.rise() >= LIMIT) {
             (true, _) => Direction::Fall,
             (_, true) => Direction::Rise,
@@ -65,7 +66,7 @@ impl Rolling {
         };
         let bits_usual = self.watch.usual();
         self.watch.reset();
-        Some(Shift { stream: Which::Operations, direction, bits_now, bits_usual })
+        Some(Shift { stream: Which::Window, direction, bits_now, bits_usual })
     }
 
     pub fn len(&self) -> usize {

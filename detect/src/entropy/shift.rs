@@ -11,6 +11,8 @@ pub enum Which {
     Steps,
     /// How varied the gaps between its events are.
     Gaps,
+    /// How varied the symbols of a [`super::Rolling`] window are; whose, the caller says.
+    Window,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,9 +44,12 @@ impl Shift {
             (Which::Steps, Direction::Rise) => "its operations came in an order unlike any before",
             (Which::Gaps, Direction::Fall) => "its pace became regular",
             (Which::Gaps, Direction::Rise) => "its pace became irregular",
+            (Which::Window, Direction::Fall) => "fewer kinds than before",
+            (Which::Window, Direction::Rise) => "more kinds than before",
         };
         let per = match self.stream {
             Which::Operations => "an operation",
+            Which::Window => "each",
             Which::Steps => "a step",
             Which::Gaps => "a gap",
         };
