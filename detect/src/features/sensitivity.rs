@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn table_is_sorted_and_in_range() {
         assert!(
-            CALLS.is_sorted_by(|a, b| a.0 < b.0),
+            CALLS.rows.is_sorted_by(|a, b| a.0 < b.0),
             "sorted, and no two calls share a fingerprint by chance"
         );
         assert!(CALLS.rows.iter().all(|(_, percent)| (1..=100).contains(percent)));
