@@ -143,27 +143,17 @@ fn through(
     }
 }
 
-/// Looks at one behaviour after the other; where to look next is known only when the last one has come.
+/// Looks at one behaviour after the other, in random order; where to look next is known only when the last one is here.
 fn access_memory(table: &Table, keys: &[u128], order: &[usize]) -> f64 {
     let places: Vec<&Behaviour> = order.iter().filter_map(|at| table.get(keys[*at])).collect();
-    let mut at = 0;
-    // Of the look at the list of places, which is large as well, from the look at a behaviour.
-    let list = time(UPDATES, || {
-        for _ in 0..UPDATES {
-            at = next(at, std::ptr::from_ref(places[at]).addr() & 7);
+    let mut none = 0;
+    let spent = time(UPDATES, || {
+        for at in 0..places.len() {
+            none = places[at + none].events() as usize >> 31;
         }
     });
-    let both = time(UPDATES, || {
-        for _ in 0..UPDATES {
-            at = next(at, places[at].events() as usize >> 31);
-        }
-    });
-    black_box(at);
-    both - list
-}
-
-fn next(at: usize, none: usize) -> usize {
-    (at + none).wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F) % UPDATES
+    black_box(none);
+    spent
 }
 
 /// Nanoseconds of this thread, which other work on the machine does not stretch but for its use of memory.

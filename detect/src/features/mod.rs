@@ -62,17 +62,13 @@ impl Row {
         self.missing >> feature & 1 == 1
     }
 
-    /// The row as if the event had not said which program made it.
+    /// The row as if the event had not said which program made it; nothing else in it depends on that.
     pub fn without_user_agent(&self) -> Row {
         let mut row = *self;
         for (at, feature) in CATALOG.iter().enumerate().filter(|(_, feature)| feature.user_agent) {
-            if row.is_missing(at) && row.odd > 0 {
-                row.odd -= 1;
-            }
             row.missing |= 1 << at;
             row.values[at] = feature.neutral;
         }
-        row.values[ODD] = f32::from(row.odd);
         row
     }
 
@@ -119,7 +115,8 @@ pub fn row(seen: &Sighting<'_>, behaviour: &Behaviour, peer_surprisal: Option<f3
     rates(minute, hour, &mut row);
     network(seen, behaviour, &mut row);
     match inputs::device(seen) {
-        None => row.lacks(DEVICE),
+        // Not counted as odd: the other features do not depend on the user agent, so that it can be left out.
+        None => row.unknown(DEVICE),
         Some(_) if stranger => row.unknown(DEVICE),
         Some(print) => row.set(DEVICE, behaviour.device_age(print, seen.time).map_or(1.0, novelty)),
     }

@@ -131,7 +131,7 @@ fn each_feature_tells_what_it_is_for() {
         FAILURES,
         "09:10:00 ann 203.0.113.10 signin:ConsoleLogin fail=Failure x=7\n09:10:10 ann 203.0.113.10 signin:ConsoleLogin",
         -3.0..=-2.8,
-        "a sign-in that works after 6 refusals",
+        "a sign-in that works after 7 refusals",
     );
     check(
         FAILURES,
@@ -189,7 +189,7 @@ fn what_is_missing_or_absurd_is_neutral_and_counted() {
     check("nothing", 0, &[], &|_| ());
     check("no size", 1, &[SIZE, SIZE_DEVIATION], &|event| event.traffic = None);
     check("no address", 2, &[NETWORK, TRAVEL], &|event| event.src_endpoint = None);
-    check("no program", 1, &[DEVICE], &|event| event.http_request = None);
+    check("no program", 0, &[DEVICE], &|event| event.http_request = None);
     check("no operation", 1, &[], &|event| event.api.get_or_insert_default().operation.clear());
     check("an absurd size", 2, &[], &|event| {
         event.traffic.get_or_insert_default().bytes_out = Some(u64::MAX);
