@@ -9,13 +9,13 @@ use prunella_schemas::ocsf::{
 };
 use prunella_schemas::{Event, Timestamp};
 use std::hint::black_box;
-use std::time::Instant;
 
 const PRINCIPALS: usize = 1 << 20;
 const UPDATES: usize = 1 << 20;
 const BATCH: usize = 256;
 const ROUNDS: usize = 5;
-const EVENTS: usize = 1_024;
+/// Few, so that what waits for memory is the table.
+const EVENTS: usize = 64;
 const SETTLED_MIN: u32 = 30;
 
 #[allow(clippy::print_stdout, reason = "the result")]
@@ -37,32 +37,23 @@ fn main() {
         size_of::<Behaviour>(),
         Behaviour::BYTES,
     );
-    let mut apart = Vec::new();
-    let mut together = Vec::new();
-    let mut access = Vec::new();
-    let mut warm = Vec::new();
+    let seen: Vec<Sighting<'_>> = events.iter().map(Sighting::of).collect();
+    let mut times: [Vec<f64>; 6] = Default::default();
     for _ in 0..ROUNDS {
-        access.push(time(UPDATES, || access_memory(&table, &keys, &order)));
-        apart.push(time(UPDATES, || {
-            (order.iter().enumerate()).for_each(|(n, at)| update(&mut table, keys[*at], &events[n % EVENTS]));
-        }));
-        together.push(time(UPDATES, || {
-            for (batch, chunk) in order.chunks(BATCH).enumerate() {
-                let batch_keys: Vec<u128> = chunk.iter().map(|at| keys[*at]).collect();
-                table.touch(&batch_keys);
-                for (n, key) in batch_keys.iter().enumerate() {
-                    update(&mut table, *key, &events[(batch * BATCH + n) % EVENTS]);
-                }
-            }
-        }));
-        warm.push(time(UPDATES, || {
-            (0..UPDATES).for_each(|n| update(&mut table, keys[n % 64], &events[n % EVENTS]));
-        }));
+        times[0].push(access_memory(&table, &keys, &order));
+        for (at, batch, scored) in [(1, 1, false), (2, BATCH, false), (3, 1, true), (4, BATCH, true)] {
+            times[at].push(time(UPDATES, || through(&mut table, &keys, &order, &seen, batch, scored)));
+        }
+        let few: Vec<usize> = (0..UPDATES).map(|n| n % 64).collect();
+        times[5].push(time(UPDATES, || through(&mut table, &keys, &few, &seen, BATCH, true)));
     }
-    println!("one access to the table's memory, each waiting for the one before: {}", shown(&mut access));
-    println!("find, row and learn: {}", shown(&mut apart));
-    println!("the same, touched in batches of {BATCH}: {}", shown(&mut together));
-    println!("the same, 64 principals only: {}", shown(&mut warm));
+    let [access, apart, together, scored_apart, scored, warm] = &mut times;
+    println!("one random access to the same memory: {}", shown(access));
+    println!("update (find, learn), one by one: {}", shown(apart));
+    println!("update, touched in batches of {BATCH}: {}", shown(together));
+    println!("update and row, one by one: {}", shown(scored_apart));
+    println!("update and row, touched: {}", shown(scored));
+    println!("update and row, 64 principals only: {}", shown(warm));
     alone(&table, &keys, &events);
     let (mut saved, mut again) = (Vec::new(), Vec::new());
     let save = time(1, || table.save(&mut saved));
@@ -123,22 +114,58 @@ fn update(table: &mut Table, key: u128, event: &Event) {
     black_box(behaviour.learn(&seen, &row, false, &Limits::default()));
 }
 
-/// Chases through the behaviours: where to look next is known only when the last one has come.
-fn access_memory(table: &Table, keys: &[u128], order: &[usize]) {
-    let places: Vec<&Behaviour> = order.iter().filter_map(|at| table.get(keys[*at])).collect();
-    let mut at = 0;
-    for _ in 0..places.len() {
-        let events = places[at].events() as usize;
-        at = (at.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 7).wrapping_add(events * 31 + 1) % places.len();
+/// Learns an event of each principal in turn, in batches that are touched first unless they are of one.
+fn through(
+    table: &mut Table,
+    keys: &[u128],
+    order: &[usize],
+    seen: &[Sighting<'_>],
+    batch: usize,
+    scored: bool,
+) {
+    let limits = Limits::default();
+    let ordinary = row(&seen[0], &Behaviour::default(), None);
+    let mut batch_keys = Vec::with_capacity(batch);
+    let mut number = 0;
+    for chunk in order.chunks(batch) {
+        batch_keys.clear();
+        batch_keys.extend(chunk.iter().map(|at| keys[*at]));
+        if batch > 1 {
+            table.touch(&batch_keys);
+        }
+        for key in &batch_keys {
+            let seen = &seen[number % EVENTS];
+            let behaviour = table.entry(*key, seen.time);
+            let row = if scored { row(seen, behaviour, None) } else { ordinary };
+            black_box(behaviour.learn(seen, &row, false, &limits));
+            number += 1;
+        }
     }
-    black_box(at);
 }
 
-#[allow(clippy::disallowed_methods, reason = "a benchmark measures")]
+/// Looks at one behaviour after the other, in random order; where to look next is known only when the last one is here.
+fn access_memory(table: &Table, keys: &[u128], order: &[usize]) -> f64 {
+    let places: Vec<&Behaviour> = order.iter().filter_map(|at| table.get(keys[*at])).collect();
+    let mut none = 0;
+    let spent = time(UPDATES, || {
+        for at in 0..places.len() {
+            none = places[at + none].events() as usize >> 31;
+        }
+    });
+    black_box(none);
+    spent
+}
+
+/// Nanoseconds of this thread, which other work on the machine does not stretch but for its use of memory.
 fn time(count: usize, work: impl FnOnce()) -> f64 {
-    let start = Instant::now();
+    let start = processor_ns();
     work();
-    start.elapsed().as_nanos() as f64 / count as f64
+    (processor_ns() - start) as f64 / count as f64
+}
+
+fn processor_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 fn shown(all: &mut [f64]) -> String {
@@ -158,7 +185,7 @@ fn name(n: usize) -> String {
 
 fn event(n: u64) -> Event {
     let mut random = Random(n);
-    let mut event = Event::new(API_ACTIVITY, 2, if random.next() % 8 == 0 { 2 } else { 1 }, 1);
+    let mut event = Event::new(API_ACTIVITY, 2, if random.next().is_multiple_of(8) { 2 } else { 1 }, 1);
     event.time = Timestamp(1_772_496_000_000 + n as i64 * 60_000);
     let service = Service { name: Some("s3.amazonaws.com".to_owned()), uid: None };
     let operation = ["GetObject", "PutObject", "ListObjects", "HeadObject"][random.next() as usize % 4];

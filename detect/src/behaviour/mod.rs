@@ -193,9 +193,8 @@ impl Behaviour {
         self.minute = decay(self.minute, elapsed_ms, MINUTE_HALF_LIFE_MS);
         self.hour = decay(self.hour, elapsed_ms, HOUR_HALF_LIFE_MS);
         self.fan_out.pass(self.last.0, time.0);
-        let hours = hour(time).saturating_sub(hour(self.last));
+        let hours = self.hours_until(time);
         if hours > 0 {
-            let hours = u8::try_from(hours).unwrap_or(AGE_MAX);
             self.networks.pass(hours);
             self.devices.pass(hours);
         }
@@ -308,6 +307,20 @@ impl Behaviour {
 
     pub fn devices(&self) -> &Familiar<DEVICES_MAX> {
         &self.devices
+    }
+
+    /// Hours at `time` since the network was first met, 255 for long ago.
+    pub fn network_age(&self, print: u16, time: Timestamp) -> Option<u8> {
+        self.networks.age(print).map(|age| age.saturating_add(self.hours_until(time)))
+    }
+
+    /// The same of a device.
+    pub fn device_age(&self, print: u16, time: Timestamp) -> Option<u8> {
+        self.devices.age(print).map(|age| age.saturating_add(self.hours_until(time)))
+    }
+
+    fn hours_until(&self, time: Timestamp) -> u8 {
+        u8::try_from(hour(time).saturating_sub(hour(self.last)).max(0)).unwrap_or(AGE_MAX)
     }
 
     pub fn knows_system(&self, print: u16) -> bool {

@@ -55,7 +55,7 @@ pub static CATALOG: [Feature; COUNT] = [
     feature("network novelty", "0 known, 0.5 met just now or of a known provider, 1 new", "src_endpoint.ip, src_endpoint.autonomous_system.number", (0.0, 1.0), 0.25, "0.25, between known and new"),
     HTTP_AGENT,
     feature("refusals", "log2(1 + count), negative for a sign-in that works after them", "class_uid, status_id, status_code", (-20.5, 20.5), 0.0, "never missing"),
-    feature("odd inputs", "count", "every attribute named here", (0.0, 16.0), 0.0, "never missing"),
+    feature("odd inputs", "count", "every attribute named here but the user agent", (0.0, 16.0), 0.0, "never missing"),
     feature("operation surprisal", "bits", "api.operation, else type_uid", (0.0, 16.0), 4.0, "4, one operation of sixteen"),
     feature("peer surprisal", "bits", "as operation surprisal", (0.0, 32.0), 4.0, "4, one operation of sixteen"),
     feature("sensitivity", "0 to 1", "api.service.name, api.operation, activity_id", (0.0, 1.0), 0.15, "0.15 for what no list names and no activity tells"),

@@ -17,7 +17,7 @@ pub use range::{range, wanted};
 pub use sensitivity::sensitivity;
 pub use show::show;
 
-use crate::behaviour::{AGE_MAX, Behaviour, Familiar, HOUR_WEIGHT, fixed, hour, seconds};
+use crate::behaviour::{AGE_MAX, Behaviour, HOUR_WEIGHT, fixed, hour, seconds};
 use crate::sighting::Sighting;
 use log2::{ONE, log2, log2_1p, to_f32};
 
@@ -64,17 +64,13 @@ impl Row {
         self.missing >> feature & 1 == 1
     }
 
-    /// The row as if the event had not said which program made it.
+    /// The row as if the event had not said which program made it; nothing else in it depends on that.
     pub fn without_user_agent(&self) -> Row {
         let mut row = *self;
         for (at, feature) in CATALOG.iter().enumerate().filter(|(_, feature)| feature.user_agent) {
-            if row.is_missing(at) && row.odd > 0 {
-                row.odd -= 1;
-            }
             row.missing |= 1 << at;
             row.values[at] = feature.neutral;
         }
-        row.values[ODD] = f32::from(row.odd);
         row
     }
 
@@ -121,9 +117,10 @@ pub fn row(seen: &Sighting<'_>, behaviour: &Behaviour, peer_surprisal: Option<f3
     rates(minute, hour, &mut row);
     network(seen, behaviour, &mut row);
     match inputs::device(seen) {
-        None => row.lacks(DEVICE),
+        // Not counted as odd: the other features do not depend on the user agent, so that it can be left out.
+        None => row.unknown(DEVICE),
         Some(_) if stranger => row.unknown(DEVICE),
-        Some(print) => row.set(DEVICE, novelty(behaviour.devices(), print).unwrap_or(1.0)),
+        Some(print) => row.set(DEVICE, behaviour.device_age(print, seen.time).map_or(1.0, novelty)),
     }
     row.set(FAILURES, failures_of(seen, failures));
     let known = behaviour.streams().operations();
@@ -210,14 +207,13 @@ fn network(seen: &Sighting<'_>, behaviour: &Behaviour, row: &mut Row) {
     }
     let known_system = inputs::system(seen).is_some_and(|print| behaviour.knows_system(print));
     let stranger = if known_system { 0.5 } else { 1.0 };
-    row.set(NETWORK, novelty(behaviour.networks(), print).unwrap_or(stranger));
+    row.set(NETWORK, behaviour.network_age(print, seen.time).map_or(stranger, novelty));
 }
 
 /// 0 for what has long been known, up to a half for what was met a moment ago.
-fn novelty<const N: usize>(known: &Familiar<N>, print: u16) -> Option<f32> {
-    let age = known.age(print)?;
-    let halvings = 1 + u32::from(age / NOVELTY_HALF_LIFE_H);
-    Some(if age == AGE_MAX { 0.0 } else { 1.0 / (1u64 << halvings) as f32 })
+fn novelty(age_h: u8) -> f32 {
+    let halvings = 1 + u32::from(age_h / NOVELTY_HALF_LIFE_H);
+    if age_h == AGE_MAX { 0.0 } else { 1.0 / (1u64 << halvings) as f32 }
 }
 
 /// Positive for a refusal, by how many there were lately with this one; negative for a sign-in that works after some.

@@ -88,19 +88,35 @@ const OTHERS: &[(&str, &str, u8)] = &[
     ("SetIamPolicy", "*", 90),
 ];
 
-/// Every call as the fingerprint of operation and service, sorted, with its percent.
-static CALLS: LazyLock<Vec<(u64, u8)>> = LazyLock::new(|| {
-    let mut calls: Vec<(u64, u8)> = all()
+/// Every call by the fingerprint of its operation and service.
+struct Calls {
+    /// Sorted, each with its percent.
+    rows: Vec<(u64, u8)>,
+    /// One bit per upper bits of a fingerprint, since most calls are in no list.
+    some: Box<[u64; 256]>,
+}
+
+static CALLS: LazyLock<Calls> = LazyLock::new(|| {
+    let mut rows: Vec<(u64, u8)> = all()
         // An event that names no service matches by operation alone.
         .flat_map(|(operation, service, percent)| {
             [(key(operation, service), percent), (key(operation, ""), percent)]
         })
         .collect();
     // Of several, the gravest.
-    calls.sort_unstable_by_key(|(key, percent)| (*key, 100 - *percent));
-    calls.dedup_by_key(|(key, _)| *key);
-    calls
+    rows.sort_unstable_by_key(|(key, percent)| (*key, 100 - *percent));
+    rows.dedup_by_key(|(key, _)| *key);
+    let mut some = Box::new([0; 256]);
+    for (key, _) in &rows {
+        let (word, bit) = place(*key);
+        some[word] |= bit;
+    }
+    Calls { rows, some }
 });
+
+fn place(key: u64) -> (usize, u64) {
+    ((key >> 56) as usize, 1 << (key >> 50 & 63))
+}
 
 fn all() -> impl Iterator<Item = (&'static str, &'static str, u8)> {
     use {audit_log::When, destruction::Harm, sensitive_api::Weight};
@@ -143,11 +159,11 @@ fn key(operation: &str, service: &str) -> u64 {
 
 /// How much harm the call can do. A call that no list names is judged by what it does: read, change or delete.
 pub fn sensitivity(seen: &Sighting<'_>) -> f32 {
-    let any = fingerprint(b"*").rotate_left(1);
+    static ANY: LazyLock<u64> = LazyLock::new(|| fingerprint(b"*").rotate_left(1));
     let operation = seen.operation_key ^ fingerprint(seen.service.as_bytes()).rotate_left(1);
     let listed = find(seen.operation_key)
-        .or_else(|| find(operation ^ any))
-        .or_else(|| find(lower(seen.operation)? ^ any));
+        .or_else(|| find(operation ^ *ANY))
+        .or_else(|| find(lower(seen.operation)? ^ *ANY));
     let percent = listed.unwrap_or(match seen.event.activity_name.as_ref() {
         "Read" | "List" | "Query" | "Preview" | "Download" => 5,
         "Create" | "Write" | "Update" | "Upload" | "Copy" => 20,
@@ -158,8 +174,12 @@ pub fn sensitivity(seen: &Sighting<'_>) -> f32 {
 }
 
 fn find(key: u64) -> Option<u8> {
-    let at = CALLS.binary_search_by_key(&key, |(known, _)| *known).ok()?;
-    CALLS.get(at).map(|(_, percent)| *percent)
+    let (word, bit) = place(key);
+    if CALLS.some[word] & bit == 0 {
+        return None;
+    }
+    let at = CALLS.rows.binary_search_by_key(&key, |(known, _)| *known).ok()?;
+    CALLS.rows.get(at).map(|(_, percent)| *percent)
 }
 
 /// The fingerprint of an Azure operation in lower case.
@@ -183,15 +203,15 @@ mod tests {
     #[test]
     fn table_is_sorted_and_in_range() {
         assert!(
-            CALLS.is_sorted_by(|a, b| a.0 < b.0),
+            CALLS.rows.is_sorted_by(|a, b| a.0 < b.0),
             "sorted, and no two calls share a fingerprint by chance"
         );
-        assert!(CALLS.iter().all(|(_, percent)| (1..=100).contains(percent)));
+        assert!(CALLS.rows.iter().all(|(_, percent)| (1..=100).contains(percent)));
         let mut names: Vec<_> =
             all().flat_map(|(operation, service, _)| [(operation, service), (operation, "")]).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), CALLS.len());
+        assert_eq!(names.len(), CALLS.rows.len());
         let own: Vec<_> = OTHERS.iter().map(|(operation, service, _)| (operation, service)).collect();
         let distinct: std::collections::BTreeSet<_> = own.iter().collect();
         assert_eq!(distinct.len(), own.len());

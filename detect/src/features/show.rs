@@ -14,7 +14,6 @@ const NEVER_BITS: f32 = 5.05;
 
 /// A value of a feature as the event says it: `14.0 MiB`, `03:00 UTC`, `new network 203.0.113.0/24`.
 pub fn show(feature: usize, value: f32, seen: &Sighting<'_>) -> String {
-    let count = |value: f32| exp2_m1((value.clamp(0.0, 63.0) * ONE as f32) as u32);
     match feature {
         HOUR => words::clock(seen.time),
         GAP => {
@@ -50,9 +49,14 @@ pub fn show(feature: usize, value: f32, seen: &Sighting<'_>) -> String {
     }
 }
 
-/// `2^value` to a tenth or so, which is all that is shown.
+/// `2^value` to a thousandth or so, which is more than is shown.
 fn power(value: f32) -> f64 {
-    (exp2_m1(((f64::from(value.clamp(0.0, 40.0)) + 10.0) * f64::from(ONE)) as u32) + 1) as f64 / 1_024.0
+    (exp2_m1(((f64::from(value.clamp(0.0, 50.0)) + 10.0) * f64::from(ONE)) as u32) + 1) as f64 / 1_024.0
+}
+
+/// What a feature of the form `log2(1 + n)` counts.
+fn count(value: f32) -> u64 {
+    (power(value) - 1.0).round() as u64
 }
 
 fn new_or_known(what: &str, value: f32, name: &str) -> String {

@@ -23,6 +23,9 @@ impl Place {
     /// Great-circle distance, in kilometres. Exact to a thousandth up to a quarter of the globe, a sixth short at most
     /// between opposite points.
     pub fn distance_km(self, other: Place) -> f64 {
+        if self == other {
+            return 0.0;
+        }
         let (a, b) = (self.unit(), other.unit());
         let square: f64 = a.iter().zip(&b).map(|(a, b)| (a - b) * (a - b)).sum();
         let half = square.sqrt() / 2.0;

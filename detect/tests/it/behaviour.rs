@@ -195,10 +195,10 @@ fn late_events_are_harmless() {
 fn habits_are_told_in_words() {
     let ann = after("past ann 203.0.113.10 s3:GetObject,s3:ListBuckets bytes=1M days=5");
     let check = |feature: usize, want: Option<&str>| {
-        assert_eq!(ann.usual(feature).as_deref(), want, "{}", CATALOG[feature].name)
+        assert_eq!(ann.usual(feature).as_deref(), want, "{}", CATALOG[feature].name);
     };
     check(features::HOUR, Some("08:00-17:00 UTC"));
-    check(features::SIZE, Some("1023.9 KiB"));
+    check(features::SIZE, Some("1.0 MiB"));
     check(features::NETWORK, Some("1 network"));
     check(features::DEVICE, Some("1 device"));
     check(features::OPERATION, Some("2 operations in its last 32 calls"));
