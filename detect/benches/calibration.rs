@@ -32,8 +32,10 @@ fn main() {
         drift(deviations);
     }
     println!("\npoison: AUC on a clustered attack that the poison imitates");
-    for (share, sources) in [(0.0, 0), (0.05, 1), (0.05, 20), (0.05, 400), (0.2, 400)] {
-        poison(share, sources);
+    for at in [3.5, 6.0] {
+        for (share, sources) in [(0.0, 0), (0.05, 1), (0.05, 2), (0.05, 20), (0.05, 400), (0.2, 400)] {
+            poison(share, sources, at);
+        }
     }
     println!("\ntime of this thread");
     times();
@@ -87,10 +89,10 @@ impl Tenant {
     }
 
     /// An attack in a cluster, from one of `sources` principals of its own.
-    fn attack(&mut self, sources: u64) -> Lesson {
+    fn attack(&mut self, sources: u64, at: f32) -> Lesson {
         let mut lesson = self.event();
         for value in &mut lesson.row[..6] {
-            *value = 3.5 + 0.4 * self.random.normal();
+            *value = at + 0.4 * self.random.normal();
         }
         lesson.principal = u64::MAX - (f64::from(self.random.unit()) * sources as f64) as u64;
         lesson
@@ -107,7 +109,7 @@ fn live(name: &str, attacks: f64, seed: u64) {
     let (mut swaps, mut refusals, mut drifts) = (0, 0, 0);
     while clean < EVENTS {
         let is_attack = f64::from(tenant.random.unit()) < attacks;
-        let mut lesson = if is_attack { tenant.attack(20) } else { tenant.event() };
+        let mut lesson = if is_attack { tenant.attack(20, 3.5) } else { tenant.event() };
         if let Some(model) = learner.model() {
             let score = model.score(&lesson.row);
             let p = model.p_value(lesson.class_uid, score);
@@ -151,7 +153,11 @@ fn trims(attacks: f64) {
         let mut tenant = Tenant::new(seed);
         let rows = |tenant: &mut Tenant, n: usize, attacks: f64| -> Vec<Lesson> {
             let one = |_| {
-                if f64::from(tenant.random.unit()) < attacks { tenant.attack(20) } else { tenant.event() }
+                if f64::from(tenant.random.unit()) < attacks {
+                    tenant.attack(20, 3.5)
+                } else {
+                    tenant.event()
+                }
             };
             (0..n).map(one).collect()
         };
@@ -247,7 +253,7 @@ fn drift(deviations: f32) {
 
 /// Trains on a poisoned past, then ranks the attack that the poison looks like.
 #[allow(clippy::print_stdout, reason = "the result")]
-fn poison(share: f64, sources: u64) {
+fn poison(share: f64, sources: u64, at: f32) {
     let (mut plain, mut ours) = (0.0, 0.0);
     const SEEDS: u64 = 5;
     for seed in 31..31 + SEEDS {
@@ -256,13 +262,13 @@ fn poison(share: f64, sources: u64) {
         let past: Vec<Lesson> = (0..10_000)
             .map(|_| {
                 let is_poison = f64::from(tenant.random.unit()) < share;
-                if is_poison { tenant.attack(sources) } else { tenant.event() }
+                if is_poison { tenant.attack(sources, at) } else { tenant.event() }
             })
             .collect();
         let naive: Vec<[f32; FEATURES]> = past.iter().take(4_096).map(|lesson| lesson.row).collect();
         let _ = learner.train_on(past);
         let test: Vec<(Lesson, bool)> = (0..22_000)
-            .map(|n| if n < 2_000 { (tenant.attack(1), true) } else { (tenant.event(), false) })
+            .map(|n| if n < 2_000 { (tenant.attack(1, at), true) } else { (tenant.event(), false) })
             .collect();
         if let Some(model) = learner.model() {
             ours += auc(test.iter().map(|(lesson, hostile)| (model.score(&lesson.row), *hostile)).collect());
@@ -276,7 +282,7 @@ fn poison(share: f64, sources: u64) {
     }
     let (plain, ours) = (plain / SEEDS as f64, ours / SEEDS as f64);
     println!(
-        "{:>4.0} % from {sources:>3} sources: plain forest {plain:.4}, learner {ours:.4}",
+        "attack at {at} sd, {:>2.0} % from {sources:>3} sources: plain forest {plain:.4}, learner {ours:.4}",
         share * 100.0
     );
 }
