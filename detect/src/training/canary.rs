@@ -26,13 +26,13 @@ pub enum Refusal {
     Untrained { reason: String },
 }
 
-/// Rows that are extreme in a random quarter of the features, made once of the first model and kept.
+/// Rows that are extreme in a random half of the features, made once of the first model and kept.
 pub(super) fn canaries(model: &Model, seed: u64) -> Vec<[f32; FEATURES]> {
     let canary = |number: u64| {
         let (mut row, bits) = ([0.0; FEATURES], mix(seed ^ mix(number)));
         for (feature, (value, usual)) in row.iter_mut().zip(&model.usual).enumerate() {
             let width = usual.most - usual.least;
-            *value = match (bits >> (3 * feature)) & 7 {
+            *value = match (bits >> (2 * feature)) & 3 {
                 0 => usual.most + width,
                 1 => usual.least - width,
                 _ => usual.median,
@@ -43,14 +43,13 @@ pub(super) fn canaries(model: &Model, seed: u64) -> Vec<[f32; FEATURES]> {
     (0..CANARIES as u64).map(canary).collect()
 }
 
-/// Compares a candidate with the model in use, on the canaries and on the rows at hand. After drift the model in use
-/// raises too many alerts, so fewer are welcome then.
+/// Compares a candidate with the model in use, on the canaries and on the rows at hand.
 pub(super) fn gate(
     old: &Model,
     new: &Model,
     canaries: &[[f32; FEATURES]],
     rows: &[&Row],
-    is_drift: bool,
+    may_fall: bool,
 ) -> Result<Option<Refusal>, Error> {
     let seen = |model: &Model| canaries.iter().filter(|row| alerts(model, None, model.score(row))).count();
     let (seen_before, seen) = (seen(old), seen(new));
@@ -66,7 +65,7 @@ pub(super) fn gate(
     let (before, after) = (rate(old)?, rate(new)?);
     let rises = after > before * RATE_FACTOR + RATE_SLACK;
     let falls = before > after * RATE_FACTOR + RATE_SLACK;
-    Ok((rises || (falls && !is_drift)).then_some(Refusal::AlertRate { before, after }))
+    Ok((rises || (falls && !may_fall)).then_some(Refusal::AlertRate { before, after }))
 }
 
 /// Canaries have no class; all classes together judge them.

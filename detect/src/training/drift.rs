@@ -39,8 +39,8 @@ pub struct Shift {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Drift {
-    /// Ascending, per column.
-    reference: Vec<Vec<f32>>,
+    /// Ascending, per column, [`ordered`].
+    reference: Vec<Vec<u32>>,
     effective: f64,
     window: Vec<Met>,
 }
@@ -87,10 +87,9 @@ impl Drift {
     }
 
     pub(super) fn check(&self) -> Result<(), Error> {
-        let sorted = |column: &Vec<f32>| column.is_sorted_by(|a, b| a.total_cmp(b).is_le());
         let is_empty = self.reference.is_empty();
-        let sound = self.reference.len() == COLUMNS
-            && self.reference.iter().all(|column| column.len() <= REFERENCE_MAX && sorted(column));
+        let sorted = |column: &Vec<u32>| (1..=REFERENCE_MAX).contains(&column.len()) && column.is_sorted();
+        let sound = self.reference.len() == COLUMNS && self.reference.iter().all(sorted);
         let fits = self.window.len() < WINDOW_MAX && self.effective >= 0.0;
         if fits && (is_empty || sound) { Ok(()) } else { Err(Error::Broken("its drift".into())) }
     }
@@ -109,10 +108,16 @@ impl Drift {
     }
 }
 
-fn sorted(rows: &[Met], column: usize) -> Vec<f32> {
-    let mut values: Vec<f32> = rows.iter().map(|met| met.column(column)).collect();
-    values.sort_unstable_by(f32::total_cmp);
+fn sorted(rows: &[Met], column: usize) -> Vec<u32> {
+    let mut values: Vec<u32> = rows.iter().map(|met| ordered(met.column(column))).collect();
+    values.sort_unstable();
     values
+}
+
+/// The bits of a number in an order that whole numbers share, which is quicker to sort; NaN is at the ends.
+fn ordered(value: f32) -> u32 {
+    let bits = value.to_bits();
+    if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
 }
 
 /// As many independent rows as these are worth when those of one principal are all alike: n^2 / sum of n_i^2.
@@ -124,14 +129,14 @@ fn effective(rows: &[Met]) -> f64 {
 }
 
 /// Kolmogorov-Smirnov: the largest difference of the distribution functions of two sorted samples. Ties step together.
-fn distance(a: &[f32], b: &[f32]) -> f64 {
+fn distance(a: &[u32], b: &[u32]) -> f64 {
     let (mut at, mut bt, mut most) = (0, 0, 0.0f64);
     while let (Some(x), Some(y)) = (a.get(at), b.get(bt)) {
-        let value = if x.total_cmp(y).is_le() { *x } else { *y };
-        while a.get(at).is_some_and(|x| x.total_cmp(&value).is_le()) {
+        let value = *x.min(y);
+        while a.get(at).is_some_and(|x| *x <= value) {
             at += 1;
         }
-        while b.get(bt).is_some_and(|y| y.total_cmp(&value).is_le()) {
+        while b.get(bt).is_some_and(|y| *y <= value) {
             bt += 1;
         }
         most = most.max((at as f64 / a.len() as f64 - bt as f64 / b.len() as f64).abs());
@@ -140,10 +145,10 @@ fn distance(a: &[f32], b: &[f32]) -> f64 {
 }
 
 /// Population stability index over the deciles of the reference, rounded to thousandths.
-fn psi(reference: &[f32], window: &[f32]) -> f64 {
-    let edges: Vec<f32> = (1..DECILES).map(|decile| reference[decile * reference.len() / DECILES]).collect();
-    let below = |sample: &[f32], edge: &f32| sample.partition_point(|value| value.total_cmp(edge).is_lt());
-    let shares = |sample: &[f32]| -> Vec<f64> {
+fn psi(reference: &[u32], window: &[u32]) -> f64 {
+    let edges: Vec<u32> = (1..DECILES).map(|decile| reference[decile * reference.len() / DECILES]).collect();
+    let below = |sample: &[u32], edge: &u32| sample.partition_point(|value| value < edge);
+    let shares = |sample: &[u32]| -> Vec<f64> {
         let inner = edges.iter().map(|edge| below(sample, edge));
         let ends: Vec<usize> = std::iter::once(0).chain(inner).chain([sample.len()]).collect();
         // Half a row in every bin, so that an empty one has a logarithm.
@@ -199,14 +204,17 @@ mod tests {
     #[test]
     fn distances_of_samples_with_ties() {
         let check = |a: &[f32], b: &[f32], want: f64| {
-            assert!((distance(a, b) - want).abs() < 1e-12, "{a:?} {b:?}: {}", distance(a, b));
-            assert!((distance(b, a) - want).abs() < 1e-12);
+            let keys = |values: &[f32]| values.iter().map(|value| ordered(*value)).collect::<Vec<_>>();
+            let (a, b) = (keys(a), keys(b));
+            assert!((distance(&a, &b) - want).abs() < 1e-12, "{a:?} {b:?}: {}", distance(&a, &b));
+            assert!((distance(&b, &a) - want).abs() < 1e-12);
         };
         check(&[1.0, 2.0], &[1.0, 2.0], 0.0);
         check(&[1.0, 1.0, 1.0], &[1.0], 0.0);
         check(&[1.0, 2.0], &[3.0], 1.0);
         check(&[1.0, 1.0, 2.0, 2.0], &[1.0, 2.0, 2.0, 2.0], 0.25);
-        check(&[1.0, f32::NAN], &[1.0, f32::NAN], 0.0);
+        check(&[-1.0, 1.0, f32::NAN], &[-1.0, 1.0, f32::NAN], 0.0);
+        check(&[-2.0, -1.0], &[-1.5, 3.0], 0.5);
         check(&[], &[1.0], 0.0);
     }
 }

@@ -17,6 +17,8 @@ const FIRST_ROWS_MIN: usize = 1_024;
 const ROWS_BEFORE_DRIFT: usize = 512;
 const DAY_MS: u64 = 86_400_000;
 const HOUR_MS: u64 = 3_600_000;
+/// Candidates in a row that may be refused for raising too few alerts.
+const REFUSALS_MAX: u32 = 2;
 /// Events between two attempts, whatever their times say: forged times must not keep a learner training.
 pub const RETRAIN_EVENTS_MIN: u32 = 1_024;
 /// Flagged events that may count in the calibration, in thousandths of all events. Without any, the p-values of the
@@ -84,6 +86,8 @@ pub struct Learner {
     tried: Timestamp,
     events_since: u32,
     attempts: u32,
+    /// Candidates refused since the last one that took over.
+    refused: u32,
     flagged_credit: u32,
 }
 
@@ -104,6 +108,7 @@ impl Learner {
             tried: Timestamp::ZERO,
             events_since: 0,
             attempts: 0,
+            refused: 0,
             flagged_credit: 0,
         }
     }
@@ -124,7 +129,8 @@ impl Learner {
 
     /// Learns from an event that was scored, and trains if it is time.
     pub fn observe(&mut self, lesson: &Lesson) -> Option<Trained> {
-        self.learn(lesson);
+        let calibrates = self.admit(lesson);
+        self.watch(lesson, calibrates);
         let why = self.due(lesson.time)?;
         Some(self.train(why, lesson.time))
     }
@@ -134,7 +140,7 @@ impl Learner {
         let mut newest = self.tried;
         for lesson in lessons {
             newest = newest.max(lesson.time);
-            self.learn(&lesson);
+            self.admit(&lesson);
         }
         let (rows, held_out) = (self.training.rows().count(), self.held_out.len());
         if rows < TRAINING_ROWS_MIN || held_out < TRAINING_ROWS_MIN {
@@ -168,10 +174,10 @@ impl Learner {
         Ok(learner)
     }
 
-    fn learn(&mut self, lesson: &Lesson) {
-        self.events_since = self.events_since.saturating_add(1);
+    /// Offers the event to the samples; says whether it counts in the calibration.
+    fn admit(&mut self, lesson: &Lesson) -> bool {
         let per_mille = if self.shifts.is_empty() { FLAGGED_PER_MILLE } else { FLAGGED_PER_MILLE_DRIFT };
-        self.flagged_credit = (self.flagged_credit + per_mille).min(FLAGGED_CREDIT_MAX);
+        self.flagged_credit = self.flagged_credit.saturating_add(per_mille).min(FLAGGED_CREDIT_MAX);
         let calibrates = !lesson.is_flagged || self.flagged_credit >= 1_000;
         if lesson.is_flagged && calibrates {
             self.flagged_credit -= 1_000;
@@ -186,16 +192,22 @@ impl Learner {
         } else if calibrates {
             self.held_out.offer(event, row);
         }
+        calibrates
+    }
+
+    /// Holds the event against the model in use: its score sharpens the calibration, its row may show drift.
+    fn watch(&mut self, lesson: &Lesson, calibrates: bool) {
+        self.events_since = self.events_since.saturating_add(1);
         let Some(model) = &mut self.model else { return };
-        let score = lesson.score.unwrap_or_else(|| model.score(&values));
+        let score = lesson.score.unwrap_or_else(|| model.score(&lesson.row));
         if calibrates {
-            self.tally.add(class_uid, score);
+            self.tally.add(lesson.class_uid, score);
         }
         if self.tally.total() >= self.recalibrate_at {
-            self.recalibrate_at = self.tally.total() * 2;
+            self.recalibrate_at = self.tally.total().saturating_mul(2);
             model.calibrator = Calibrator::from(self.tally.clone());
         }
-        if let Some(shifts) = self.drift.observe(&values, score, principal)
+        if let Some(shifts) = self.drift.observe(&lesson.row, score, lesson.principal)
             && self.shifts.is_empty()
         {
             self.shifts = shifts;
@@ -222,14 +234,14 @@ impl Learner {
     fn train(&mut self, why: Why, now: Timestamp) -> Trained {
         (self.tried, self.events_since) = (now, 0);
         self.attempts = self.attempts.saturating_add(1);
-        let outcome = match self.candidate(&why) {
-            Ok((model, None)) => match self.swap(model) {
-                Ok(number) => Outcome::Swapped { number },
-                Err(error) => Outcome::Refused(Refusal::Untrained { reason: error.to_string() }),
-            },
-            Ok((_, Some(refusal))) => Outcome::Refused(refusal),
-            Err(error) => Outcome::Refused(Refusal::Untrained { reason: error.to_string() }),
-        };
+        let swapped = self.candidate(&why).and_then(|(model, refusal)| match refusal {
+            None => self.swap(model).map(|number| Outcome::Swapped { number }),
+            Some(refusal) => Ok(Outcome::Refused(refusal)),
+        });
+        let untrained = |error: Error| Outcome::Refused(Refusal::Untrained { reason: error.to_string() });
+        let outcome = swapped.unwrap_or_else(untrained);
+        let is_refused = matches!(outcome, Outcome::Refused(_));
+        self.refused = if is_refused { self.refused.saturating_add(1) } else { 0 };
         Trained { why, outcome }
     }
 
@@ -237,11 +249,13 @@ impl Learner {
     fn candidate(&self, why: &Why) -> Result<(Model, Option<Refusal>), Error> {
         let number = self.model.as_ref().map_or(0, |model| model.number) + 1;
         let seed = mix(self.seed ^ mix(u64::from(self.attempts)));
-        let is_drift = *why == Why::Drift;
+        // After a drift the model in use raises too many alerts, so fewer are welcome; so are they once candidate after
+        // candidate says so, or a slow change would lock the old model in.
+        let may_fall = *why == Why::Drift || self.refused >= REFUSALS_MAX;
         let new = Model::train((number, seed), &self.training, &self.held_out)?;
         let Some(old) = &self.model else { return Ok((new, None)) };
         let rows: Vec<&Row> = self.training.rows().collect();
-        let refusal = canary::gate(old, &new, &self.canaries, &rows, is_drift)?;
+        let refusal = canary::gate(old, &new, &self.canaries, &rows, may_fall)?;
         Ok((new, refusal))
     }
 

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 /// Rows to train on, and rows to calibrate on, at least.
 pub const TRAINING_ROWS_MIN: usize = 256;
 /// Share of the rows, the most unusual ones, that a model does not learn from.
-const TRIM_SHARE: f64 = 0.1;
+const TRIM_SHARE: f64 = 0.05;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Model {
@@ -67,7 +67,7 @@ impl Model {
         let params = Params { seed, ..Params::default() };
         let scores = judge(&params, &rows)?;
         let kept = least_unusual(&rows, &scores);
-        let usual = usual_of(&kept);
+        let usual = usual_of(&rows);
         let values = table(kept.iter().map(|row| clip(&usual, &row.values).0));
         let forest = params.fit_rows(values.view())?;
         let times = || rows.iter().map(|row| row.time);

@@ -8,6 +8,7 @@
 )]
 
 mod behaviour;
+mod calibration;
 mod detectors;
 mod engine;
 mod features;
