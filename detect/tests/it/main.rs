@@ -10,5 +10,6 @@
 mod detectors;
 mod forest;
 mod golden;
+mod peers;
 mod properties;
 mod story;
