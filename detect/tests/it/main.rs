@@ -14,5 +14,6 @@ mod engine;
 mod features;
 mod forest;
 mod golden;
+mod peers;
 mod properties;
 mod story;
