@@ -5,23 +5,28 @@
 //! [`Kernel`]: thresholds carry their feature from training on, and path lengths are summed as whole numbers.
 //! Both speak linfa: `params.fit(&dataset)`, `forest.predict(&rows)`.
 
+mod counterfactual;
 mod grow;
 mod interop;
 mod kernel;
 mod model;
 mod path;
 mod random;
+mod reason;
 mod tree;
 
+pub use counterfactual::{CANDIDATES_MAX, CHANGES_MAX, Change};
 pub use kernel::Kernel;
 pub use model::{Model, VERSION};
 pub use path::average_path;
+pub use reason::Attribution;
 pub use tree::{FEATURES_MAX, PACKED_FEATURES_MAX, SAMPLE_MAX};
 
 use grow::{Columns, Grower, WIDE_LEN};
 use ndarray::{Array1, ArrayView1, ArrayView2};
 use path::Scale;
 use random::Random;
+use reason::Means;
 use serde::{Deserialize, Serialize};
 use tree::{Layout, Tree};
 
@@ -108,12 +113,13 @@ pub struct Forest {
     /// The feature of each node, where there are too many to pack; else empty.
     wide: Vec<u16>,
     scale: Scale,
+    means: Means,
 }
 
 impl Forest {
     fn new(features: usize, sample: usize, not_finite: u64, trees: Vec<Tree>, wide: Vec<u16>) -> Forest {
         let scale = Scale::new(trees.len(), sample);
-        Forest { features, sample, not_finite, trees, wide, scale }
+        Forest { features, sample, not_finite, trees, wide, scale, means: Means::default() }
     }
 
     /// Scores each row, with the fastest kernel there is.

@@ -3,7 +3,7 @@
 use super::tree::SAMPLE_MAX;
 
 /// A path length of one. Sums of whole numbers do not depend on their order, so neither does a score on the kernel.
-const ONE: f64 = 65_536.0;
+pub(super) const ONE: f64 = 65_536.0;
 
 /// More than any leaf of a tree of height 8 on 256 rows: 8 + c(256) = 18.25.
 pub(super) const LEAF_MAX: u32 = 19 * 65_536;
@@ -37,6 +37,12 @@ impl Leaves {
     pub fn path(&self, depth: usize, rows: usize) -> u32 {
         (depth as u32) * ONE as u32 + self.0[rows.min(SAMPLE_MAX)]
     }
+
+    /// The number of rows, at least 1, whose average path is the one given, or next above it.
+    pub fn rows(&self, path: u32) -> u64 {
+        let rows = self.0.partition_point(|average| *average < path);
+        rows.clamp(1, SAMPLE_MAX) as u64
+    }
 }
 
 /// Turns a sum of leaves over all trees into a score between 0 and 1.
@@ -51,6 +57,11 @@ impl Scale {
     /// 2^-(mean path / average path).
     pub fn score(self, sum: u32) -> f32 {
         exp2(-(sum as f32 * self.0))
+    }
+
+    /// By how much a path shorter by one unit in one tree raises the logarithm of the score.
+    pub fn log2_of_one(self) -> f64 {
+        f64::from(self.0)
     }
 }
 
@@ -117,6 +128,7 @@ mod tests {
                 ((3.0 + average_path(rows)) * ONE).round() as u32,
                 "{rows} rows"
             );
+            assert_eq!(leaves.rows(leaves.path(0, rows)), rows.max(1) as u64);
         }
     }
 }

@@ -14,7 +14,7 @@ pub const SAMPLE_MAX: usize = 1 << DEPTH;
 pub const PACKED_FEATURES_MAX: usize = 64;
 pub const FEATURES_MAX: usize = 4_096;
 
-const END: u32 = f32::INFINITY.to_bits();
+pub(super) const END: u32 = f32::INFINITY.to_bits();
 
 /// Entries of a tree and a cache line more: with a power of two, the roots of all trees would compete for two sets of
 /// the cache.

@@ -2,9 +2,11 @@
 
 use linfa::DatasetBase;
 use linfa::traits::{Fit, Predict};
-use ndarray::{Array1, Array2, ArrayView2, Axis, s};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, s};
 use proptest::prelude::*;
-use prunella_detect::forest::{Error, FEATURES_MAX, Forest, Kernel, Model, Params, TREES_MAX, average_path};
+use prunella_detect::forest::{
+    CHANGES_MAX, Error, FEATURES_MAX, Forest, Kernel, Model, Params, TREES_MAX, average_path,
+};
 use std::path::PathBuf;
 
 /// Numbers as they come, and those that break programs.
@@ -74,6 +76,55 @@ proptest! {
         let again: Forest = serde_json::from_str(&serde_json::to_string(&forest).unwrap()).unwrap();
         prop_assert_eq!(&again, &forest);
         prop_assert_eq!(Params { trees: 5, sample: 32, seed }.fit_rows(training.view()).unwrap(), forest);
+    }
+}
+
+/// Checks that base and shares of each row sum up to the logarithm of its score.
+fn check_shares(forest: &Forest, rows: ArrayView2<'_, f32>) {
+    let scores = forest.score(rows).unwrap();
+    for (row, score) in rows.rows().into_iter().zip(scores) {
+        let found = forest.attribute(&row.to_vec()).unwrap();
+        assert_eq!(found.shares.len(), rows.ncols());
+        let want = f64::from(score).log2();
+        assert!(
+            (found.total() - want).abs() < 1e-6,
+            "{} features: {} != {want}",
+            rows.ncols(),
+            found.total()
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn shares_sum_up_and_changes_flip_for_any_table(
+        training in table(), strangers in prop::collection::vec(value(), 80 * 5), usual in prop::collection::vec(value(), 80),
+        fixed in prop::collection::vec(any::<bool>(), 80), below in 0.3..0.8f32,
+    ) {
+        let features = training.ncols();
+        let forest = Params { trees: 30, sample: 64, seed: 1 }.fit_rows(training.view()).unwrap();
+        let strangers = Array2::from_shape_vec((5, features), strangers[..5 * features].to_vec()).unwrap();
+        check_shares(&forest, training.slice(s![..training.nrows().min(10), ..]));
+        check_shares(&forest, strangers.view());
+        for row in strangers.rows() {
+            let row = row.to_vec();
+            let found = forest.counterfactual(&row, &usual[..features], |feature| fixed[feature], below).unwrap();
+            let Some(change) = found else { continue };
+            prop_assert!(change.features.len() <= CHANGES_MAX);
+            let mut changed = row.clone();
+            for (feature, value) in change.features.iter().zip(&change.values) {
+                prop_assert!(!fixed[*feature] && value.is_finite());
+                let (from, to) = (row[*feature], usual[*feature]);
+                prop_assert!(!from.is_finite() || (from.min(to)..=from.max(to)).contains(value), "{} {} {}", from, to, value);
+                changed[*feature] = *value;
+            }
+            let score = forest.score_row(ArrayView1::from(&changed)).unwrap();
+            prop_assert!(score < below && score == change.score, "{} {}", score, change.score);
+            let already = forest.score_row(ArrayView1::from(&row)).unwrap() < below;
+            prop_assert_eq!(already, change.features.is_empty());
+        }
     }
 }
 
@@ -199,6 +250,83 @@ fn it_is_fitted_and_predicts_as_linfa_users_expect() {
 fn the_average_path_is_public_and_right() {
     assert_eq!((average_path(1), average_path(2)), (0.0, 1.0));
     assert!((average_path(256) - 10.248_69).abs() < 1e-5);
+}
+
+#[test]
+fn shares_sum_up_to_the_score_whatever_the_number_of_features() {
+    for features in (1..=64).chain([65, 100, 300]) {
+        let rows = cloud(300, features);
+        let forest = Params::default().fit_rows(rows.view()).unwrap();
+        check_shares(&forest, rows.slice(s![270.., ..]));
+    }
+    let forest = Params::default().fit_rows(cloud(300, 4).view()).unwrap();
+    let error = forest.attribute(&[0.0; 5]).unwrap_err();
+    assert!(matches!(error, Error::FeatureCount { model: 4, given: 5 }), "{error}");
+    assert!(forest.counterfactual(&[0.0; 4], &[0.0; 3], |_| false, 0.5).is_err());
+    assert!(forest.counterfactual(&[], &[], |_| false, 0.5).is_err());
+}
+
+/// Rows of features of different scale, some of which move together, as those of real accounts do.
+fn accounts(rows: usize, features: usize) -> Array2<f32> {
+    let mut state = 5u64;
+    let mut bell = move || {
+        let mut unit = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / 16_777_216.0
+        };
+        // The sum of twelve has variance one.
+        (0..12).map(|_| unit()).sum::<f32>() - 6.0
+    };
+    let mut table = Array2::zeros((rows, features));
+    for mut row in table.rows_mut() {
+        let busy = bell();
+        for (feature, value) in row.iter_mut().enumerate() {
+            let own = bell();
+            *value = (if feature % 4 == 0 { 0.6 * busy + 0.8 * own } else { own }) * (1 + feature) as f32;
+        }
+    }
+    table
+}
+
+#[test]
+fn a_planted_culprit_is_among_the_three_largest_shares_and_undoing_it_flips_the_score() {
+    const ATTACKS: usize = 2_000;
+    let mut rows = accounts(4_096 + ATTACKS, 16);
+    rows.column_mut(15).fill(1.5);
+    let forest = Params { seed: 3, ..Params::default() }.fit_rows(rows.slice(s![..4_096, ..])).unwrap();
+    let mut scores = forest.score(rows.slice(s![..4_096, ..])).unwrap().to_vec();
+    scores.sort_by(f32::total_cmp);
+    let alarm = scores[4_096 * 9 / 10];
+    let (mut among_three, mut alarms, mut changes, mut of_culprit) = (0, 0, 0, 0);
+    let (mut of_culprits, mut of_others) = (0.0, 0.0);
+    for attack in 0..ATTACKS {
+        let mut row = rows.row(4_096 + attack).to_vec();
+        let culprit = attack % 15;
+        let sign = if attack % 2 == 0 { 1.0 } else { -1.0 };
+        row[culprit] = sign * (4.0 + (attack % 40) as f32 / 10.0) * (1 + culprit) as f32;
+        let found = forest.attribute(&row).unwrap();
+        among_three += usize::from(found.ranked()[..3].contains(&culprit));
+        of_culprits += found.shares[culprit];
+        // The next feature is what it always is: a control that has nothing to do with the attack.
+        of_others += found.shares[(culprit + 1) % 15];
+        assert_eq!(found.shares[15], 0.0, "a constant feature has no share");
+        assert_eq!(forest.attribute(&row).unwrap(), found);
+        if forest.score_row(ArrayView1::from(&row)).unwrap() >= alarm {
+            alarms += 1;
+            // A row that was rare before the attack may need more than three features to be usual.
+            let Some(change) = forest.counterfactual(&row, &[0.0; 16], |_| false, alarm).unwrap() else {
+                continue;
+            };
+            assert!(change.score < alarm);
+            changes += 1;
+            of_culprit += usize::from(change.features.contains(&culprit));
+        }
+    }
+    assert!(among_three * 100 >= ATTACKS * 95, "{among_three} of {ATTACKS}");
+    assert!(of_others.abs() < 0.1 * of_culprits, "{of_others} beside {of_culprits}");
+    println!(
+        "three {among_three} {alarms} alarms, {changes} changed, {of_culprit} by the culprit {of_others} {of_culprits}"
+    );
 }
 
 /// Mean AUC of scikit-learn 1.9.1 (100 trees, sample 256, seeds 0 to 9) and its standard deviation over seeds.
