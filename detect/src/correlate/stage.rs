@@ -120,7 +120,8 @@ impl Correlate {
 
     /// Forgets the tenant unheard of for longest, after it has had its say.
     fn dismiss(&mut self, out: &mut Outbox) {
-        let longest = self.tenants.iter().min_by_key(|(_, view)| view.heard).map(|(tenant, _)| tenant.clone());
+        let longest =
+            self.tenants.iter().min_by_key(|(_, view)| view.heard).map(|(tenant, _)| tenant.clone());
         let Some((tenant, mut view)) = longest.and_then(|tenant| self.tenants.remove_entry(&tenant)) else {
             return;
         };

@@ -2,14 +2,15 @@
 
 use super::Config;
 use super::suspect::is_near;
-use crate::entropy::{Limits, Rolling, Shift, Slack, Streams};
+use crate::entropy::{BIT, Limits, Rolling, Shift, Streams};
 use prunella_schemas::limits::EVIDENCE_MAX;
 use prunella_schemas::{Id, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::collections::VecDeque;
 
-/// Tier changes and decisions are few: a baseline of 16 readings has to do.
-const FEW: Slack = Slack { warm_up: 16, spread_quarters: 6 };
+/// Tier changes and decisions are few: a baseline of 16 readings has to do. What it costs is a Low finding too many.
+const FEW: Limits =
+    Limits { warm_up: 16, steps: BIT / 2, steps_percent: 250, operations: 5 * BIT / 4, gaps: BIT };
 
 /// The entropies of a tenant as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -57,7 +58,13 @@ struct Sparse(Streams);
 
 impl TenantStreams {
     /// `operation` is its fingerprint.
-    pub fn access(&mut self, operation: u64, time: Timestamp, event: Id, config: &Config) -> Option<Departure> {
+    pub fn access(
+        &mut self,
+        operation: u64,
+        time: Timestamp,
+        event: Id,
+        config: &Config,
+    ) -> Option<Departure> {
         let shift = self.access.entropy.0.push(symbol(operation));
         self.access.note(Whole::Access, shift, time, event, config)
     }
@@ -92,7 +99,7 @@ impl Watched<Sparse> {
     fn learn(&mut self, fingerprint: u64, time: Timestamp) -> Option<Shift> {
         let gap_ms = self.recent.back().map_or(0, |(last, _)| time.since_ms(*last).max(0));
         let gap = (gap_ms.unsigned_abs() + 1).ilog2() as u8;
-        self.entropy.0.learn(symbol(fingerprint), gap, &Limits { slack: FEW, ..Limits::default() })
+        self.entropy.0.learn(symbol(fingerprint), gap, &FEW)
     }
 }
 

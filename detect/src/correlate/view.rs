@@ -64,7 +64,14 @@ impl View {
         self.own.contains(&finding.prunella.finding_uid)
     }
 
-    pub fn take(&mut self, tenant: &Tenant, place: Place, origin: Timestamp, item: Item, config: &Config) -> Said {
+    pub fn take(
+        &mut self,
+        tenant: &Tenant,
+        place: Place,
+        origin: Timestamp,
+        item: Item,
+        config: &Config,
+    ) -> Said {
         let mut desk = Desk { view: self, tenant, config, origin, said: Vec::new() };
         desk.take(place, item);
         desk.said
@@ -116,11 +123,8 @@ impl Desk<'_> {
             view.control.count(time);
         }
         let access = view.streams.access(operation, time, event, self.config);
-        let tiers = if tier_change {
-            view.streams.tier_change(operation, time, event, self.config)
-        } else {
-            None
-        };
+        let tiers =
+            if tier_change { view.streams.tier_change(operation, time, event, self.config) } else { None };
         [access, tiers].iter().flatten().for_each(|departure| self.depart(departure));
     }
 
@@ -199,7 +203,8 @@ impl Desk<'_> {
         let view = &mut *self.view;
         let suspect = view.suspects.of(principal, view.clock);
         if let Some(known) = &suspect.refused {
-            if known.p_value <= candidate.p_value && is_near(known.time, view.clock, self.config.corroboration_ms)
+            if known.p_value <= candidate.p_value
+                && is_near(known.time, view.clock, self.config.corroboration_ms)
             {
                 return;
             }

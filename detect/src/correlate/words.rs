@@ -1,12 +1,12 @@
 //! Words: how the tenant's view turns what it let through into findings.
 
 use super::streams::{Departure, Whole};
-use super::suspect::{Candidate, Source, Suspect, Unsaid, Witness};
+use super::suspect::{Candidate, Source, Unsaid, Witness};
 use crate::attack::{DESTROY_DATA, DISCOVER_INFRASTRUCTURE, Technique, VALID_CLOUD_ACCOUNT};
 use crate::detector::{Method, analytic};
 use crate::entropy::{BIT, Direction, Which};
 use prunella_schemas::finding::{
-    Analytic, AnalysisTarget, AnomalyAnalysis, Observation, Observed, RelatedEvent,
+    AnalysisTarget, Analytic, AnomalyAnalysis, Observation, Observed, RelatedEvent,
 };
 use prunella_schemas::limits::EVIDENCE_MAX;
 use prunella_schemas::ocsf::severity_name;
@@ -44,7 +44,8 @@ pub fn of_principal(
     if finding.severity_id != severity {
         (finding.severity_id, finding.severity) = (severity, severity_name(severity).into());
     }
-    let also: Vec<String> = confirming.iter().map(|(source, witness)| confirmation(source, witness)).collect();
+    let also: Vec<String> =
+        confirming.iter().map(|(source, witness)| confirmation(source, witness)).collect();
     for (_, witness) in confirming {
         let doubt = 100 - finding.confidence_score.min(100);
         finding.confidence_score = 100 - doubt / 2;
@@ -83,7 +84,7 @@ pub fn of_tenant(tenant: &Tenant, departure: &Departure) -> Finding {
     let (title, meaning, attack) = meaning(departure);
     let (now, usual) = (bits(departure.shift.bits_now), bits(departure.shift.bits_usual));
     let measured = match departure.shift.stream {
-        Which::Operations => "variety",
+        Which::Operations | Which::Window => "variety",
         Which::Steps => "order",
         Which::Gaps => "pace",
     };
@@ -110,7 +111,9 @@ pub fn of_tenant(tenant: &Tenant, departure: &Departure) -> Finding {
     for event in &departure.evidence {
         add_evidence(&mut finding, *event, unknown(*event));
     }
-    finding.identify(&[departure.last.0.to_le_bytes().as_slice(), what.as_bytes(), measured.as_bytes()].concat());
+    finding.identify(
+        &[departure.last.0.to_le_bytes().as_slice(), what.as_bytes(), measured.as_bytes()].concat(),
+    );
     finding
 }
 
@@ -183,11 +186,9 @@ fn meaning(departure: &Departure) -> (&'static str, &'static str, Option<Techniq
         (Whole::Access, Direction::Fall) => {
             ("Access became predictable", "Programs do more of the work than usual.", None)
         }
-        (Whole::Access, Direction::Rise) => (
-            "Access became unpredictable",
-            "Somebody may be looking around.",
-            Some(DISCOVER_INFRASTRUCTURE),
-        ),
+        (Whole::Access, Direction::Rise) => {
+            ("Access became unpredictable", "Somebody may be looking around.", Some(DISCOVER_INFRASTRUCTURE))
+        }
         (Whole::Tiers, Direction::Fall) => (
             "Changes of storage tier became predictable",
             "A program moves data between tiers; where data goes next can be foreseen.",
