@@ -29,6 +29,6 @@ fn stories_become_the_findings_on_file() {
 }
 
 #[allow(clippy::disallowed_methods, reason = "a switch of the test, not of the program")]
-fn update() -> bool {
+pub fn update() -> bool {
     std::env::var("UPDATE").is_ok_and(|value| value == "1")
 }

@@ -9,6 +9,7 @@
 
 mod behaviour;
 mod calibration;
+mod correlate;
 mod detectors;
 mod engine;
 mod features;

@@ -1,0 +1,81 @@
+//! Held: inputs of one tenant, kept back until those that belong before them can have come.
+
+use prunella_schemas::{Id, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Most inputs kept back per tenant; beyond it the earliest go first.
+pub const HELD_MAX: usize = 16_384;
+
+/// The place of an input: by time, then scores before signals before proposals (providers write whole seconds, and what
+/// is known of a second should be known before anything is concluded), then by event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Place {
+    pub time: Timestamp,
+    pub rank: u8,
+    pub event: Id,
+    pub message: Id,
+}
+
+/// Inputs in their order, and how long they have waited.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Held<T> {
+    items: BTreeMap<Place, T>,
+    /// Per log time at which inputs came: the last place among them. At most one entry per millisecond of waiting.
+    arrivals: VecDeque<(Timestamp, Place)>,
+    newest: Option<Timestamp>,
+    /// Everything up to here has waited long enough.
+    passed: Option<Place>,
+}
+
+impl<T> Default for Held<T> {
+    fn default() -> Self {
+        Held { items: BTreeMap::new(), arrivals: VecDeque::new(), newest: None, passed: None }
+    }
+}
+
+impl<T> Held<T> {
+    /// `now` never runs backwards.
+    pub fn put(&mut self, place: Place, item: T, now: Timestamp) {
+        self.newest = self.newest.max(Some(place.time));
+        match self.arrivals.back_mut() {
+            Some((at, last)) if *at == now => *last = place.max(*last),
+            _ => self.arrivals.push_back((now, place)),
+        }
+        self.items.insert(place, item);
+    }
+
+    /// The earliest input whose turn has come.
+    pub fn take(&mut self, now: Timestamp, lateness_ms: i64, hold_ms: i64) -> Option<(Place, T)> {
+        while let Some((at, last)) = self.arrivals.front().copied() {
+            let is_released = self.items.first_key_value().is_none_or(|(first, _)| last < *first);
+            if !is_released && now.since_ms(at) < hold_ms {
+                break;
+            }
+            if !is_released {
+                self.passed = self.passed.max(Some(last));
+            }
+            self.arrivals.pop_front();
+        }
+        let first = *self.items.first_key_value()?.0;
+        // Strictly before: an input as late as is allowed may still belong beside the first.
+        let watermark = self.newest?.plus_ms(lateness_ms.max(0).saturating_neg());
+        let overflows = self.items.len() > HELD_MAX;
+        if overflows {
+            self.passed = self.passed.max(Some(first));
+        }
+        let is_due = overflows || first.time < watermark || Some(first) <= self.passed;
+        if is_due { self.items.pop_first() } else { None }
+    }
+
+    /// The earliest input, whether its turn has come or not.
+    pub fn take_any(&mut self) -> Option<(Place, T)> {
+        self.items.pop_first()
+    }
+
+    /// The log time at which an input will have waited long enough.
+    pub fn next_due(&self, hold_ms: i64) -> Option<Timestamp> {
+        let (at, _) = self.arrivals.front().filter(|_| !self.items.is_empty())?;
+        Some(at.plus_ms(hold_ms))
+    }
+}
