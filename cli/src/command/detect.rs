@@ -1,22 +1,25 @@
 //! `prunella detect`: records in, OCSF Detection Findings out. Nothing is stored.
 
-use crate::args::{Detect, Offline};
+use crate::args::{self, Offline};
 use crate::command::{findings, input};
 use crate::{App, Outcome};
+use prunella_detect::Detect;
+use prunella_detect::correlate::Correlate;
 use prunella_runtime::clock;
 use prunella_schemas::{Event, Finding};
 use std::collections::HashSet;
 
-pub fn run(app: &App, args: &Detect) -> anyhow::Result<Outcome> {
+pub fn run(app: &App, args: &args::Detect) -> anyhow::Result<Outcome> {
     let config = &app.loaded.config.detect;
-    let mut stage = prunella_detect::Detect::new(config.clone());
+    let mut stage = Detect::new(config.clone());
+    let mut view = Correlate::new(config.correlate.clone());
     if !args.train_on.is_empty() {
         let (past, _) = read(app, &args.offline, Some(&args.train_on))?;
         let models = stage.train(&past);
         trained(past.len(), models);
     }
     let (events, rejects) = read(app, &args.offline, None)?;
-    let found: Vec<Finding> = prunella_detect::judge(&mut stage, &config.correlate, &events);
+    let found: Vec<Finding> = prunella_detect::judge(&mut stage, &mut view, &events);
     findings::print(app.format, &found)?;
     let rejected = args.offline.input.fail_on_reject && rejects > 0;
     Ok(if rejected || (args.fail_on_finding && !found.is_empty()) { Outcome::Found } else { Outcome::Ok })

@@ -175,7 +175,7 @@ impl Correlate {
         let (subject, severity, analytic) = match (proposal, p_value) {
             _ if is_entropy => {
                 let severity = if kind == SignalKind::EntropyRise { words::MEDIUM } else { words::LOW };
-                (Subject::Shift, severity, words::entropy_shift().uid.into_owned())
+                (Subject::Shift, severity, words::entropy_shift().uid.to_string())
             }
             (Some(finding), Some(_)) if wire.is_some() => {
                 let analytic = finding.finding_info.analytic.uid.to_string();
