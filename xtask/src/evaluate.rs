@@ -8,7 +8,7 @@ mod score;
 use crate::tree;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use mix::{Line, Mix, Sources, Variant};
+use mix::{Label, Line, Mix, Sources, Variant};
 use score::Outcome;
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -70,11 +70,14 @@ fn write(mix: &Mix, folder: &Path, name: &str) -> anyhow::Result<Files> {
     let mut labels = "event_id,label,technique\n".to_owned();
     for (lines, file) in [(&mix.training, &files.training), (&mix.test, &files.test)] {
         let mut text = String::new();
-        for Line { record, technique, .. } in lines {
+        for Line { record, label, .. } in lines {
             writeln!(text, "{record}")?;
-            let label = if technique.is_some() { "attack" } else { "benign" };
-            let id = record["eventID"].as_str().unwrap_or_default();
-            writeln!(labels, "{id},{label},{}", technique.as_deref().unwrap_or_default())?;
+            let (label, technique) = match label {
+                Label::Benign => ("benign", ""),
+                Label::Unlabelled => ("unlabelled", ""),
+                Label::Attack(technique) => ("attack", technique.as_str()),
+            };
+            writeln!(labels, "{},{label},{technique}", record["eventID"].as_str().unwrap_or_default())?;
         }
         fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
     }
