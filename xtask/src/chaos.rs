@@ -7,7 +7,6 @@ mod fault;
 mod http;
 mod oracle;
 mod process;
-mod random;
 mod stream;
 
 use anyhow::{Context, bail};

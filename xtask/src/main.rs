@@ -3,6 +3,8 @@
 mod chaos;
 mod codegen;
 mod deny;
+mod evaluate;
+mod random;
 mod tidy;
 mod tree;
 
@@ -24,6 +26,8 @@ enum Xtask {
     Deny,
     /// Kill a running pipeline at random moments and check that nothing is lost and nothing counts twice
     Chaos(chaos::Options),
+    /// Mix public attacks with benign records and count what `prunella detect` finds, and what it calls by mistake
+    Evaluate(evaluate::Options),
     /// Things `make test` needs, by name
     #[command(subcommand)]
     Need(Need),
@@ -42,6 +46,7 @@ fn main() -> ExitCode {
         Xtask::Codegen { check } => codegen::run(check),
         Xtask::Deny => deny::run(),
         Xtask::Chaos(options) => chaos::run(&options),
+        Xtask::Evaluate(options) => evaluate::run(&options),
         Xtask::Need(Need::Data) => tree::announce_data(),
     };
     match result {

@@ -33,11 +33,16 @@ pub fn capture(program: &str, args: &[&str]) -> anyhow::Result<String> {
     String::from_utf8(done.stdout).with_context(|| format!("{program} wrote something that is not UTF-8"))
 }
 
-#[allow(clippy::print_stdout, reason = "the answer is the output")]
+/// Where the public test data is, if it is anywhere.
 #[allow(clippy::disallowed_methods, reason = "the tests read the same variable")]
-pub fn announce_data() -> anyhow::Result<()> {
+pub fn data() -> PathBuf {
     let named = std::env::var("PRUNELLA_SHARED_DATA").ok().map(PathBuf::from);
-    let data = named.unwrap_or_else(|| root().join("../shared/data"));
+    named.unwrap_or_else(|| root().join("../shared/data"))
+}
+
+#[allow(clippy::print_stdout, reason = "the answer is the output")]
+pub fn announce_data() -> anyhow::Result<()> {
+    let data = data();
     if data.is_dir() {
         println!("public test data: {}", data.display());
     } else {

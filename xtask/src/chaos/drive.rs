@@ -3,8 +3,8 @@
 use super::http::{self, Answer};
 use super::oracle;
 use super::process::{Aim, Life, Setup, wait_until_idle};
-use super::random::Random;
 use super::stream::Stream;
+use crate::random::Random;
 use anyhow::{Context, bail};
 use std::io::IsTerminal;
 use std::net::SocketAddr;

@@ -1,6 +1,6 @@
 //! The workload: CloudTrail records with attacks in them, exact repeats, second channels and poison; the same for every run.
 
-use super::random::Random;
+use crate::random::Random;
 use anyhow::{Context, bail};
 use std::ops::Range;
 use std::path::Path;
