@@ -55,7 +55,7 @@ impl Columns {
 /// Grows one tree after the other; its buffers are made once.
 pub(super) struct Grower<'a> {
     rows: ArrayView2<'a, f32>,
-    columns: Columns,
+    columns: &'a Columns,
     layout: Layout,
     sample: usize,
     /// ceil(log2(sample)), the height at which the average row is isolated.
@@ -75,7 +75,7 @@ struct Cut {
 }
 
 impl<'a> Grower<'a> {
-    pub fn new(rows: ArrayView2<'a, f32>, columns: Columns, sample: usize) -> Grower<'a> {
+    pub fn new(rows: ArrayView2<'a, f32>, columns: &'a Columns, sample: usize) -> Grower<'a> {
         let sample = sample.min(rows.nrows()).min(SAMPLE_MAX);
         Grower {
             rows,

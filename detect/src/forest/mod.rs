@@ -32,11 +32,14 @@ use tree::{Layout, Tree};
 
 /// Bounds the sum of path lengths to 32 bits, and a forest to 2 MiB.
 pub const TREES_MAX: usize = 1_000;
+pub const THREADS_MAX: usize = 64;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot grow {trees} trees; give 1 to {TREES_MAX}")]
     Trees { trees: usize },
+    #[error("cannot grow trees on {threads} threads; give 1 to {THREADS_MAX}")]
+    Threads { threads: usize },
     #[error("cannot grow a tree on a sample of {sample} rows; give 2 to {SAMPLE_MAX}")]
     Sample { sample: usize },
     #[error("cannot train on {rows} row(s); an isolation forest needs at least 2")]
@@ -51,6 +54,8 @@ pub enum Error {
     Version { model: u32 },
     #[error("the model is broken at {0}; train it again")]
     Broken(&'static str),
+    #[error("cannot start a thread to grow trees on: {0}")]
+    Thread(#[from] std::io::Error),
     #[error("linfa: {0}")]
     Linfa(#[from] linfa::Error),
 }
@@ -63,11 +68,13 @@ pub struct Params {
     /// Rows each tree is grown on.
     pub sample: usize,
     pub seed: u64,
+    /// Threads to grow trees on. The forest is the same for any number.
+    pub threads: usize,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Params { trees: 100, sample: 256, seed: 0 }
+        Params { trees: 100, sample: 256, seed: 0, threads: 1 }
     }
 }
 
@@ -77,6 +84,9 @@ impl Params {
     pub fn fit_rows(&self, rows: ArrayView2<'_, f32>) -> Result<Forest, Error> {
         if !(1..=TREES_MAX).contains(&self.trees) {
             return Err(Error::Trees { trees: self.trees });
+        }
+        if !(1..=THREADS_MAX).contains(&self.threads) {
+            return Err(Error::Threads { threads: self.threads });
         }
         if !(2..=SAMPLE_MAX).contains(&self.sample) {
             return Err(Error::Sample { sample: self.sample });
@@ -90,15 +100,42 @@ impl Params {
         }
         let columns = Columns::of(rows);
         let not_finite = columns.not_finite;
-        let mut grower = Grower::new(rows, columns, self.sample);
         let wide_len = if Layout::for_features(features) == Layout::Wide { WIDE_LEN } else { 0 };
         let mut wide = vec![0; wide_len * self.trees];
         let mut trees = vec![Tree::empty(); self.trees];
-        for (number, tree) in trees.iter_mut().enumerate() {
-            let wide = &mut wide[number * wide_len..(number + 1) * wide_len];
-            grower.grow(Random::of_tree(self.seed, number), tree, wide);
-        }
+        self.grow(rows.view(), &columns, &mut trees, &mut wide)?;
         Ok(Forest::new(features, self.sample.min(rows.nrows()), not_finite, trees, wide))
+    }
+
+    /// Each thread grows a run of trees with buffers of its own; this one grows the last.
+    fn grow<'a>(
+        &self,
+        rows: ArrayView2<'a, f32>,
+        columns: &'a Columns,
+        trees: &mut [Tree],
+        wide: &mut [u16],
+    ) -> Result<(), Error> {
+        let share = trees.len().div_ceil(self.threads);
+        let runs = trees.len().div_ceil(share);
+        let mut wide = wide.chunks_mut(share * WIDE_LEN);
+        std::thread::scope(|scope| {
+            for (run, trees) in trees.chunks_mut(share).enumerate() {
+                let mut wide = wide.next().unwrap_or_default().chunks_mut(WIDE_LEN);
+                let mut grow = move || {
+                    let mut grower = Grower::new(rows, columns, self.sample);
+                    for (number, tree) in trees.iter_mut().enumerate() {
+                        let random = Random::of_tree(self.seed, run * share + number);
+                        grower.grow(random, tree, wide.next().unwrap_or_default());
+                    }
+                };
+                if run + 1 == runs {
+                    grow();
+                } else {
+                    std::thread::Builder::new().spawn_scoped(scope, grow)?;
+                }
+            }
+            Ok(())
+        })
     }
 }
 
