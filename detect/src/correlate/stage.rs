@@ -2,7 +2,7 @@
 
 use super::Config;
 use super::held::Place;
-use super::suspect::{Candidate, Source, Subject};
+use super::suspect::{Candidate, Source, Subject, is_entropy, looked_at_by};
 use super::view::{Counts, Item, View};
 use super::words;
 use prunella_schemas::limits::FUTURE_MS_MAX;
@@ -145,7 +145,8 @@ impl Correlate {
             }
             Input::Signal(signal) => {
                 let item = self.signal(signal, time(signal.time))?;
-                let rank = if matches!(item, Item::Witness { .. }) { 1 } else { 2 };
+                let is_proposal = matches!(&item, Item::Candidate { candidate, .. } if candidate.subject == Subject::Proposal);
+                let rank = if is_proposal { 2 } else { 1 };
                 let message = Message::id(signal.as_ref());
                 let place = Place { time: time(signal.time), rank, event: signal.event_uid, message };
                 Some((signal.tenant.clone(), place, item))
@@ -165,11 +166,12 @@ impl Correlate {
     fn signal(&self, signal: &Signal, time: Timestamp) -> Option<Item> {
         let proposal = signal.proposal.as_deref();
         let analysis = proposal.and_then(|finding| finding.prunella.analysis.as_ref());
+        let counterfactual = analysis.and_then(|analysis| analysis.counterfactual.as_ref());
         let p_value = signal.p_value.or(analysis.map(|analysis| analysis.p_value));
         let p_value = p_value.filter(|p| p.is_finite()).map(|p| p.clamp(0.0, 1.0));
         let (principal, kind) = (signal.principal.clone(), signal.kind);
         let detail = clip(&signal.detail).to_owned();
-        let is_entropy = matches!(kind, SignalKind::EntropyFall | SignalKind::EntropyRise);
+        let is_entropy = is_entropy(kind);
         let wire = proposal.filter(|_| !is_entropy).map(Message::encode);
         let wire = wire.filter(|bytes| bytes.len() <= PROPOSAL_BYTES_MAX);
         let (subject, severity, analytic) = match (proposal, p_value) {
@@ -197,6 +199,7 @@ impl Correlate {
             event: signal.event_uid,
             analytic,
             detail,
+            rests_on: counterfactual.and_then(|change| looked_at_by(&change.features)),
             evidence: proposal.map(|finding| words::evidence_of(finding, signal.event_uid)),
             proposal: wire.unwrap_or_default(),
         };

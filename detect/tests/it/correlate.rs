@@ -3,7 +3,7 @@
 use crate::story::DAY_ZERO;
 use proptest::prelude::*;
 use prunella_detect::correlate::{Config, Correlate, Counts, HELD_MAX, Input};
-use prunella_schemas::finding::{Analysis, Analytic, RelatedEvent};
+use prunella_schemas::finding::{Analysis, Analytic, Counterfactual, RelatedEvent};
 use prunella_schemas::{
     Command, Delivered, Finding, Id, Message, Outbox, Posted, Score, Signal, SignalKind, Stage, Tenant,
     Timestamp,
@@ -29,7 +29,7 @@ fn score(n: u64, time: Timestamp, p_value: Option<f64>) -> Input {
         time,
         class_uid: 6003,
         operation: n % 7,
-        tier_change: n % 5 == 0,
+        tier_change: n.is_multiple_of(5),
         p_value,
     })
 }
@@ -163,6 +163,26 @@ fn the_bar_and_what_confirms() {
     check(&[said(1, 0, EntropyFall), forest(2, 1, 5e-3)], &[low]);
     // Nothing becomes of a witness alone, nor of a forest without a proposal.
     check(&[said(1, 0, NewNetwork), said(2, 0, NewDevice), said(3, 0, Forest)], &[]);
+}
+
+#[test]
+fn the_same_fact_twice_confirms_nothing() {
+    use SignalKind::{EntropyFall, NewDevice, NewNetwork};
+    let resting = |features: &'static [&'static str]| {
+        let Input::Signal(mut signal) = proposal(1, at(0), "ann", 9e-5) else { panic!("a signal") };
+        let analysis = signal.proposal.as_mut().and_then(|f| f.prunella.analysis.as_mut()).expect("one");
+        let features = features.iter().map(|feature| (*feature).into()).collect();
+        analysis.counterfactual = Some(Counterfactual { features, ..Counterfactual::default() });
+        Input::Signal(signal)
+    };
+    let said = |kind| word(2, at(0), "ann", kind);
+    let (high, medium) = ("isolation_forest High", "isolation_forest Medium");
+    check(&[resting(&["network novelty"]), said(NewNetwork)], &[medium]);
+    check(&[resting(&["network novelty", "travel"]), said(NewNetwork)], &[medium]);
+    check(&[resting(&["network novelty"]), said(NewDevice)], &[high]);
+    check(&[resting(&["network novelty", "sensitivity"]), said(NewNetwork)], &[high]);
+    check(&[resting(&["sensitivity"]), said(NewNetwork)], &[high]);
+    check(&[resting(&["entropy departure"]), said(EntropyFall)], &["entropy_shift Low", medium]);
 }
 
 #[test]
@@ -408,10 +428,10 @@ fn any_story(seed: u64) -> Vec<Input> {
         if p_value < 0.01 {
             inputs.push(proposal(n, time, &who, p_value * 0.05));
         }
-        if n % 41 == 0 {
+        if n.is_multiple_of(41) {
             inputs.push(word(n, time, &who, kinds[(uniform(&mut random) * 6.0) as usize]));
         }
-        if n % 97 == 0 {
+        if n.is_multiple_of(97) {
             inputs.push(rule(n, time, &who, 2 + (n % 3) as u8));
         }
     }
@@ -471,7 +491,7 @@ proptest! {
     #[test]
     fn hostile_numbers_never_panic(
         times in prop::collection::vec(any::<i64>(), 1..40),
-        p_values in prop::collection::vec(any::<f64>(), 40),
+        p_values in prop::collection::vec(prop::num::f64::ANY, 40),
         log in prop::collection::vec(any::<i64>(), 40),
     ) {
         let mut stage = Correlate::new(Config::default());
