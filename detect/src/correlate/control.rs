@@ -212,11 +212,8 @@ mod tests {
         }
         assert_eq!(control.discovery(0.05), 2f64.powi(-15));
         assert_eq!(control.discovery(0.000_1), 0.0);
-        assert_eq!(
-            control.discovery(1.0),
-            2f64.powi(-9),
-            "3 / 2,000 is above 2^-9 = 0.00195 only with q = 1.3"
-        );
+        // 2^-9 * 2,000 = 3.9 is more than 3 q for q = 1, and less for q = 1.4.
+        assert_eq!([1.0, 1.4].map(|q| control.discovery(q)), [2f64.powi(-15), 2f64.powi(-9)]);
     }
 
     #[test]
