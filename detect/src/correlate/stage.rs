@@ -19,6 +19,8 @@ pub const TENANTS_MAX: usize = 256;
 /// Version of the snapshot. A build reads its own only; the shell then replays.
 const SNAPSHOT_VERSION: u32 = 1;
 const NAME: &str = "correlate";
+/// No input is held longer than this, whatever the configuration says.
+const HOLD_MS_MAX: i64 = 10_000;
 /// Longest text kept of a signal or finding, in bytes.
 const TEXT_BYTES_MAX: usize = 512;
 /// Longest proposal kept, in bytes; a longer one is only a witness.
@@ -74,7 +76,8 @@ pub struct Correlate {
 }
 
 impl Correlate {
-    pub fn new(config: Config) -> Self {
+    pub fn new(mut config: Config) -> Self {
+        config.hold_ms = config.hold_ms.clamp(0, HOLD_MS_MAX);
         Correlate { config, now: Timestamp::ZERO, tenants: BTreeMap::new() }
     }
 

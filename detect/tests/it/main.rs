@@ -9,6 +9,7 @@
 
 mod correlate;
 mod detectors;
+mod discovery;
 mod forest;
 mod golden;
 mod properties;
