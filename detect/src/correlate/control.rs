@@ -73,11 +73,12 @@ impl Control {
         self.advance(time);
         let Some(step) = step(p_value) else { return before };
         match before {
-            Some(before) if before.step <= step => return Some(before),
+            Some(before) if before.step <= step => Some(before),
             Some(before) => {
                 self.take_back(before);
-                let bucket = self.buckets.iter_mut().find(|bucket| bucket.hour == before.hour);
-                bucket.map(|bucket| *bucket.small.entry(step).or_default() += 1);
+                if let Some(bucket) = self.buckets.iter_mut().find(|bucket| bucket.hour == before.hour) {
+                    *bucket.small.entry(step).or_default() += 1;
+                }
                 Some(Counted { step, ..before })
             }
             None => {
@@ -159,4 +160,72 @@ fn step(p_value: f64) -> Option<u16> {
 
 fn value(step: u16) -> f64 {
     f64::from_bits(u64::from(step) << 48)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hour(n: i64) -> Timestamp {
+        Timestamp(n * BUCKET_MS)
+    }
+
+    #[test]
+    fn p_values_are_rounded_up_by_a_sixteenth_at_most() {
+        for p in [1e-2, 9.9e-3, 1e-4, 3.3e-7, 2f64.powi(-20), P_VALUE_MIN] {
+            let up = value(step(p).unwrap());
+            assert!(up >= p && up <= p * (1.0 + 1.0 / 16.0), "{p} became {up}");
+        }
+        assert_eq!(value(step(2f64.powi(-20)).unwrap()), 2f64.powi(-20));
+        assert_eq!([0.0, -1.0, 1e-300].map(step), [step(P_VALUE_MIN); 3]);
+        assert_eq!([0.011, 1.0, f64::NAN, f64::INFINITY].map(step), [None; 4]);
+    }
+
+    #[test]
+    fn the_number_of_events_in_a_day_is_projected_and_rolls() {
+        let mut control = Control::default();
+        assert_eq!(control.tests_per_day(), TESTS_MIN);
+        let mut per_day = Vec::new();
+        for minute in 0..3 * 1_440 {
+            (0..10).for_each(|_| control.count(Timestamp(minute * 60_000)));
+            per_day.push(control.tests_per_day());
+        }
+        let wrong = per_day[10..].iter().filter(|m| !(14_400..=16_000).contains(*m));
+        assert_eq!(
+            wrong.count(),
+            0,
+            "ten a minute are 14,400 a day, from the first minutes on: {:?}",
+            &per_day[..20]
+        );
+        assert!(control.buckets.len() <= BUCKETS_MAX as usize);
+        control.count(hour(24 * 10));
+        assert_eq!((control.tests(), control.tests_per_day()), (1, TESTS_MIN));
+    }
+
+    #[test]
+    fn the_discovery_bar_is_that_of_benjamini_and_hochberg() {
+        let mut control = Control::default();
+        (0..2_000).for_each(|_| control.count(hour(0)));
+        // Powers of two are steps, so that nothing is rounded: q N / m = 0.05 * 2 / 2,000 = 5e-5 for the second.
+        for exponent in [-16, -15, -9, -8] {
+            control.record(2f64.powi(exponent), hour(0), None);
+        }
+        assert_eq!(control.discovery(0.05), 2f64.powi(-15));
+        assert_eq!(control.discovery(0.000_1), 0.0);
+        // 2^-9 * 2,000 = 3.9 is more than 3 q for q = 1, and less for q = 1.4.
+        assert_eq!([1.0, 1.4].map(|q| control.discovery(q)), [2f64.powi(-15), 2f64.powi(-9)]);
+    }
+
+    #[test]
+    fn of_one_principal_the_smallest_counts() {
+        let mut control = Control::default();
+        let first = control.record(1e-3, hour(0), None);
+        let second = control.record(5e-3, hour(0), first);
+        assert_eq!(first, second);
+        let third = control.record(1e-6, hour(1), second).unwrap();
+        assert_eq!(control.buckets.iter().map(|bucket| bucket.small.len()).sum::<usize>(), 1);
+        assert_eq!(control.buckets[0].small.get(&step(1e-6).unwrap()), Some(&1));
+        control.record(1e-9, hour(30), Some(third));
+        assert!(control.buckets.len() == 1, "what rolled away is not counted again");
+    }
 }

@@ -79,3 +79,45 @@ impl<T> Held<T> {
         Some(at.plus_ms(hold_ms))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(time: i64, rank: u8) -> Place {
+        let message = Id::derive("m", &[&time.to_le_bytes(), &[rank]]);
+        Place { time: Timestamp(time), rank, event: message, message }
+    }
+
+    fn take_all(held: &mut Held<i64>, now: i64) -> Vec<i64> {
+        std::iter::from_fn(|| held.take(Timestamp(now), 100, 20)).map(|(_, item)| item).collect()
+    }
+
+    #[test]
+    fn what_comes_in_disorder_goes_in_order() {
+        let mut held = Held::default();
+        for time in [50, 30, 40, 130] {
+            held.put(place(time, 0), time, Timestamp(0));
+        }
+        assert_eq!(take_all(&mut held, 0), [] as [i64; 0], "30 is exactly as late as is allowed");
+        held.put(place(151, 0), 151, Timestamp(5));
+        assert_eq!(take_all(&mut held, 5), [30, 40, 50]);
+        held.put(place(45, 0), 45, Timestamp(6));
+        assert_eq!(take_all(&mut held, 6), [45], "too late to be in order");
+        assert_eq!(held.next_due(20), Some(Timestamp(20)));
+        // Whoever has waited long enough takes those before it along, and nothing else.
+        held.put(place(120, 0), 120, Timestamp(19));
+        assert_eq!(take_all(&mut held, 20), [120, 130]);
+        held.put(place(125, 0), 125, Timestamp(21));
+        assert_eq!(take_all(&mut held, 21), [125], "its time has passed");
+        assert_eq!((take_all(&mut held, 24), held.next_due(20)), (vec![], Some(Timestamp(25))));
+        assert_eq!((take_all(&mut held, 25), held.next_due(20)), (vec![151], None));
+    }
+
+    #[test]
+    fn of_one_time_scores_come_first() {
+        let mut held = Held::default();
+        (0..3).rev().for_each(|rank| held.put(place(7, rank), i64::from(rank), Timestamp(0)));
+        assert_eq!(take_all(&mut held, 20), [0, 1, 2]);
+    }
+}

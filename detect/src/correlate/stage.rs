@@ -2,7 +2,7 @@
 
 use super::Config;
 use super::held::Place;
-use super::suspect::{Candidate, Source, Subject};
+use super::suspect::{Candidate, Source, Subject, is_entropy, looked_at_by};
 use super::view::{Counts, Item, View};
 use super::words;
 use prunella_schemas::limits::FUTURE_MS_MAX;
@@ -19,6 +19,8 @@ pub const TENANTS_MAX: usize = 256;
 /// Version of the snapshot. A build reads its own only; the shell then replays.
 const SNAPSHOT_VERSION: u32 = 1;
 const NAME: &str = "correlate";
+/// No input is held longer than this, whatever the configuration says.
+const HOLD_MS_MAX: i64 = 10_000;
 /// Longest text kept of a signal or finding, in bytes.
 const TEXT_BYTES_MAX: usize = 512;
 /// Longest proposal kept, in bytes; a longer one is only a witness.
@@ -74,7 +76,8 @@ pub struct Correlate {
 }
 
 impl Correlate {
-    pub fn new(config: Config) -> Self {
+    pub fn new(mut config: Config) -> Self {
+        config.hold_ms = config.hold_ms.clamp(0, HOLD_MS_MAX);
         Correlate { config, now: Timestamp::ZERO, tenants: BTreeMap::new() }
     }
 
@@ -145,7 +148,8 @@ impl Correlate {
             }
             Input::Signal(signal) => {
                 let item = self.signal(signal, time(signal.time))?;
-                let rank = if matches!(item, Item::Witness { .. }) { 1 } else { 2 };
+                let is_proposal = matches!(&item, Item::Candidate { candidate, .. } if candidate.subject == Subject::Proposal);
+                let rank = if is_proposal { 2 } else { 1 };
                 let message = Message::id(signal.as_ref());
                 let place = Place { time: time(signal.time), rank, event: signal.event_uid, message };
                 Some((signal.tenant.clone(), place, item))
@@ -165,11 +169,12 @@ impl Correlate {
     fn signal(&self, signal: &Signal, time: Timestamp) -> Option<Item> {
         let proposal = signal.proposal.as_deref();
         let analysis = proposal.and_then(|finding| finding.prunella.analysis.as_ref());
+        let counterfactual = analysis.and_then(|analysis| analysis.counterfactual.as_ref());
         let p_value = signal.p_value.or(analysis.map(|analysis| analysis.p_value));
         let p_value = p_value.filter(|p| p.is_finite()).map(|p| p.clamp(0.0, 1.0));
         let (principal, kind) = (signal.principal.clone(), signal.kind);
         let detail = clip(&signal.detail).to_owned();
-        let is_entropy = matches!(kind, SignalKind::EntropyFall | SignalKind::EntropyRise);
+        let is_entropy = is_entropy(kind);
         let wire = proposal.filter(|_| !is_entropy).map(Message::encode);
         let wire = wire.filter(|bytes| bytes.len() <= PROPOSAL_BYTES_MAX);
         let (subject, severity, analytic) = match (proposal, p_value) {
@@ -197,6 +202,7 @@ impl Correlate {
             event: signal.event_uid,
             analytic,
             detail,
+            rests_on: counterfactual.and_then(|change| looked_at_by(&change.features)),
             evidence: proposal.map(|finding| words::evidence_of(finding, signal.event_uid)),
             proposal: wire.unwrap_or_default(),
         };

@@ -4,6 +4,7 @@ use super::Config;
 use super::control::Counted;
 use prunella_schemas::finding::RelatedEvent;
 use prunella_schemas::limits::EVIDENCE_MAX;
+use prunella_schemas::ocsf::Caption;
 use prunella_schemas::{Id, SignalKind, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,6 +74,8 @@ pub struct Candidate {
     pub detail: String,
     /// The proposed finding as it is on the wire. Empty: none was proposed.
     pub proposal: Vec<u8>,
+    /// The one thing it is unusual by, if it is one that a signal looks at too: that signal confirms nothing.
+    pub rests_on: Option<SignalKind>,
     /// What it alone counts with, when it is not said by itself.
     pub evidence: Option<RelatedEvent>,
 }
@@ -135,14 +138,34 @@ impl Candidate {
     }
 }
 
+/// The two kinds of entropy look at the same thing.
+pub fn is_entropy(kind: SignalKind) -> bool {
+    matches!(kind, SignalKind::EntropyFall | SignalKind::EntropyRise)
+}
+
+/// The kind of signal that looks at the same thing as all of these features.
+pub fn looked_at_by(features: &[Caption]) -> Option<SignalKind> {
+    let kind = |feature: &Caption| match feature.as_ref() {
+        "network novelty" | "travel" => Some(SignalKind::NewNetwork),
+        "device novelty" => Some(SignalKind::NewDevice),
+        "refusals" => Some(SignalKind::FailedSignIns),
+        "size" | "size deviation" => Some(SignalKind::DataVolume),
+        "hour rarity" => Some(SignalKind::Timing),
+        "peer surprisal" => Some(SignalKind::Peers),
+        "entropy departure" => Some(SignalKind::EntropyFall),
+        _ => None,
+    };
+    let first = kind(features.first()?)?;
+    features.iter().all(|feature| kind(feature) == Some(first)).then_some(first)
+}
+
 impl Source {
     fn is_independent_of(&self, candidate: &Candidate) -> bool {
-        use SignalKind::{EntropyFall, EntropyRise};
-        let is_entropy = |kind: SignalKind| matches!(kind, EntropyFall | EntropyRise);
         match self {
             Source::Rule(analytic) => *analytic != candidate.analytic,
             Source::Signal(kind) => {
-                *kind != candidate.kind && !(is_entropy(*kind) && is_entropy(candidate.kind))
+                let is_same = |other: SignalKind| *kind == other || (is_entropy(*kind) && is_entropy(other));
+                !is_same(candidate.kind) && !candidate.rests_on.is_some_and(is_same)
             }
         }
     }

@@ -4,7 +4,7 @@ use super::Config;
 use super::control::Control;
 use super::held::{Held, Place};
 use super::streams::{Departure, TenantStreams};
-use super::suspect::{Candidate, Source, Subject, Suspects, Unsaid, Witness, is_near};
+use super::suspect::{Candidate, Source, Subject, Suspects, Unsaid, Witness, is_entropy, is_near};
 use super::words;
 use prunella_schemas::{Finding, Id, SignalKind, Tenant, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -136,7 +136,9 @@ impl Desk<'_> {
         let before = suspect.counted.filter(|counted| is_near(counted.since, view.clock, COUNTED_MS));
         suspect.counted = view.control.record(candidate.p_value, view.clock, before);
         let bar = view.control.bar(self.config);
-        if candidate.kind != SignalKind::Forest || self.is_sure(&candidate) {
+        // What a shift made unusual does not confirm the shift.
+        let is_word = candidate.kind != SignalKind::Forest || self.is_sure(&candidate);
+        if is_word && !candidate.rests_on.is_some_and(is_entropy) {
             self.hear(principal, Source::Signal(candidate.kind), candidate.witness());
         }
         if candidate.p_value <= bar || self.is_found_by_rule(principal, &candidate) {

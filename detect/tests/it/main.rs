@@ -11,6 +11,7 @@ mod behaviour;
 mod calibration;
 mod correlate;
 mod detectors;
+mod discovery;
 mod engine;
 mod features;
 mod forest;
