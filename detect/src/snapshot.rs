@@ -62,7 +62,10 @@ pub(crate) fn restore(detect: &mut Detect, bytes: &[u8]) -> Result<(), SnapshotE
     if version != VERSION {
         return Err(newer(version));
     }
-    let parts: Parts = postcard::from_bytes(rest).map_err(|e| corrupt(e.to_string()))?;
+    let (parts, rest) = postcard::take_from_bytes::<Parts>(rest).map_err(|e| corrupt(e.to_string()))?;
+    if !rest.is_empty() {
+        return Err(corrupt(format!("{} bytes too many", rest.len())));
+    }
     let principals = Principals::restore(&parts.principals, &detect.detector_ids()).map_err(|e| match e {
         RestoreError::Version(version) => newer(version),
         RestoreError::Corrupt(detail) => corrupt(detail),

@@ -2,6 +2,7 @@
 
 use super::Config;
 use super::control::Counted;
+use crate::features::{self, CATALOG};
 use prunella_schemas::finding::RelatedEvent;
 use prunella_schemas::limits::EVIDENCE_MAX;
 use prunella_schemas::ocsf::Caption;
@@ -144,19 +145,19 @@ pub fn is_entropy(kind: SignalKind) -> bool {
 }
 
 /// The kind of signal that looks at the same thing as all of these features.
-pub fn looked_at_by(features: &[Caption]) -> Option<SignalKind> {
-    let kind = |feature: &Caption| match feature.as_ref() {
-        "network novelty" | "travel" => Some(SignalKind::NewNetwork),
-        "device novelty" => Some(SignalKind::NewDevice),
-        "refusals" => Some(SignalKind::FailedSignIns),
-        "size" | "size deviation" => Some(SignalKind::DataVolume),
-        "hour rarity" => Some(SignalKind::Timing),
-        "peer surprisal" => Some(SignalKind::Peers),
-        "entropy departure" => Some(SignalKind::EntropyFall),
+pub fn looked_at_by(changed: &[Caption]) -> Option<SignalKind> {
+    let kind = |feature: &Caption| match CATALOG.iter().position(|known| *feature == known.name)? {
+        features::NETWORK | features::TRAVEL => Some(SignalKind::NewNetwork),
+        features::DEVICE => Some(SignalKind::NewDevice),
+        features::FAILURES => Some(SignalKind::FailedSignIns),
+        features::SIZE | features::SIZE_DEVIATION => Some(SignalKind::DataVolume),
+        features::HOUR => Some(SignalKind::Timing),
+        features::PEERS => Some(SignalKind::Peers),
+        features::ENTROPY => Some(SignalKind::EntropyFall),
         _ => None,
     };
-    let first = kind(features.first()?)?;
-    features.iter().all(|feature| kind(feature) == Some(first)).then_some(first)
+    let first = kind(changed.first()?)?;
+    changed.iter().all(|feature| kind(feature) == Some(first)).then_some(first)
 }
 
 impl Source {

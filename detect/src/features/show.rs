@@ -43,7 +43,7 @@ pub fn show(feature: usize, value: f32, seen: &Sighting<'_>) -> String {
         SENSITIVITY => format!("{}, sensitivity {:.0} of 100", operation(seen), value * 100.0),
         TRAVEL => format!("{} km/h since the last place", count(value)),
         ENTROPY if value < 0.0 => format!("more predictable by {:.1} of the limit", -value),
-        ENTROPY => format!("less predictable by {value:.1} of the limit"),
+        ENTROPY => format!("less predictable by {:.1} of the limit", value.abs()),
         FAN_OUT => format!("{} different things in ten minutes", count(value)),
         _ => format!("{value:.2}"),
     }

@@ -84,6 +84,7 @@ fn the_unusual_is_called_unusual_with_reasons_that_add_up() {
     let mut detect = trained();
     let verdict = detect.observe(&intruder());
     let kinds: Vec<SignalKind> = verdict.signals.iter().map(|signal| signal.kind).collect();
+    eprintln!("{:?}", verdict.score);
     for kind in [SignalKind::Forest, SignalKind::NewNetwork, SignalKind::DataVolume] {
         assert!(kinds.contains(&kind), "{kind:?} is not among {kinds:?}");
     }

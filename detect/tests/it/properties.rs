@@ -198,7 +198,8 @@ fn one_principal_is_bounded_too() {
             size_after.push(detect.save().len());
         }
     }
-    assert!(size_after.iter().all(|size| *size < 300_000), "{size_after:?}");
+    // The models and the rows they learn from come to a million bytes at most; one principal's memory to a third of it.
+    assert!(size_after.iter().all(|size| *size < 1_300_000), "{size_after:?}");
 }
 
 #[test]
