@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 const CANARIES: usize = 64;
 /// The p-value at which the gate counts an alert.
 const P_ALERT: f64 = 0.01;
-/// Canaries that a model may miss which the one before saw: an eighth, for chance.
-const MISSED_MAX: usize = CANARIES / 8;
+/// Canaries that a model may miss which the one before saw: a quarter, for chance.
+const MISSED_MAX: usize = CANARIES / 4;
 /// How much the share of alerts on the training rows may change, and what is always allowed.
 const RATE_FACTOR: f64 = 2.0;
 const RATE_SLACK: f64 = 0.01;
