@@ -113,13 +113,14 @@ impl Engine {
         Judged { key, actor, row, behaviour, group, peers, unusual }
     }
 
-    /// Takes the event in. `flagged`: something spoke against it.
+    /// Takes the event in. `flagged`: something spoke against it. `young`: so little is known of the principal that its
+    /// row says more about that than about the event; no model learns from it.
     pub fn learn(
         &mut self,
         seen: &Sighting<'_>,
         judged: &Judged,
         profile: &mut Profile,
-        flagged: bool,
+        (flagged, young): (bool, bool),
     ) -> Learnt {
         let behaviour = self.behaviours.entry(judged.key, seen.time);
         let shift = behaviour.learn(seen, &judged.row, flagged, &self.limits);
@@ -150,7 +151,9 @@ impl Engine {
             score: judged.unusual.map(|(score, _)| score),
             is_flagged: flagged,
         };
-        learnt.trained = models.learners[at(seen.kind.into())].observe(&lesson);
+        if !young {
+            learnt.trained = models.learners[at(seen.kind.into())].observe(&lesson);
+        }
         let today = seen.time.0.div_euclid(DAY_MS);
         // Once a day, and never backwards: a forged clock must not keep the groups changing.
         learnt.regroup = today > models.grouped && models.is_trained();

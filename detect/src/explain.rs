@@ -19,7 +19,7 @@ const DECIMALS: f64 = 1e6;
 /// The analysis of one event. Above `bar` it is ordinary, and there is nothing to be undone.
 pub fn analysis(model: &Model, seen: &Sighting<'_>, judged: &Judged, bar: f64) -> Option<Analysis> {
     let (score, p_value) = judged.unusual?;
-    let (row, clipped) = model.clip(&judged.row.values);
+    let row = model.sound(&judged.row.values);
     let attribution = model.forest.attribute(&row).ok()?;
     let contributions = attribution.ranked().into_iter().map(|feature| {
         contribution(model, seen, judged, feature, *attribution.shares.get(feature).unwrap_or(&0.0))
@@ -37,7 +37,7 @@ pub fn analysis(model: &Model, seen: &Sighting<'_>, judged: &Judged, bar: f64) -
         contributions: contributions.collect(),
         counterfactual: (p_value <= bar).then(|| counterfactual(model, seen, judged, bar)).flatten(),
         missing: judged.row.missing.count_ones() as u8,
-        clipped: clipped.min(COUNT as u32) as u8,
+        beyond: model.beyond(&row) as u8,
     })
 }
 
@@ -65,7 +65,7 @@ fn contribution(
 /// The fewest features that must be at their usual values for the event to be ordinary. It was scored again.
 fn counterfactual(model: &Model, seen: &Sighting<'_>, judged: &Judged, bar: f64) -> Option<Counterfactual> {
     let class = seen.event.class_uid;
-    let (row, _) = model.clip(&judged.row.values);
+    let row = model.sound(&judged.row.values);
     let usual = std::array::from_fn::<f32, COUNT, _>(|at| model.usual[at].median);
     let below = model.calibrator.threshold(class, bar);
     let change = model.forest.counterfactual(&row, &usual, |_| false, below).ok().flatten()?;

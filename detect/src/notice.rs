@@ -2,7 +2,7 @@
 //!
 //! | kind | when | of 100 |
 //! |---|---|---|
-//! | forest | the event's p-value is below `signal_p_value_max`; tenfold less, tenfold rarer | 10, 20 |
+//! | forest | settled principal, the event's p-value is below `signal_p_value_max`; tenfold less, tenfold rarer | 10, 20 |
 //! | entropy falls or rises | [`Shift`] | 15 |
 //! | new network | settled principal, network never met | 15 |
 //! | new device | settled principal, user agent never met | 10 |
@@ -72,13 +72,6 @@ pub fn notice(seen: &Sighting<'_>, past: &Past, judged: &Judged, config: &Config
     let mut say = |kind, strength, weight, detail| noticed.push(Noticed { kind, strength, weight, detail });
     let row = &judged.row;
     let told = |feature: usize| (!row.is_missing(feature)).then(|| row.values[feature]);
-    if let Some(p_value) = judged.p_value()
-        && p_value <= config.engine.signal_p_value_max
-    {
-        let decades = (-p_value.max(1e-9).log10()).floor().clamp(0.0, 9.0) as u8;
-        let weight = if p_value <= config.engine.signal_p_value_max / 10.0 { 20.0 } else { 10.0 };
-        say(SignalKind::Forest, decades, weight, format!("{} is this unusual", one_in(p_value)));
-    }
     if told(FAILURES).is_some_and(|value| value.abs() >= FAILURES_MIN)
         && seen.event.class_uid == AUTHENTICATION.uid
     {
@@ -86,6 +79,13 @@ pub fn notice(seen: &Sighting<'_>, past: &Past, judged: &Judged, config: &Config
     }
     if seen.by_service || past.is_learning(seen.time, config) {
         return noticed;
+    }
+    if let Some(p_value) = judged.p_value()
+        && p_value <= config.engine.signal_p_value_max
+    {
+        let decades = (-p_value.max(1e-9).log10()).floor().clamp(0.0, 9.0) as u8;
+        let weight = if p_value <= config.engine.signal_p_value_max / 10.0 { 20.0 } else { 10.0 };
+        say(SignalKind::Forest, decades, weight, format!("{} is this unusual", one_in(p_value)));
     }
     if told(NETWORK).is_some_and(|value| value >= 1.0) {
         say(SignalKind::NewNetwork, 1, 15.0, show(NETWORK, 1.0, seen));

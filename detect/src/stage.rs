@@ -67,7 +67,8 @@ impl Detect {
         verdict.score = Some(case.score());
         let loud = verdict.findings.iter().any(|finding| finding.severity_id >= Severity::Medium as u8);
         let unusual = judged.p_value().is_some_and(|p| p <= self.config.engine.signal_p_value_max);
-        let learnt = self.engine.learn(&seen, &judged, &mut memory.profile, loud || unusual);
+        let young = memory.past.is_learning(seen.time, &self.config);
+        let learnt = self.engine.learn(&seen, &judged, &mut memory.profile, (loud || unusual, young));
         if let Some(shift) = &learnt.shift {
             let case = Case { seen: &seen, judged: &judged, engine: &self.engine, config: &self.config };
             case.notice(memory, vec![shifted(shift)], &mut verdict);

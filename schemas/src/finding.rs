@@ -95,9 +95,9 @@ pub struct Analysis {
     pub contributions: Vec<Contribution>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counterfactual: Option<Counterfactual>,
-    /// Features that the event does not tell, and those clipped to the range of the training.
+    /// Features that the event does not tell, and those beyond what training saw.
     pub missing: u8,
-    pub clipped: u8,
+    pub beyond: u8,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

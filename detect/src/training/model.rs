@@ -1,9 +1,10 @@
 //! A model: a forest with its calibration, its passport, and what is usual for each feature.
 
 use super::judge::judge;
-use super::reservoir::{Reservoir, Row};
+use super::reservoir::{Reservoir, Row, mix};
 use super::{Error, FEATURES};
 use crate::calibration::{Calibrator, Tally};
+use crate::features::CATALOG;
 use crate::forest::{self, Forest, Params};
 use ndarray::{Array2, ArrayView1};
 use prunella_schemas::{Id, Timestamp};
@@ -12,6 +13,9 @@ use std::collections::BTreeSet;
 
 /// Rows to train on, and rows to calibrate on, at least.
 pub const TRAINING_ROWS_MIN: usize = 256;
+/// One mutant for so many rows.
+const MUTANT_EVERY: usize = 32;
+const MUTATIONS_MAX: u64 = 4;
 /// Share of the rows, the most unusual ones, that a model does not learn from.
 const TRIM_SHARE: f64 = 0.05;
 
@@ -44,7 +48,7 @@ pub struct TrainedOn {
 /// What a feature usually is, in its own unit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Usual {
-    /// Quantiles .001 and .999: values beyond are clipped.
+    /// Quantiles .001 and .999: values beyond are counted.
     pub least: f32,
     pub most: f32,
     /// Quantiles .05 and .95: the usual range, for people.
@@ -68,7 +72,8 @@ impl Model {
         let scores = judge(&params, &rows)?;
         let kept = least_unusual(&rows, &scores);
         let usual = usual_of(&rows);
-        let values = table(kept.iter().map(|row| clip(&usual, &row.values).0));
+        let sound = kept.iter().map(|row| sound(&usual, &row.values));
+        let values = table(sound.chain(mutants(&kept, &usual, seed)));
         let forest = params.fit_rows(values.view())?;
         let times = || rows.iter().map(|row| row.time);
         let trained_on = TrainedOn {
@@ -88,7 +93,7 @@ impl Model {
 
     /// The score of one row, between 0 and 1.
     pub fn score(&self, row: &[f32; FEATURES]) -> f32 {
-        let row = self.clip(row).0;
+        let row = sound(&self.usual, row);
         // Rows and forest have the same number of features, which is all that could be wrong.
         self.forest.score_row(ArrayView1::from(&row)).unwrap_or_default()
     }
@@ -97,15 +102,20 @@ impl Model {
         self.calibrator.p_value(class_uid, score)
     }
 
-    /// The row as the forest is to see it, and how many values had to change: those beyond what training saw, and
-    /// those that are no number, which become the median.
-    pub fn clip(&self, row: &[f32; FEATURES]) -> ([f32; FEATURES], u32) {
-        clip(&self.usual, row)
+    /// The row as the forest is to see it: what is no number becomes the median, what is infinite an extreme.
+    pub fn sound(&self, row: &[f32; FEATURES]) -> [f32; FEATURES] {
+        sound(&self.usual, row)
+    }
+
+    /// How many values lie beyond what training saw.
+    pub fn beyond(&self, row: &[f32; FEATURES]) -> usize {
+        let pairs = row.iter().zip(&self.usual);
+        pairs.filter(|(value, usual)| **value < usual.least || **value > usual.most).count()
     }
 
     /// The scores of rows, in their order.
     pub(super) fn scores<'a>(&self, rows: impl Iterator<Item = &'a Row>) -> Result<Vec<f32>, Error> {
-        let values = table(rows.map(|row| self.clip(&row.values).0));
+        let values = table(rows.map(|row| self.sound(&row.values)));
         Ok(self.forest.score(values.view())?.to_vec())
     }
 
@@ -129,14 +139,37 @@ impl Model {
     }
 }
 
-fn clip(usual: &[Usual; FEATURES], row: &[f32; FEATURES]) -> ([f32; FEATURES], u32) {
-    let (mut clipped, mut changed) = (*row, 0);
-    for (value, usual) in clipped.iter_mut().zip(usual) {
-        let before = *value;
-        *value = if before.is_nan() { usual.median } else { before.max(usual.least).min(usual.most) };
-        changed += u32::from(*value != before);
+fn sound(usual: &[Usual; FEATURES], row: &[f32; FEATURES]) -> [f32; FEATURES] {
+    std::array::from_fn(|at| match row[at] {
+        value if value.is_finite() => value,
+        value if value.is_nan() => usual[at].median,
+        value => value.max(usual[at].least).min(usual[at].most),
+    })
+}
+
+/// Rows of which one to four features are drawn from all they could be. A forest cuts only where its training rows
+/// differ: without these, a network never seen before would weigh nothing in a company where none ever was.
+fn mutants(rows: &[&Row], usual: &[Usual; FEATURES], seed: u64) -> impl Iterator<Item = [f32; FEATURES]> {
+    rows.iter().step_by(MUTANT_EVERY).enumerate().map(move |(number, row)| {
+        let (mut mutant, mut bits) = (sound(usual, &row.values), mix(seed ^ mix(number as u64)));
+        for _ in 0..=bits % MUTATIONS_MAX {
+            bits = mix(bits);
+            let feature = (bits % FEATURES as u64) as usize;
+            let (low, high) = possible(feature, &usual[feature]);
+            let unit = (mix(bits) >> 40) as f32 / (1u32 << 24) as f32;
+            mutant[feature] = low + unit * (high - low);
+        }
+        mutant
+    })
+}
+
+/// What a feature could be: up to its own width beyond what was seen, or all there is where it never varied.
+fn possible(feature: usize, usual: &Usual) -> (f32, f32) {
+    let (known, width) = (&CATALOG[feature], usual.most - usual.least);
+    if width <= 0.0 {
+        return (known.min.min(usual.least), known.max.max(usual.most));
     }
-    (clipped, changed)
+    ((usual.least - width).max(known.min.min(usual.least)), (usual.most + width).min(known.max.max(usual.most)))
 }
 
 fn table(rows: impl Iterator<Item = [f32; FEATURES]>) -> Array2<f32> {

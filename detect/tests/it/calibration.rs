@@ -217,7 +217,7 @@ fn an_empty_or_one_sided_past_is_refused_and_a_constant_one_is_not() {
 }
 
 #[test]
-fn values_that_are_not_finite_are_clipped_and_counted() {
+fn values_that_are_not_finite_are_replaced_and_strange_ones_counted() {
     let mut learner = Learner::new(&NAMES, 7);
     for number in 0..4_000 {
         let mut lesson = lesson(number);
@@ -228,9 +228,10 @@ fn values_that_are_not_finite_are_clipped_and_counted() {
     let model = learner.model().unwrap();
     let mut row = [0.0; FEATURES];
     (row[0], row[1], row[2]) = (f32::NAN, f32::INFINITY, 1e30);
-    let (clipped, changed) = model.clip(&row);
-    assert_eq!(changed, 3);
-    assert!(clipped.iter().all(|value| value.is_finite()), "{clipped:?}");
+    let sound = model.sound(&row);
+    assert!(sound.iter().all(|value| value.is_finite()), "{sound:?}");
+    assert_eq!((sound[0], sound[2]), (model.usual[0].median, 1e30));
+    assert_eq!(model.beyond(&row), 2, "what is no number is not beyond anything");
     assert!((0.0..=1.0).contains(&model.score(&row)));
 }
 

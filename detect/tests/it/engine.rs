@@ -70,12 +70,12 @@ fn crowd(days: i64, seed: u64) -> Vec<Event> {
 
 /// Three in the morning, from elsewhere, a thousand times the usual size.
 fn intruder() -> Event {
-    event(3, BEGIN + 6 * DAY_MS + 3 * 3_600_000, "GetObject", "198.51.100.9", 900_000_000)
+    event(3, BEGIN + 20 * DAY_MS + 3 * 3_600_000, "GetObject", "198.51.100.9", 900_000_000)
 }
 
 fn trained() -> Detect {
     let mut detect = Detect::new(Config::default());
-    assert!(detect.train(&crowd(6, 1)) > 0, "no model was trained");
+    assert!(detect.train(&crowd(20, 1)) > 0, "no model was trained");
     detect
 }
 
@@ -105,7 +105,7 @@ fn the_unusual_is_called_unusual_with_reasons_that_add_up() {
 #[test]
 fn ordinary_days_stay_ordinary() {
     let mut detect = trained();
-    let next: Vec<Event> = crowd(8, 2).into_iter().filter(|e| e.time.0 >= BEGIN + 6 * DAY_MS).collect();
+    let next: Vec<Event> = crowd(22, 2).into_iter().filter(|e| e.time.0 >= BEGIN + 20 * DAY_MS).collect();
     let verdicts: Vec<Verdict> = next.iter().map(|event| detect.observe(event)).collect();
     let p_values: Vec<f64> = verdicts.iter().filter_map(|v| v.score.as_ref()?.p_value).collect();
     assert_eq!(p_values.len(), next.len(), "every event is scored");
@@ -121,7 +121,7 @@ fn a_trained_stage_goes_on_from_its_snapshot_as_if_nothing_had_happened() {
     let mut restored = Detect::new(Config::default());
     restored.restore(&saved).unwrap();
     assert_eq!(restored.save(), saved);
-    let next: Vec<Event> = crowd(8, 3).into_iter().filter(|e| e.time.0 >= BEGIN + 6 * DAY_MS).collect();
+    let next: Vec<Event> = crowd(22, 3).into_iter().filter(|e| e.time.0 >= BEGIN + 20 * DAY_MS).collect();
     for event in next.iter().chain([&intruder()]) {
         assert_eq!(detect.observe(event), restored.observe(event));
     }
