@@ -1,6 +1,7 @@
 //! The evaluation: public attack records among public benign ones, aligned in time, account, region and network, so
 //! that nothing but what was done tells them apart; what `prunella detect` finds in them, beside one-feature rules.
 
+mod callers;
 mod mix;
 mod rewrite;
 mod score;

@@ -5,7 +5,8 @@
 //! played as four administrators, so that administration is not by itself an attack; they are counted apart. A tenth
 //! of the pairs of principal and operation never happens in the training days, so that neither is novelty.
 
-use super::rewrite::{ACCOUNT, Guise, rewrite};
+use super::callers::{ADMINISTRATORS, administrators, roles, user};
+use super::rewrite::{Guise, rewrite};
 use crate::random::Random;
 use anyhow::{Context, ensure};
 use prunella_schemas::Timestamp;
@@ -29,10 +30,6 @@ const LATE_SHARE: f64 = 0.1;
 const NAME_BYTES_MIN: usize = 5;
 /// How often an unlabelled record happens on a day.
 const UNLABELLED_CHANCE: f64 = 0.2;
-/// People who do what the unlabelled records tell.
-const ADMINISTRATORS: usize = 4;
-/// A principal with fewer records has no past worth stealing.
-const VICTIM_RECORDS_MIN: usize = 5;
 
 /// What the attackers use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,9 +70,9 @@ impl Variant {
 
 /// The published records.
 pub struct Sources {
-    benign: Vec<Value>,
+    pub benign: Vec<Value>,
     /// Samples of calls that need not be benign.
-    unlabelled: Vec<Value>,
+    pub unlabelled: Vec<Value>,
     /// With the technique of each.
     attacks: Vec<(String, Value)>,
 }
@@ -323,59 +320,6 @@ fn attacks(
     lines
 }
 
-/// Somebody with a past, who can be robbed.
-struct Caller {
-    identity: Value,
-    addresses: Vec<String>,
-    agents: Vec<String>,
-}
-
-/// Roles of the customer that call from an address; nobody holds the keys of AWS's own.
-fn roles(sources: &Sources) -> Vec<Caller> {
-    let mut roles: BTreeMap<&str, (usize, Vec<&Value>)> = BTreeMap::new();
-    for record in &sources.benign {
-        let (count, calls) = roles.entry(principal(record)).or_default();
-        *count += 1;
-        calls.extend(address(record).map(|_| record));
-    }
-    roles.retain(|_, (count, calls)| *count >= VICTIM_RECORDS_MIN && !calls.is_empty());
-    let caller = |(_, calls): (usize, Vec<&Value>)| Caller {
-        identity: calls.first().map(|record| record["userIdentity"].clone()).unwrap_or_default(),
-        addresses: calls.iter().filter_map(|record| address(record)).map(str::to_owned).collect(),
-        agents: calls.iter().filter_map(|record| record["userAgent"].as_str()).map(str::to_owned).collect(),
-    };
-    roles.into_values().map(caller).collect()
-}
-
-/// The people who play the unlabelled records, each at one of the addresses of the benign ones.
-fn administrators(sources: &Sources, names: &BTreeMap<String, String>) -> Vec<Caller> {
-    let addresses: BTreeSet<&str> = sources.benign.iter().filter_map(address).collect();
-    let agents = |number: usize| {
-        let own = sources.unlabelled.iter().skip(number).step_by(ADMINISTRATORS);
-        own.filter_map(|record| record["userAgent"].as_str()).map(str::to_owned).collect()
-    };
-    let caller = |number: usize| Caller {
-        identity: user(names.len() + 1 + number),
-        addresses: addresses
-            .iter()
-            .cycle()
-            .skip(number)
-            .take(1)
-            .map(|address| (*address).to_owned())
-            .collect(),
-        agents: agents(number),
-    };
-    (0..ADMINISTRATORS).map(caller).collect()
-}
-
-fn user(number: usize) -> Value {
-    let name = format!("principal-{number:02}");
-    json!({
-        "type": "IAMUser", "userName": name, "accountId": ACCOUNT, "arn": format!("arn:aws:iam::{ACCOUNT}:user/{name}"),
-        "principalId": format!("AIDA-EX-{number:08}"), "accessKeyId": format!("AKIA-EX-{number:08}"),
-    })
-}
-
 #[derive(Clone, Default)]
 struct Disguise<'a> {
     identity: Option<Value>,
@@ -420,6 +364,7 @@ fn happened(record: &Value) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rewrite::ACCOUNT;
     use super::*;
 
     fn call(name: &str, operation: &str, account: &str, region: &str, time: &str, from: &str) -> Value {

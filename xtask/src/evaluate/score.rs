@@ -250,3 +250,84 @@ pub fn tables(outcomes: &[Outcome]) -> Result<String, std::fmt::Error> {
     }
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::mix::Line;
+    use super::*;
+    use prunella_schemas::Timestamp;
+    use serde_json::json;
+
+    fn line(second: i64, id: &str, who: &str, what: &str, label: Label) -> Line {
+        let record = json!({
+            "eventID": id, "eventName": what, "userIdentity": {"arn": who}, "sourceIPAddress": "192.0.2.1", "userAgent": "x",
+        });
+        Line { time: Timestamp::default().plus_ms(second * 1_000), record, label }
+    }
+
+    fn attack(technique: &str) -> Label {
+        Label::Attack(technique.to_owned())
+    }
+
+    /// Two techniques, one of them only known to who looks at the operation.
+    fn small() -> Mix {
+        let training = (0..10).map(|n| line(n, "t", "anna", "Get", Label::Benign)).collect();
+        let test = vec![
+            line(100, "b1", "anna", "Get", Label::Benign),
+            line(101, "b2", "anna", "List", Label::Benign),
+            line(102, "u1", "anna", "Put", Label::Unlabelled),
+            line(103, "a1", "anna", "Delete", attack("one")),
+            line(104, "a2", "anna", "Delete", attack("one")),
+            line(105, "a3", "anna", "Get", attack("two")),
+        ];
+        Mix { training, test, test_start: Timestamp::default().plus_ms(100_000) }
+    }
+
+    fn finding(second: i64, ids: &[&str]) -> Value {
+        let evidence: Vec<Value> = ids.iter().map(|id| json!({"uid": id})).collect();
+        json!({
+            "time": second * 1_000, "finding_info": {"analytic": {"uid": "rule"}, "related_events": evidence},
+        })
+    }
+
+    #[test]
+    fn a_finding_counts_by_the_worst_of_its_evidence() {
+        let variant = Variant::all().next().unwrap();
+        let findings = [
+            finding(9, &["t"]),
+            finding(103, &["b1", "u1", "a1"]),
+            finding(104, &["a1"]),
+            finding(104, &["b1", "u1"]),
+            finding(105, &["b2"]),
+            finding(105, &[]),
+        ];
+        let outcome = score(&small(), variant, &findings).unwrap();
+        assert_eq!(
+            outcome.findings,
+            Counts { attack: 2, unlabelled: 1, benign: 2 },
+            "the training days do not count"
+        );
+        assert_eq!((outcome.techniques_found, outcome.attack_records_found), (1, 1));
+        let found: Vec<_> =
+            outcome.techniques.iter().map(|t| (&*t.technique, t.records, t.records_found)).collect();
+        assert_eq!(found, [("one", 2, 1), ("two", 1, 0)]);
+        assert_eq!((outcome.benign_per_1000, outcome.unlabelled_per_1000), (1_000.0, 1_000.0));
+        assert!(score(&small(), variant, &[json!({})]).is_err());
+    }
+
+    #[test]
+    fn a_rule_alerts_once_a_day_and_takes_the_best_limit_it_may() {
+        let mix = small();
+        let operations = &FEATURES[0];
+        let rule = Rule::apply(operations, &mix, 1);
+        assert_eq!((rule.techniques_found, rule.alerts), (1, Counts { attack: 1, unlabelled: 1, benign: 1 }));
+        assert_eq!(
+            Rule::apply(operations, &mix, 12).techniques_found,
+            1,
+            "the benign call of the day said it already"
+        );
+        let best = |wrong_max| Rule::best(operations, &mix, wrong_max);
+        assert_eq!((best(2).fewer_than, best(2).alerts), (1, rule.alerts));
+        assert_eq!(best(0).alerts, rule.alerts, "where no limit is quiet enough, the quietest");
+    }
+}
