@@ -139,3 +139,23 @@ fn repeats_and_strangers_are_harmless() {
     let verdict = detect.observe(&other);
     assert_eq!(verdict.score.unwrap().p_value, None, "a tenant's model is its own");
 }
+
+#[test]
+fn debug_scores() {
+    let mut config = Config::default();
+    config.engine.signal_p_value_max = 1.0;
+    let mut detect = Detect::new(config);
+    detect.train(&crowd(20, 1));
+    let next: Vec<Event> = crowd(22, 2).into_iter().filter(|e| e.time.0 >= BEGIN + 20 * DAY_MS).collect();
+    let mut all = Vec::new();
+    for e in next.iter().chain([&intruder()]) {
+        let v = detect.observe(e);
+        let is = e.source_ip() == Some("198.51.100.9");
+        for s in v.signals { if let Some(p) = s.proposal { all.push((p.prunella.analysis.unwrap(), is)); } }
+    }
+    all.sort_by(|a, b| a.0.p_value.total_cmp(&b.0.p_value));
+    for (a, is) in all.iter().take(6).chain(all.iter().filter(|x| x.1)) {
+        eprintln!("{is} p={} score={} base={}", a.p_value, a.score, a.base);
+        for c in a.contributions.iter() { eprintln!("   {:+.3} {} = {}", c.share, c.feature, c.value); }
+    }
+}
