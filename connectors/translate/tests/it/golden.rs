@@ -20,7 +20,15 @@ pub fn bodies() -> Vec<(&'static str, String)> {
 }
 
 fn source_of(name: &str) -> &'static str {
-    if name.starts_with("ocsf-") { "ocsf" } else { "aws.cloudtrail" }
+    let sources = [
+        ("ocsf-", "ocsf"),
+        ("azure-activity-", "azure.activity"),
+        ("azure-audit-", "azure.audit"),
+        ("azure-signin-", "azure.signin"),
+        ("azure-storage-", "azure.storage"),
+        ("gcp-audit-", "gcp.audit"),
+    ];
+    sources.iter().find(|(prefix, _)| name.starts_with(prefix)).map_or("aws.cloudtrail", |(_, source)| source)
 }
 
 #[test]

@@ -1,0 +1,58 @@
+//! What the event of every provider record ends with: its time, flags, tenant, the record itself and its identity.
+
+use crate::bounded::{Copier, flag_time};
+use prunella_schemas::{Event, Flag, Record, Timestamp};
+
+/// Longest text that is tried as a time.
+const TIME_BYTES_MAX: usize = 64;
+
+/// Takes the time of receipt where the record holds none that can be read.
+pub fn set_time(event: &mut Event, text: Option<&str>, received: Timestamp, copy: &Copier) {
+    match text.and_then(read_time) {
+        Some(time) => event.time = time,
+        None => {
+            event.time = received;
+            event.metadata.original_time = copy.option(text);
+            event.flag(Flag::MissingTime);
+        }
+    }
+    flag_time(event, received);
+}
+
+/// RFC 3339; a time without a zone is UTC, which is what log stores drop when they write one anew.
+pub fn read_time(text: &str) -> Option<Timestamp> {
+    if text.len() > TIME_BYTES_MAX {
+        return None;
+    }
+    Timestamp::parse(text).or_else(|| {
+        text.ends_with(|c: char| c.is_ascii_digit()).then(|| Timestamp::parse(&format!("{text}Z")))?
+    })
+}
+
+/// Completes an event of a record. `raw` is the event's own part of the record's body.
+pub fn seal(event: &mut Event, record: &Record, source: &'static str, raw: &str, copy: &Copier) {
+    if copy.was_cut() {
+        event.flag(Flag::TruncatedField);
+    }
+    event.set_tenant(&record.tenant);
+    event.prunella.source = source.into();
+    event.prunella.received = record.received;
+    event.raw_data = Some(raw.to_owned());
+    event.identify();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_without_a_zone_is_utc() {
+        let check = |text: &str, want: Option<i64>| assert_eq!(read_time(text).map(|t| t.0), want, "{text}");
+        check("2024-07-31T12:29:16.1234567Z", Some(1_722_428_956_123));
+        check("2024-07-31 12:29:16.123456789", Some(1_722_428_956_123));
+        check("2024-07-31T14:29:16.123+02:00", Some(1_722_428_956_123));
+        check("11/3/2020 9:06:42 AM +00:00", None);
+        check(&"1".repeat(100), None);
+        check("", None);
+    }
+}
