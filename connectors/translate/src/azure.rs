@@ -8,7 +8,7 @@ pub mod storage;
 use crate::Malformed;
 use crate::bounded::Copier;
 use crate::lenient::{List, Raw};
-use prunella_schemas::ocsf::{Account, Cloud, Organization, Product, Resource, User};
+use prunella_schemas::ocsf::{Account, Cloud, Organization, Product, Resource};
 use prunella_schemas::{Event, Flag, principal};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -174,14 +174,6 @@ fn account(tenant: Option<&str>, event: &Event, copy: &Copier) -> Option<Account
         }),
         None => event.cloud.as_ref()?.account.clone(),
     }
-}
-
-/// OCSF wants a user to have some name, also one of whom the record says nothing.
-fn named(mut user: User) -> User {
-    if user.uid.is_none() && user.name.is_none() && user.account.is_none() {
-        user.name = Some("Unknown".to_owned());
-    }
-    user
 }
 
 /// Who acted, as the id of a person, or of an application that acted for itself.

@@ -4,14 +4,9 @@ use crate::bounded::Copier;
 use prunella_schemas::ocsf::Endpoint;
 use std::net::{IpAddr, SocketAddr};
 
-/// What stands for a source that the record does not name; OCSF wants an endpoint to have some name.
-const UNKNOWN: &str = "Unknown";
-
 /// Reads `203.0.113.9`, `203.0.113.9:443`, `[2001:db8::1]:443`, or the name of a service.
 pub fn source(address: Option<&str>, copy: &Copier) -> Endpoint {
-    let Some(address) = address else {
-        return Endpoint { svc_name: Some(UNKNOWN.to_owned()), ..Endpoint::default() };
-    };
+    let Some(address) = address else { return Endpoint::default() };
     if let Ok(ip) = address.parse::<IpAddr>() {
         return Endpoint { ip: Some(ip.to_string()), ..Endpoint::default() };
     }
@@ -42,6 +37,6 @@ mod tests {
         check(Some("2001:db8::1"), Some("2001:db8::1"), None, None);
         check(Some("[2001:db8::1]:443"), Some("2001:db8::1"), Some(443), None);
         check(Some("gce-internal-ip"), None, None, Some("gce-internal-ip"));
-        check(None, None, None, Some("Unknown"));
+        check(None, None, None, None);
     }
 }

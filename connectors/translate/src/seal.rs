@@ -29,8 +29,43 @@ pub fn read_time(text: &str) -> Option<Timestamp> {
     })
 }
 
+/// What stands for a name that the record does not give.
+pub const UNKNOWN: &str = "Unknown";
+
+/// OCSF wants users, groups, endpoints and the like to have some name or id, also where the record says nothing of them.
+fn name_objects(event: &mut Event) {
+    let unknown = || Some(UNKNOWN.to_owned());
+    let actor = event.actor.as_mut().and_then(|actor| actor.user.as_mut());
+    for user in actor.into_iter().chain(event.user.as_mut()) {
+        if user.uid.is_none() && user.name.is_none() && user.account.is_none() {
+            user.name = unknown();
+        }
+    }
+    for endpoint in event.src_endpoint.iter_mut().chain(&mut event.dst_endpoint) {
+        let names =
+            [&endpoint.ip, &endpoint.uid, &endpoint.hostname, &endpoint.svc_name, &endpoint.interface_uid];
+        if names.into_iter().chain([&endpoint.domain]).all(Option::is_none) {
+            endpoint.svc_name = unknown();
+        }
+    }
+    if let Some(group) = event.group.as_mut().filter(|group| group.uid.is_none() && group.name.is_none()) {
+        group.name = unknown();
+    }
+    if let Some(table) = event.table.as_mut().filter(|table| table.uid.is_none() && table.name.is_none()) {
+        table.name = unknown();
+    }
+    if let Some(bucket) =
+        event.databucket.as_mut().filter(|bucket| bucket.uid.is_none() && bucket.name.is_none())
+    {
+        bucket.name = unknown();
+    }
+    event.policy.take_if(|policy| policy.uid.is_none() && policy.name.is_none());
+    event.resources.retain(|resource| resource.uid.is_some() || resource.name.is_some());
+}
+
 /// Completes an event of a record. `raw` is the event's own part of the record's body.
 pub fn seal(event: &mut Event, record: &Record, source: &'static str, raw: &str, copy: &Copier) {
+    name_objects(event);
     if copy.was_cut() {
         event.flag(Flag::TruncatedField);
     }

@@ -139,10 +139,16 @@ fn http_request(activity: &Activity<'_>, copy: &Copier) -> Option<HttpRequest> {
     let request = &activity.http_request;
     request.method.get().or(request.uri.get())?;
     Some(HttpRequest {
-        http_method: copy.text(&request.method),
+        http_method: request.method.get().and_then(method),
         url: copy.text(&request.uri).map(|uri| Url { url_string: Some(uri), ..Url::default() }),
         ..HttpRequest::default()
     })
+}
+
+/// OCSF lists the methods that it knows, in capitals.
+fn method(text: &str) -> Option<String> {
+    let known = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
+    known.iter().find(|known| known.eq_ignore_ascii_case(text)).map(|known| (*known).to_owned())
 }
 
 fn set_ids(event: &mut Event, activity: &Activity<'_>, copy: &Copier) {

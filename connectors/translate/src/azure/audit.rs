@@ -3,7 +3,7 @@
 mod class;
 mod wire;
 
-use super::{Caller, ResourceId, account, cloud, each, named, set_metadata, set_principal};
+use super::{Caller, ResourceId, account, cloud, each, set_metadata, set_principal};
 use crate::bounded::Copier;
 use crate::endpoint::source;
 use crate::seal::{seal, set_time};
@@ -115,14 +115,14 @@ fn set_actor(event: &mut Event, log: &AuditLog<'_>, tenant: Option<&str>, copy: 
         (false, Some(_)) => "ServicePrincipal",
         (false, None) => "Unknown",
     };
-    let acting = named(User {
+    let acting = User {
         uid: copy.option(if is_person { user.id.get() } else { app.service_principal_id.get() }),
         name: copy.option(name),
         email_addr: copy.option(user.principal_name.get().filter(|name| name.contains('@'))),
         kind: Some(copy.string(kind)),
         account: account(user.home_tenant_id.get().or(tenant), event, copy),
         ..User::default()
-    });
+    };
     event.actor = Some(Actor {
         user: Some(acting),
         app_uid: copy.text(&app.app_id),
@@ -159,22 +159,19 @@ fn set_target(event: &mut Event, audit: &Audit<'_>, copy: &Copier) {
                 ..User::default()
             });
             // A record without a target is about whoever acts.
-            event.user = user.map(named).or_else(|| event.actor.as_ref()?.user.clone());
+            event.user = user.or_else(|| event.actor.as_ref()?.user.clone());
         }
         uid if uid == GROUP_MANAGEMENT.uid => {
             let target = of_kind(&["Group"]);
             let uid = target.and_then(|target| target.id.get()).or(audit.modified("Group.ObjectID"));
             let name =
                 target.and_then(|target| target.display_name.get()).or(audit.modified("Group.DisplayName"));
-            let unknown = (uid.or(name).is_none()).then_some("Unknown");
-            event.group = Some(Group { uid: copy.option(uid), name: copy.option(name.or(unknown)) });
-            event.user = of_kind(&["User", "ServicePrincipal"]).map(|target| {
-                named(User {
-                    uid: copy.text(&target.id),
-                    name: copy.option(target.principal_name.get().or(target.display_name.get())),
-                    kind: copy.text(&target.kind),
-                    ..User::default()
-                })
+            event.group = Some(Group { uid: copy.option(uid), name: copy.option(name) });
+            event.user = of_kind(&["User", "ServicePrincipal"]).map(|target| User {
+                uid: copy.text(&target.id),
+                name: copy.option(target.principal_name.get().or(target.display_name.get())),
+                kind: copy.text(&target.kind),
+                ..User::default()
             });
         }
         uid if uid == ENTITY_MANAGEMENT.uid => {

@@ -1,6 +1,6 @@
 //! Entra ID sign-in logs (`azure.signin`): of people, interactive or not, of service principals and managed identities.
 
-use super::{Caller, ResourceId, Wire, account, cloud, each, named, set_metadata, set_principal};
+use super::{Caller, ResourceId, Wire, account, cloud, each, set_metadata, set_principal};
 use crate::bounded::{Copier, RESOURCES_MAX};
 use crate::endpoint::source;
 use crate::lenient::{Count, List, Raw, Text, lenient_objects};
@@ -265,7 +265,7 @@ fn set_actor(event: &mut Event, log: &SigninLog<'_>, tenant: Option<&str>, copy:
         true => (signin.user_id.get(), signin.user_principal_name.get()),
         false => (signin.service_principal_id.get(), signin.service_principal_name.get()),
     };
-    let user = named(User {
+    let user = User {
         uid: copy.option(uid),
         name: copy.option(name),
         email_addr: copy.option(name.filter(|name| name.contains('@'))),
@@ -273,7 +273,7 @@ fn set_actor(event: &mut Event, log: &SigninLog<'_>, tenant: Option<&str>, copy:
         credential_uid: copy.text(&signin.credential_id),
         account: account(tenant, event, copy),
         ..User::default()
-    });
+    };
     let session = Session {
         uid: copy.option(signin.session_id.get().or(signin.token_id.get())),
         issuer: copy.option(signin.issuer.get().or(signin.issuer_type.get())),

@@ -1,6 +1,6 @@
 //! Resource logs of Azure Storage (`azure.storage`): every read, write and deletion of a blob, file, table or queue.
 
-use super::{Caller, ResourceId, Wire, account, cloud, each, named, resource, set_metadata, set_principal};
+use super::{Caller, ResourceId, Wire, account, cloud, each, resource, set_metadata, set_principal};
 use crate::bounded::Copier;
 use crate::endpoint::source;
 use crate::lenient::{Count, Raw, Text, lenient_objects};
@@ -234,7 +234,7 @@ fn set_actor(event: &mut Event, log: &StorageLog<'_>, copy: &Copier) {
         ..User::default()
     };
     event.actor = Some(Actor {
-        user: Some(named(user)),
+        user: Some(user),
         app_uid: copy.text(&requester.app_id),
         session: None,
         idp: copy

@@ -12,6 +12,7 @@ mod golden;
 mod hostile;
 mod pairs;
 mod real;
+mod schema;
 mod valid;
 
 use prunella_schemas::{Event, Record, Tenant, Timestamp};

@@ -1,15 +1,17 @@
 //! Who made the call: the OCSF actor, and the principal that orders its events.
 
 use super::wire::{Activity, Claims};
-use crate::azure::{Caller, account, named, set_principal};
+use crate::azure::{Caller, account, set_principal};
 use crate::bounded::Copier;
 use prunella_schemas::ocsf::{Actor, Idp, Session, User};
 use prunella_schemas::{Event, Timestamp};
 
+const GROUP: &str = "Group";
+
 pub fn set_actor(event: &mut Event, activity: &Activity<'_>, copy: &Copier) {
     let claims = activity.claims();
     let is_app = is_app(activity);
-    let object_id = claims.object_id.get().or(activity.evidence().principal_id.get());
+    let object_id = claims.object_id.get().or(assigned(activity));
     let caller = Caller {
         tenant: activity.tenant(),
         user: object_id.or(name(activity)).filter(|_| !is_app),
@@ -17,7 +19,7 @@ pub fn set_actor(event: &mut Event, activity: &Activity<'_>, copy: &Copier) {
     };
     set_principal(event, &caller, copy);
     let account = account(activity.tenant(), event, copy);
-    let user = named(User { account, ..user(activity, is_app, copy) });
+    let user = User { account, ..user(activity, is_app, copy) };
     event.actor = Some(Actor {
         user: Some(user),
         session: session(claims, copy),
@@ -25,6 +27,12 @@ pub fn set_actor(event: &mut Event, activity: &Activity<'_>, copy: &Copier) {
         app_uid: copy.text(&claims.app_id),
         ..Actor::default()
     });
+}
+
+/// Whose role assignment allowed the call: the caller's own, unless it was that of a group.
+fn assigned<'t>(activity: &'t Activity<'_>) -> Option<&'t str> {
+    let evidence = activity.evidence();
+    evidence.principal_id.get().filter(|_| !evidence.principal_type.is(GROUP))
 }
 
 /// What the caller is called: by its token, or by the log.
@@ -52,7 +60,7 @@ fn user(activity: &Activity<'_>, is_app: bool, copy: &Copier) -> User {
     let name = name(activity);
     let email =
         [claims.email.get(), claims.upn.get(), name].into_iter().flatten().find(|text| text.contains('@'));
-    let kind = match activity.evidence().principal_type.get() {
+    let kind = match activity.evidence().principal_type.get().filter(|kind| *kind != GROUP) {
         Some(kind) => copy.string(kind),
         None if claims.managed_identity.get().is_some() => "ManagedIdentity".to_owned(),
         None if is_app => "ServicePrincipal".to_owned(),
@@ -60,7 +68,7 @@ fn user(activity: &Activity<'_>, is_app: bool, copy: &Copier) -> User {
         None => "Unknown".to_owned(),
     };
     User {
-        uid: copy.option(claims.object_id.get().or(activity.evidence().principal_id.get())),
+        uid: copy.option(claims.object_id.get().or(assigned(activity))),
         uid_alt: copy.text(&claims.managed_identity),
         name: copy.option(name),
         email_addr: copy.option(email),

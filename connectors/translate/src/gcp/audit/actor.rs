@@ -39,7 +39,6 @@ pub fn set_actor(event: &mut Event, entry: &LogEntry<'_>, copy: &Copier) {
         (None, None) if authentication.email.is(ANONYMOUS) => "Anonymous",
         (None, None) => "Unknown",
     };
-    let nobody = (email.is_none() && subject.is_none()).then(|| "Unknown".to_owned());
     let chain = &authentication.delegation.items;
     if authentication.delegation.cut {
         copy.mark_cut();
@@ -48,7 +47,7 @@ pub fn set_actor(event: &mut Event, entry: &LogEntry<'_>, copy: &Copier) {
         uid: subject.clone().or_else(|| email.clone()),
         email_addr: email.clone().filter(|email| email.contains('@')),
         account: service_account(email.as_deref()).map(|project| account_of(project, copy)),
-        name: email.or(nobody),
+        name: email,
         kind: Some(kind.to_owned()),
         credential_uid: copy.text(&authentication.key_name),
         ..User::default()
