@@ -5,6 +5,7 @@
 mod aws;
 mod azure;
 mod bounded;
+mod coverage;
 mod endpoint;
 mod gcp;
 mod lenient;
@@ -16,6 +17,7 @@ pub use azure::activity::AzureActivity;
 pub use azure::audit::AzureAudit;
 pub use azure::signin::AzureSignin;
 pub use azure::storage::AzureStorage;
+pub use coverage::{Coverage, unread};
 pub use gcp::audit::GcpAudit;
 pub use ocsf::Ocsf;
 

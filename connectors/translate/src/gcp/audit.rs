@@ -60,7 +60,7 @@ impl Translate for GcpAudit {
         let entry: LogEntry<'_> = serde_json::from_str(body).map_err(|e| Malformed::json(body, &e))?;
         if !entry.is_record() {
             return Err(Malformed::new(
-                "the object has neither a `logName` nor a `protoPayload` with a `methodName`; send entries of Cloud Audit \
+                "the object has neither a `logName` nor an audit log as its `protoPayload`; send entries of Cloud Audit \
                  Logs, as a log sink writes them, to this source",
             ));
         }

@@ -8,6 +8,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod clouds;
 mod golden;
 mod hostile;
 mod pairs;

@@ -4,18 +4,18 @@ use crate::azure::Wire;
 use crate::lenient::{Raw, Text, Worded, lenient_objects};
 
 lenient_objects! {
-    /// The fields of both shapes, or a batch of records.
+    /// The fields of both shapes, or a batch of records. Event Hubs begin some names with a capital.
     Activity<'a> {
         time: Text<'a> = "time" | "eventTimestamp",
         submitted: Text<'a> = "submissionTimestamp",
         resource_id: Text<'a> = "resourceId" | "resourceid",
-        operation: Worded<'a> = "operationName" | "operationname",
+        operation: Worded<'a> = "operationName" | "operationname" | "EventName",
         operation_version: Text<'a> = "operationVersion" | "operationversion",
         category: Worded<'a> = "category",
         result_type: Text<'a> = "resultType" | "resulttype",
         result_signature: Text<'a> = "resultSignature" | "resultsignature",
         result_description: Text<'a> = "resultDescription" | "resultdescription" | "description",
-        status: Worded<'a> = "status",
+        status: Worded<'a> = "status" | "Status",
         sub_status: Worded<'a> = "subStatus",
         caller_address: Text<'a> = "callerIpAddress" | "calleripaddress",
         caller: Text<'a> = "caller",
@@ -25,7 +25,7 @@ lenient_objects! {
         identity: Identity<'a> = "identity",
         authorization: Authorization<'a> = "authorization",
         claims: Claims<'a> = "claims",
-        location: Text<'a> = "location",
+        location: Text<'a> = "location" | "Region",
         tenant_id: Text<'a> = "tenantId" | "tenantid",
         http_request: HttpRequest<'a> = "httpRequest",
         properties: Properties<'a> = "properties",
@@ -130,11 +130,13 @@ impl Activity<'_> {
     /// The claims of either shape.
     pub fn claims(&self) -> &Claims<'_> {
         let of_export = &self.identity.claims;
-        if of_export.app_id.get().or(of_export.object_id.get()).or(of_export.name.get()).is_some() {
-            of_export
-        } else {
-            &self.claims
-        }
+        let told = of_export
+            .app_id
+            .get()
+            .or(of_export.object_id.get())
+            .or(of_export.upn.get())
+            .or(of_export.name.get());
+        if told.is_some() { of_export } else { &self.claims }
     }
 
     pub fn evidence(&self) -> &Evidence<'_> {

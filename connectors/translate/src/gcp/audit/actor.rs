@@ -27,7 +27,7 @@ pub fn set_actor(event: &mut Event, entry: &LogEntry<'_>, copy: &Copier) {
     let clip = |text: Option<&'_ str>| text.map(|text| copy.clip(text).to_owned());
     let (email, subject) = (clip(email), clip(subject));
     event.prunella.principal = principal::gcp(account, email.as_deref(), subject.as_deref(), address);
-    if email.is_none() && subject.is_none() {
+    if authentication.email.get().is_none() && subject.is_none() {
         event.flag(Flag::MissingActor);
     }
     let kind = match (email.as_deref(), subject.as_deref()) {
@@ -47,7 +47,7 @@ pub fn set_actor(event: &mut Event, entry: &LogEntry<'_>, copy: &Copier) {
         uid: subject.clone().or_else(|| email.clone()),
         email_addr: email.clone().filter(|email| email.contains('@')),
         account: service_account(email.as_deref()).map(|project| account_of(project, copy)),
-        name: email,
+        name: copy.text(&authentication.email).or(email),
         kind: Some(kind.to_owned()),
         credential_uid: copy.text(&authentication.key_name),
         ..User::default()

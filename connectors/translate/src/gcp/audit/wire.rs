@@ -113,7 +113,9 @@ lenient_objects! {
 
 impl LogEntry<'_> {
     pub fn is_record(&self) -> bool {
-        self.log_name.get().or(self.method()).or(self.payload.service.get()).is_some()
+        let payload = &self.payload;
+        let named = payload.service.get().or(payload.resource_name.get()).or(payload.kind.get());
+        self.log_name.get().or(self.method()).or(named).is_some() || !payload.authorizations.items.is_empty()
     }
 
     pub fn service(&self) -> &str {
