@@ -241,10 +241,10 @@ fn leaves(value: &Value, at: &mut Vec<Step>, out: &mut Vec<Vec<Step>>) {
     };
     match value {
         Value::Object(object) => {
-            object.iter().for_each(|(key, value)| descend(Step::Key(key.clone()), value))
+            object.iter().for_each(|(key, value)| descend(Step::Key(key.clone()), value));
         }
         Value::Array(items) => {
-            items.iter().enumerate().for_each(|(index, value)| descend(Step::At(index), value))
+            items.iter().enumerate().for_each(|(index, value)| descend(Step::At(index), value));
         }
         Value::Null => {}
         _ if out.len() < FIELDS_MAX => out.push(at.clone()),

@@ -78,7 +78,7 @@ impl<'a> Wire<'a> for AuditLog<'a> {
                                   Microsoft Graph writes it, or batches of them as `records` or `value`";
 
     fn is_record(&self) -> bool {
-        self.operation().is_some()
+        self.operation().is_some() || self.category.is("AuditLogs")
     }
 
     fn batch(&self) -> Raw<'a> {

@@ -59,6 +59,7 @@ pub fn set_actor(event: &mut Event, entry: &LogEntry<'_>, copy: &Copier) {
             .and_then(lender)
             .map(|issuer| Session { issuer: Some(copy.string(issuer)), ..Session::default() }),
         idp: subject.as_deref().and_then(pool).map(|uid| Idp { name: None, uid: Some(uid.to_owned()) }),
+        app_uid: copy.text(&authentication.oauth.client_id),
         // The chain is sorted: the first is the one whose call it really is.
         invoked_by: chain.first().and_then(lender).map(|name| copy.string(name)),
         ..Actor::default()

@@ -58,8 +58,10 @@ lenient_objects! {
         subject: Text<'a> = "principalSubject",
         authority: Text<'a> = "authoritySelector",
         key_name: Text<'a> = "serviceAccountKeyName",
+        oauth: OauthInfo<'a> = "oauthInfo",
         delegation: List<Delegation<'a>, RESOURCES_MAX> = "serviceAccountDelegationInfo",
     }
+    OauthInfo<'a> { client_id: Text<'a> = "oauthClientId", }
     /// One who lent its authority on the way to the service account that made the call.
     Delegation<'a> {
         subject: Text<'a> = "principalSubject",
@@ -115,7 +117,8 @@ impl LogEntry<'_> {
     pub fn is_record(&self) -> bool {
         let payload = &self.payload;
         let named = payload.service.get().or(payload.resource_name.get()).or(payload.kind.get());
-        self.log_name.get().or(self.method()).or(named).is_some() || !payload.authorizations.items.is_empty()
+        self.log_name.get().or(self.insert_id.get()).or(self.method()).or(named).is_some()
+            || !payload.authorizations.items.is_empty()
     }
 
     pub fn service(&self) -> &str {
