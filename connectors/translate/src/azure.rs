@@ -92,24 +92,35 @@ struct ResourceId<'t> {
 
 impl<'t> ResourceId<'t> {
     fn of(id: Option<&'t str>) -> Self {
-        let Some(id) = id else { return ResourceId::default() };
-        let after = |word: &str| {
-            let (_, rest) = split_after(id, word)?;
-            rest.split('/').next().filter(|part| !part.is_empty())
-        };
-        ResourceId {
-            subscription: after("/subscriptions/"),
-            tenant: after("/tenants/"),
-            provided: split_after(id, "/providers/").map(|(_, provided)| provided),
+        let mut parts = ResourceId::default();
+        let Some(id) = id else { return parts };
+        let (mut at, mut before) = (0, "");
+        for part in id.split('/') {
+            at += part.len() + 1;
+            if !part.is_empty() && before.eq_ignore_ascii_case("subscriptions") {
+                parts.subscription = Some(part);
+            } else if !part.is_empty() && before.eq_ignore_ascii_case("tenants") {
+                parts.tenant = Some(part);
+            } else if part.eq_ignore_ascii_case("providers") {
+                // The last one counts: a lock lies on a resource of another provider.
+                parts.provided = id.get(at..);
+            }
+            before = part;
         }
+        parts
     }
 
     /// `Microsoft.Storage/storageAccounts/blobServices` of `Microsoft.Storage/storageAccounts/a/blobServices/default`.
     fn kind(&self) -> Option<String> {
-        let mut parts = self.provided?.split('/');
-        let namespace = parts.next()?;
-        let kinds = parts.step_by(2).filter(|part| !part.is_empty());
-        Some(kinds.fold(namespace.to_owned(), |kind, part| kind + "/" + part))
+        let provided = self.provided?;
+        let mut parts = provided.split('/');
+        let mut kind = String::with_capacity(provided.len());
+        kind.push_str(parts.next()?);
+        for part in parts.step_by(2).filter(|part| !part.is_empty()) {
+            kind.push('/');
+            kind.push_str(part);
+        }
+        Some(kind)
     }
 
     /// The last part, if the resource has a name at all.
@@ -119,21 +130,8 @@ impl<'t> ResourceId<'t> {
     }
 }
 
-/// Splits at the last place where `word` stands, in whatever case.
-fn split_after<'t>(text: &'t str, word: &str) -> Option<(&'t str, &'t str)> {
-    let mut found = None;
-    for (at, _) in text.match_indices('/') {
-        let end = at + word.len();
-        if text.get(at..end).is_some_and(|here| here.eq_ignore_ascii_case(word)) {
-            found = Some((text.get(..at)?, text.get(end..)?));
-        }
-    }
-    found
-}
-
 /// The resource that a record names by its id.
-fn resource(id: &str, region: Option<&str>, copy: &Copier) -> Resource {
-    let parts = ResourceId::of(Some(id));
+fn resource(id: &str, parts: &ResourceId<'_>, region: Option<&str>, copy: &Copier) -> Resource {
     Resource {
         uid: Some(copy.string(id)),
         name: copy.option(parts.name()),

@@ -7,8 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 /// Reads `203.0.113.9`, `203.0.113.9:443`, `[2001:db8::1]:443`, or the name of a service.
 pub fn source(address: Option<&str>, copy: &Copier) -> Endpoint {
     let Some(address) = address else { return Endpoint::default() };
-    if let Ok(ip) = address.parse::<IpAddr>() {
-        return Endpoint { ip: Some(ip.to_string()), ..Endpoint::default() };
+    if address.parse::<IpAddr>().is_ok() {
+        return Endpoint { ip: Some(address.to_owned()), ..Endpoint::default() };
     }
     if let Ok(socket) = address.parse::<SocketAddr>() {
         let ip = Some(socket.ip().to_string());

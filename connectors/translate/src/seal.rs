@@ -24,9 +24,25 @@ pub fn read_time(text: &str) -> Option<Timestamp> {
     if text.len() > TIME_BYTES_MAX {
         return None;
     }
-    Timestamp::parse(text).or_else(|| {
+    read_fraction(text).or_else(|| Timestamp::parse(text)).or_else(|| {
         text.ends_with(|c: char| c.is_ascii_digit()).then(|| Timestamp::parse(&format!("{text}Z")))?
     })
+}
+
+/// `2024-07-31T12:29:16.1234567Z`, the form that Azure and Google Cloud write, without the general parser's cost.
+fn read_fraction(text: &str) -> Option<Timestamp> {
+    let (whole, rest) = text.split_at_checked(19)?;
+    let digits = rest
+        .strip_prefix('.')?
+        .strip_suffix('Z')
+        .or_else(|| rest.strip_prefix('.')?.strip_suffix("+00:00"))?;
+    if digits.is_empty() || digits.len() > 9 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let mut plain = [b'Z'; 20];
+    plain.get_mut(..19)?.copy_from_slice(whole.as_bytes());
+    let ms = digits.bytes().chain(*b"00").take(3).fold(0, |ms, digit| ms * 10 + i64::from(digit - b'0'));
+    Some(Timestamp::parse(std::str::from_utf8(&plain).ok()?)?.plus_ms(ms))
 }
 
 /// What stands for a name that the record does not give.
@@ -86,6 +102,12 @@ mod tests {
         check("2024-07-31T12:29:16.1234567Z", Some(1_722_428_956_123));
         check("2024-07-31 12:29:16.123456789", Some(1_722_428_956_123));
         check("2024-07-31T14:29:16.123+02:00", Some(1_722_428_956_123));
+        check("2024-07-31T12:29:16.1Z", Some(1_722_428_956_100));
+        check("2024-07-31T12:29:16.12+00:00", Some(1_722_428_956_120));
+        check("2024-07-31T12:29:16.Z", None);
+        check("2024-07-31T12:29:16.1é", None);
+        check("2024-07-31T12:29:1é.1Z", None);
+        check("1969-12-31T23:59:59.9Z", Some(-100));
         check("11/3/2020 9:06:42 AM +00:00", None);
         check(&"1".repeat(100), None);
         check("", None);

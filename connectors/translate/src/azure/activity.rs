@@ -172,7 +172,7 @@ fn set_target(
     copy: &Copier,
 ) {
     if let Some(id) = activity.resource_id.get().or(activity.properties.entity.get()) {
-        event.resources.push(resource(id, region, copy));
+        event.resources.push(resource(id, &ResourceId::of(Some(id)), region, copy));
     }
     let role = assignment.role_definition_id.get();
     event.policy = role.map(|role| Policy { uid: Some(copy.string(role)), name: None });

@@ -149,7 +149,7 @@ fn event_of(record: &Record, raw: &str, log: &StorageLog<'_>) -> Event {
     }
     set_time(&mut event, log.time.get(), record.received, &copy);
     set_actor(&mut event, log, &copy);
-    set_target(&mut event, log, &copy);
+    set_target(&mut event, log, &parts, &copy);
     seal(&mut event, record, NAME, raw, &copy);
     event
 }
@@ -245,7 +245,7 @@ fn set_actor(event: &mut Event, log: &StorageLog<'_>, copy: &Copier) {
 }
 
 /// `objectKey` is `/account/container/path`, and `uri` has the same in its path.
-fn set_target(event: &mut Event, log: &StorageLog<'_>, copy: &Copier) {
+fn set_target(event: &mut Event, log: &StorageLog<'_>, parts: &ResourceId<'_>, copy: &Copier) {
     let region = log.location.get();
     let of_uri = || {
         let (_, rest) = log.uri.get()?.split_once("://")?;
@@ -281,7 +281,7 @@ fn set_target(event: &mut Event, log: &StorageLog<'_>, copy: &Copier) {
         });
     }
     if let Some(id) = log.resource_id.get() {
-        event.resources.push(resource(id, region, copy));
+        event.resources.push(resource(id, parts, region, copy));
     }
     if !object.is_empty() {
         event.resources.push(Resource {

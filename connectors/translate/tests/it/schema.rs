@@ -162,7 +162,7 @@ fn children(object: &Map<String, Value>, attributes: &str, at: &str, faults: &mu
         let Some(kind) = kinds.get(name.as_str()) else { continue };
         match value {
             Value::Array(items) => {
-                items.iter().for_each(|item| check(item, kind, &format!("{at}/{name}"), faults))
+                items.iter().for_each(|item| check(item, kind, &format!("{at}/{name}"), faults));
             }
             item => check(item, kind, &format!("{at}/{name}"), faults),
         }
