@@ -300,6 +300,9 @@ objects! {
         idp: Option<Idp>,
         /// The service that made the call on somebody's behalf.
         invoked_by: Option<String>,
+        /// The application through which the user acted, or that acted itself.
+        app_uid: Option<String>,
+        app_name: Option<String>,
     }
     Idp { name: Option<String>, uid: Option<String> }
     User {
@@ -352,7 +355,7 @@ objects! {
         location: Option<Location>,
         autonomous_system: Option<AutonomousSystem>,
     }
-    Location { country: Option<String>, city: Option<String>, coordinates: Option<Vec<f64>> }
+    Location { country: Option<String>, region: Option<String>, city: Option<String>, coordinates: Option<Vec<f64>> }
     AutonomousSystem { number: Option<u32>, name: Option<String> }
     HttpRequest { user_agent: Option<String>, uid: Option<String>, http_method: Option<String>, url: Option<Url> }
     Url { hostname: Option<String>, path: Option<String>, url_string: Option<String> }

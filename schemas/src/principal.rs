@@ -39,7 +39,10 @@ impl Principal {
             (Some("aws"), Some("service")) => Kind::Service,
             (Some("aws"), Some("root")) => Kind::Root,
             (Some("azure"), Some("user")) | (Some("gcp"), Some("user")) | (Some("vault"), _) => Kind::Human,
-            (Some("azure"), Some("app")) | (Some("gcp"), Some("service-account")) => Kind::Workload,
+            (Some("azure"), Some("app")) | (Some("gcp"), Some("service-account" | "subject")) => {
+                Kind::Workload
+            }
+            (Some("gcp"), Some("service")) => Kind::Service,
             _ => Kind::Unknown,
         }
     }
@@ -140,8 +143,10 @@ pub fn gcp(
 ) -> Principal {
     Principal(match (email, subject) {
         (Some(email), _) if email.ends_with(".gserviceaccount.com") => format!("gcp:service-account:{email}"),
-        (Some(email), _) => format!("gcp:user:{email}"),
-        (None, Some(subject)) => format!("gcp:subject:{subject}"),
+        (Some("system@google.com"), _) => "gcp:service:system@google.com".to_owned(),
+        (Some(email), _) if email.contains('@') => format!("gcp:user:{email}"),
+        // Kubernetes names its own accounts without a domain, such as `system:serviceaccount:kube-system:x`.
+        (Some(subject), _) | (None, Some(subject)) => format!("gcp:subject:{subject}"),
         (None, None) => format!("gcp:unknown:{project}:{}", network(source_address.unwrap_or("-"))),
     })
 }
@@ -288,6 +293,8 @@ mod tests {
                 "gcp:service-account:x@p.iam.gserviceaccount.com",
             ),
             (gcp("p", None, Some("principal://x"), None), "gcp:subject:principal://x"),
+            (gcp("p", Some("system@google.com"), None, None), "gcp:service:system@google.com"),
+            (gcp("p", Some("system:apiserver"), None, None), "gcp:subject:system:apiserver"),
             (gcp("p", None, None, None), "gcp:unknown:p:-"),
             (vault("u"), "vault:user:u"),
         ] {

@@ -4,17 +4,21 @@
 //! so a refusal would hide the event; here the last value of a repeated key wins and the rest stays readable.
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 
 /// The visitor methods of a type that is an object or an array: anything else reads as its default.
 macro_rules! scalars_are_absent {
     () => {
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("any value")
-        }
+        $crate::lenient::scalars_are_absent!(but str);
         fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
             Ok(Default::default())
+        }
+    };
+    (but str) => {
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("any value")
         }
         fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
             Ok(Default::default())
@@ -35,9 +39,9 @@ macro_rules! scalars_are_absent {
 }
 pub(crate) use scalars_are_absent;
 
-/// Declares structs whose fields are read by the JSON keys named beside them.
+/// Declares structs whose fields are read by the JSON keys named beside them: `field: Type = "key" | "other spelling"`.
 macro_rules! lenient_objects {
-    ($($(#[$doc:meta])* $name:ident<$life:lifetime> { $($field:ident : $type:ty = $key:literal,)* })*) => {$(
+    ($($(#[$doc:meta])* $name:ident<$life:lifetime> { $($field:ident : $type:ty = $($key:literal)|+,)* })*) => {$(
         $(#[$doc])*
         #[derive(Clone, Debug, Default)]
         pub struct $name<$life> {
@@ -63,7 +67,7 @@ macro_rules! lenient_objects {
                         }
                         fn visit_str<E>(self, key: &str) -> Result<Key, E> {
                             Ok(match key {
-                                $($key => Key::$field,)*
+                                $($($key)|+ => Key::$field,)*
                                 _ => Key::Other,
                             })
                         }
@@ -155,6 +159,51 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
             }
         }
         deserializer.deserialize_any(TextVisitor)
+    }
+}
+
+/// A part that is read further only when a mapping needs something from it.
+pub type Raw<'a> = Option<&'a RawValue>;
+
+/// A text that some APIs write as `{"value": "..", "localizedValue": ".."}`.
+#[derive(Clone, Debug, Default)]
+pub struct Worded<'a>(Text<'a>);
+
+impl Worded<'_> {
+    pub fn get(&self) -> Option<&str> {
+        self.0.get()
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Worded<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct WordedVisitor;
+        impl<'de> Visitor<'de> for WordedVisitor {
+            type Value = Worded<'de>;
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Worded<'de>, E> {
+                Ok(Worded(Text((!text.is_empty()).then_some(Cow::Borrowed(text)))))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Worded<'de>, A::Error> {
+                let mut worded = Worded::default();
+                while let Some(key) = map.next_key::<Text<'de>>()? {
+                    if key.is("value") {
+                        worded.0 = map.next_value()?;
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                }
+                Ok(worded)
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+                skip_seq(seq).map(|()| Worded::default())
+            }
+            scalars_are_absent!(but str);
+            fn visit_str<E>(self, text: &str) -> Result<Worded<'de>, E> {
+                Ok(Worded(Text((!text.is_empty()).then(|| Cow::Owned(text.to_owned())))))
+            }
+        }
+        deserializer.deserialize_any(WordedVisitor)
     }
 }
 

@@ -48,7 +48,7 @@ pub fn generate(count: usize) -> Vec<Record> {
     while records.len() < count {
         let text = record_text(&mut numbers);
         assert!((1_200..=1_800).contains(&text.len()), "a record of {} bytes: {text}", text.len());
-        records.push(record_of(text));
+        records.push(record_of("aws.cloudtrail", text));
     }
     records
 }

@@ -1,7 +1,7 @@
 //! What a translation costs beside only decoding the same bytes: `cargo bench -p prunella-translate`.
 //!
-//! The corpus is generated: CloudTrail records of 1.2 to 1.8 kB, the mix stated in `corpus`. The three kinds of work take
-//! turns on small chunks, and of every chunk the best round counts, so that what else the machine does weighs little;
+//! The corpus is generated: CloudTrail records of 1.2 to 1.8 kB, the mix stated in `corpus`; of every other source its
+//! fixtures, with ids that differ. The kinds of work take turns on small chunks, and of every chunk the best round counts, so that what else the machine does weighs little;
 //! the median of all rounds stands beside it.
 
 #![allow(
@@ -10,11 +10,12 @@
     reason = "a benchmark prints its table, and stops on a bad corpus"
 )]
 
+mod clouds;
 mod corpus;
 mod derived;
 
 use prunella_schemas::{Event, Record, Tenant, Timestamp};
-use prunella_translate::{CloudTrail, Translate, decode_only};
+use prunella_translate::{Translate, by_name, decode_only};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -22,40 +23,58 @@ const RECORDS: usize = 4_096;
 const CHUNK: usize = 64;
 const ROUNDS: usize = 101;
 
-type Work = fn(&[(&Record, &str)], &mut Vec<Event>);
+type Work = fn(&dyn Translate, &[(&Record, &str)], &mut Vec<Event>);
 const KINDS: [(&str, Work); 3] = [
-    ("decode, plain derived struct", |chunk, _| chunk.iter().for_each(|(_, body)| derived::decode(body))),
-    ("decode, the translator's struct", |chunk, _| chunk.iter().for_each(|(_, body)| decode(body))),
-    ("translate", |chunk, out| chunk.iter().for_each(|(record, body)| translate(record, body, out))),
+    ("decode, the translator's struct", |translator, chunk, _| {
+        chunk.iter().for_each(|(_, body)| decode_only(translator.name(), body).expect(WELL_FORMED));
+    }),
+    ("translate", |translator, chunk, out| {
+        chunk.iter().for_each(|(record, body)| translator.translate(record, body, out).expect(WELL_FORMED));
+    }),
+    // Only of CloudTrail.
+    ("decode, plain derived struct", |_, chunk, _| chunk.iter().for_each(|(_, body)| derived::decode(body))),
 ];
+const WELL_FORMED: &str = "the corpus is well-formed";
 
 fn main() {
-    let corpus = corpus::generate(RECORDS);
+    println!("{RECORDS} records of every source, {ROUNDS} interleaved rounds");
+    println!(
+        "{:<16} {:<33} {:>6} {:>9} {:>9} {:>7} {:>10} {:>6}",
+        "", "", "bytes", "ns, best", "ns, med", "MB/s", "records/s", "ratio"
+    );
+    report("aws.cloudtrail", &corpus::generate(RECORDS), &KINDS);
+    for (source, fixtures) in clouds::FIXTURES {
+        report(source, &clouds::generate(source, fixtures, RECORDS), &KINDS[..2]);
+    }
+}
+
+fn report(source: &str, corpus: &[Record], kinds: &[(&str, Work)]) {
+    let translator = by_name(source).expect("a source of the catalog");
     let records: Vec<(&Record, &str)> = corpus.iter().map(|record| (record, text(record))).collect();
     let bytes = records.iter().map(|(_, body)| body.len()).sum::<usize>() as f64 / RECORDS as f64;
-    let took = measure(&records);
-    println!("{RECORDS} records, {bytes:.0} bytes on average, {ROUNDS} interleaved rounds");
-    println!(
-        "{:<34} {:>9} {:>9} {:>7} {:>10} {:>6}",
-        "", "ns, best", "ns, med", "MB/s", "records/s", "ratio"
-    );
-    for ((label, _), (best, median)) in KINDS.iter().zip(took) {
+    let took = measure(translator, &records, kinds);
+    for ((label, _), (best, median)) in kinds.iter().zip(&took) {
         let (mb, per_s, ratio) = (bytes / best * 1_000.0, 1e9 / best, best / took[0].0);
-        println!("{label:<34} {best:>9.0} {median:>9.0} {mb:>7.0} {per_s:>10.0} {ratio:>6.2}");
+        println!(
+            "{source:<16} {label:<33} {bytes:>6.0} {best:>9.0} {median:>9.0} {mb:>7.0} {per_s:>10.0} {ratio:>6.2}"
+        );
     }
-    println!("translate costs {:.2} times the decode of its own struct", took[2].0 / took[1].0);
 }
 
 /// Nanoseconds per record of every kind of work: best and median.
-fn measure(records: &[(&Record, &str)]) -> [(f64, f64); 3] {
+fn measure(
+    translator: &dyn Translate,
+    records: &[(&Record, &str)],
+    kinds: &[(&str, Work)],
+) -> Vec<(f64, f64)> {
     let mut out = Vec::with_capacity(CHUNK);
-    let mut took = [(0.0, 0.0); 3];
+    let mut took = vec![(0.0, 0.0); kinds.len()];
     for chunk in records.chunks(CHUNK) {
-        let mut rounds: [Vec<Duration>; 3] = Default::default();
+        let mut rounds: Vec<Vec<Duration>> = vec![Vec::with_capacity(ROUNDS); kinds.len()];
         for _ in 0..ROUNDS {
-            for ((_, work), rounds) in KINDS.iter().zip(&mut rounds) {
+            for ((_, work), rounds) in kinds.iter().zip(&mut rounds) {
                 rounds.push(time(|| {
-                    work(chunk, &mut out);
+                    work(translator, chunk, &mut out);
                     black_box(&out);
                     out.clear();
                 }));
@@ -68,14 +87,6 @@ fn measure(records: &[(&Record, &str)]) -> [(f64, f64); 3] {
         }
     }
     took
-}
-
-fn decode(body: &str) {
-    black_box(decode_only(body).expect("the corpus is well-formed"));
-}
-
-fn translate(record: &Record, body: &str, out: &mut Vec<Event>) {
-    CloudTrail.translate(record, body, out).expect("the corpus is well-formed");
 }
 
 #[allow(clippy::disallowed_methods, reason = "a benchmark measures")]
@@ -91,9 +102,9 @@ fn text(record: &Record) -> &str {
 }
 
 /// Wraps a body as the record that intake would make of it.
-fn record_of(body: String) -> Record {
+fn record_of(source: &str, body: String) -> Record {
     Record {
-        source: "aws.cloudtrail".to_owned(),
+        source: source.to_owned(),
         tenant: Tenant::default(),
         received: Timestamp(1_772_443_800_000),
         origin: String::new(),

@@ -5,16 +5,18 @@ mod class;
 mod target;
 mod wire;
 
-use crate::bounded::{Copier, flag_time};
+use crate::bounded::Copier;
 use crate::lenient::pick;
+use crate::seal::{seal, set_time};
 use crate::{Malformed, Translate};
 use prunella_schemas::ocsf::{
     AUTHENTICATION, Account, Api, ApiRequest, ApiResponse, Cloud, Endpoint, Feature, HttpRequest, Product,
     STATUS_FAILURE, STATUS_SUCCESS, STATUS_UNKNOWN, Service, Tls, Traffic,
 };
-use prunella_schemas::{Event, Flag, Record, Timestamp};
+use prunella_schemas::{Event, Flag, Record};
 use std::net::IpAddr;
-use wire::{AdditionalEventData, Trail};
+use wire::AdditionalEventData;
+pub use wire::Trail;
 
 const NAME: &str = "aws.cloudtrail";
 /// The service that an insight, and a record about CloudTrail itself, comes from.
@@ -34,13 +36,6 @@ impl Translate for CloudTrail {
     fn translate(&self, record: &Record, body: &str, out: &mut Vec<Event>) -> Result<(), Malformed> {
         with_trail(body, |trail| out.push(event_of(record, body, trail)))
     }
-}
-
-/// The part of a translation that only reads the JSON; for measuring what the rest costs.
-#[doc(hidden)]
-pub fn decode_only(body: &str) -> Result<usize, Malformed> {
-    let trail: Trail<'_> = serde_json::from_str(body).map_err(|e| Malformed::json(body, &e))?;
-    Ok(trail.name().len() + trail.resources.items.len())
 }
 
 /// Finds the record in `body` and hands it on.
@@ -100,20 +95,13 @@ fn event_of(record: &Record, body: &str, trail: &Trail<'_>) -> Event {
     event.status_code = copy.text(&trail.error_code);
     event.status_detail = copy.text(&trail.error_message);
     set_metadata(&mut event, trail, &copy);
-    set_time(&mut event, trail, record.received, &copy);
+    set_time(&mut event, trail.event_time.get(), record.received, &copy);
     actor::set_actor(&mut event, trail, &additional, &copy);
     target::set_target(&mut event, trail, &additional, &copy);
     if class == AUTHENTICATION {
         set_sign_in(&mut event, trail, &additional, &copy);
     }
-    if copy.was_cut() {
-        event.flag(Flag::TruncatedField);
-    }
-    event.set_tenant(&record.tenant);
-    event.prunella.source = NAME.into();
-    event.prunella.received = record.received;
-    event.raw_data = Some(body.into());
-    event.identify();
+    seal(&mut event, record, NAME, body, &copy);
     event
 }
 
@@ -209,18 +197,6 @@ fn set_metadata(event: &mut Event, trail: &Trail<'_>, copy: &Copier) {
     if trail.event_version.get().is_some_and(|version| version.split('.').next() != Some("1")) {
         event.flag(Flag::UnknownVersion);
     }
-}
-
-fn set_time(event: &mut Event, trail: &Trail<'_>, received: Timestamp, copy: &Copier) {
-    match trail.event_time.get().and_then(Timestamp::parse) {
-        Some(time) => event.time = time,
-        None => {
-            event.time = received;
-            event.metadata.original_time = copy.text(&trail.event_time);
-            event.flag(Flag::MissingTime);
-        }
-    }
-    flag_time(event, received);
 }
 
 /// What only an Authentication has. The user is set by then, unless the call names another.

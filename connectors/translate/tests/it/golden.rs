@@ -20,7 +20,15 @@ pub fn bodies() -> Vec<(&'static str, String)> {
 }
 
 fn source_of(name: &str) -> &'static str {
-    if name.starts_with("ocsf-") { "ocsf" } else { "aws.cloudtrail" }
+    let sources = [
+        ("ocsf-", "ocsf"),
+        ("azure-activity-", "azure.activity"),
+        ("azure-audit-", "azure.audit"),
+        ("azure-signin-", "azure.signin"),
+        ("azure-storage-", "azure.storage"),
+        ("gcp-audit-", "gcp.audit"),
+    ];
+    sources.iter().find(|(prefix, _)| name.starts_with(prefix)).map_or("aws.cloudtrail", |(_, source)| source)
 }
 
 #[test]
@@ -75,7 +83,84 @@ fn what_is_odd_is_flagged_and_kept() {
     check(&format!(r#"{{{whole},"userIdentity":null}}"#), &[Flag::MissingActor]);
     check(&format!(r#"{{{whole},"userIdentity":"x"}}"#), &[Flag::MissingActor]);
     check(&format!(r#"{{{whole},"userAgent":"{}"}}"#, "é".repeat(3000)), &[Flag::TruncatedField]);
+    for (source, whole, version) in [
+        (
+            "azure.activity",
+            r#""operationName":"A/b/write","eventDataId":"e","caller":"ann@example.com","time":@"#,
+            "category",
+        ),
+        (
+            "azure.signin",
+            r#""operationName":"Sign-in activity","properties":{"id":"e","userId":"u","createdDateTime":@}"#,
+            "operationVersion",
+        ),
+        (
+            "azure.audit",
+            r#""operationName":"Add user","properties":{"id":"e","initiatedBy":{"user":{"id":"u"}},"activityDateTime":@}"#,
+            "operationVersion",
+        ),
+        (
+            "azure.storage",
+            r#""operationName":"GetBlob","category":"StorageRead","correlationId":"e","identity":{"requester":{"upn":"ann"}},"time":@"#,
+            "schemaVersion",
+        ),
+        (
+            "gcp.audit",
+            r#""protoPayload":{"methodName":"x","authenticationInfo":{"principalEmail":"a@b.c"}},"insertId":"e","timestamp":@"#,
+            "logName",
+        ),
+    ] {
+        let check = |time: &str, more: &str, want: &[Flag]| {
+            let json = format!("{{{}{more}}}", whole.replace(":@", &format!(":{time}")));
+            let event = crate::translate_one(source, &json);
+            assert_eq!(event.prunella.flags, want, "{json}");
+            valid::check(&event);
+        };
+        check("\"2026-03-02T09:00:00Z\"", "", &[]);
+        check("\"2026-03-02 09:00:00.123\"", "", &[]);
+        check("null", "", &[Flag::MissingTime]);
+        check("\"2027-03-02T09:00:00Z\"", "", &[Flag::FutureTime]);
+        check("\"2016-03-02T09:00:00Z\"", "", &[Flag::AncientTime]);
+        check("\"2026-03-02T09:00:00Z\"", &format!(",\"{version}\":\"7.x\""), &[Flag::UnknownVersion]);
+        let long = format!(",\"callerIpAddress\":\"{0}\",\"trace\":\"{0}\"", "é".repeat(3000));
+        check("\"2026-03-02T09:00:00Z\"", &long, &[Flag::TruncatedField]);
+    }
     check(r#"{"eventSource":"s3.amazonaws.com"}"#, &[Flag::MissingId, Flag::MissingTime, Flag::MissingActor]);
+}
+
+#[test]
+fn a_batch_is_its_records() {
+    let named = |name: &str| fixtures().into_iter().find(|(n, _)| n == name).unwrap().1;
+    for (source, list, names) in [
+        ("azure.activity", "records", ["azure-activity-vm-write", "azure-activity-role-assignment"]),
+        ("azure.activity", "value", ["azure-activity-rest-denied", "azure-activity-service-health"]),
+        ("azure.signin", "records", ["azure-signin-interactive", "azure-signin-service-principal"]),
+        ("azure.signin", "value", ["azure-signin-graph", "azure-signin-graph"]),
+        ("azure.audit", "value", ["azure-audit-graph-policy", "azure-audit-service"]),
+        ("azure.storage", "records", ["azure-storage-get-blob-oauth", "azure-storage-delete-blob-sas"]),
+    ] {
+        let bodies = names.map(named);
+        let body = format!("{{\"{list}\": [{}]}}", bodies.join(", "));
+        let events = translate(source, &body).unwrap_or_else(|e| panic!("{source}: {e}"));
+        let alone: Vec<_> = bodies.iter().map(|body| crate::translate_one(source, body.trim_end())).collect();
+        assert_eq!(events, alone, "{source}");
+        let spoilt = format!("{{\"{list}\":[{},{{}}]}}", bodies.join(","));
+        assert!(translate(source, &spoilt).is_err(), "{source}: all or nothing");
+    }
+    let many = vec![r#"{"operationName":"x"}"#; 4_097].join(",");
+    let error = translate("azure.activity", &format!("{{\"records\":[{many}]}}")).unwrap_err();
+    assert!(error.detail.contains("more than 4096 records; split it"), "{error}");
+}
+
+#[test]
+fn two_shapes_of_a_call_name_the_same_caller() {
+    let export = r#"{"operationName":"A/b/write","identity":{"claims":{"http://schemas.microsoft.com/identity/claims/objectidentifier":"o",
+        "http://schemas.microsoft.com/identity/claims/tenantid":"t"}}}"#;
+    let rest = r#"{"operationName":{"value":"A/b/write"},"claims":{"http://schemas.microsoft.com/identity/claims/objectidentifier":"o"},
+        "tenantId":"t","caller":"ann@example.com"}"#;
+    for body in [export, rest] {
+        assert_eq!(crate::translate_one("azure.activity", body).principal(), "azure:user:t:o", "{body}");
+    }
 }
 
 #[test]
@@ -110,6 +195,18 @@ fn what_is_refused_says_where_and_what_to_do() {
     check("aws.cloudtrail", r#"{"eventName":"A"} x"#, "trailing characters", Some(18));
     check("aws.cloudtrail", "{}", "neither `eventName` nor `eventSource`", None);
     check("aws.cloudtrail", r#"{"detail":{"detail":{"eventName":"A"}}}"#, "neither `eventName` nor", None);
+    for source in ["azure.activity", "azure.audit", "azure.signin", "azure.storage"] {
+        check(source, "[]", "the record is not a JSON object; send ", Some(0));
+        check(source, "{\"operationName\": x}", "not one JSON object", Some(18));
+        check(source, "{}", "the object is no such record, nor a batch of them; send ", None);
+        check(source, r#"{"records":[{"operationName":"A"},{}]}"#, "nor a batch of them; send ", None);
+        check(source, r#"{"records":[]}"#, "nor a batch of them; send ", None);
+        check(source, r#"{"eventName":"A","eventSource":"b"}"#, "nor a batch of them; send ", None);
+    }
+    check("gcp.audit", "[]", "a log entry is a JSON object, and this is not", Some(0));
+    check("gcp.audit", "{", "not one JSON object", Some(0));
+    check("gcp.audit", "{}", "neither a `logName` nor an audit log as its `protoPayload`; send", None);
+    check("gcp.audit", r#"{"operationName":"A"}"#, "neither a `logName` nor an audit log", None);
     let with = |old: &str, new: &str| {
         r#"{"class_uid":6003,"activity_id":1,"type_uid":600301,"severity_id":1,"time":1,"metadata":{"version":"1.8.0"}}"#
             .replace(old, new)

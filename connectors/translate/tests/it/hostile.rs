@@ -26,6 +26,32 @@ const KEYS: &[&str] = &[
     "items",
     "ConsoleLogin",
     "bytesTransferredOut",
+    "operationName",
+    "category",
+    "properties",
+    "identity",
+    "claims",
+    "requester",
+    "requestbody",
+    "resourceId",
+    "callerIpAddress",
+    "records",
+    "targetResources",
+    "modifiedProperties",
+    "displayName",
+    "newValue",
+    "objectKey",
+    "protoPayload",
+    "serviceName",
+    "methodName",
+    "authenticationInfo",
+    "principalEmail",
+    "resourceName",
+    "serviceData",
+    "policyDelta",
+    "bindingDeltas",
+    "member",
+    "logName",
     "class_uid",
     "activity_id",
     "metadata",
@@ -44,6 +70,20 @@ const WORDS: &[&str] = &[
     "ec2.amazonaws.com",
     "sts.amazonaws.com",
     "AssumedRole",
+    "Microsoft.Authorization/roleAssignments/write",
+    "Add member to group",
+    "Sign-in activity",
+    "ServicePrincipalSignInLogs",
+    "StorageDelete",
+    "/subscriptions/é/providers/x/y/z",
+    "/a/b/c",
+    "storage.googleapis.com",
+    "login.googleapis.com",
+    "storage.objects.get",
+    "SetIamPolicy",
+    "user:a@b.c",
+    "projects//logs/cloudaudit.googleapis.com%2F",
+    "{\"Properties\":{\"PrincipalId\":\"p\",\"PrincipalType\":\"Group\"}}",
     "9999-12-31T23:59:59Z",
     "::1",
     "arn:aws:sts::1:assumed-role/",
@@ -112,8 +152,10 @@ fn any_value_anywhere_in_a_fixture_keeps_the_event() {
                 *mutant.pointer_mut(path).unwrap() = odd;
                 let text = mutant.to_string();
                 let result = translate(source, &text);
-                if source == "aws.cloudtrail" && path.as_str() != "/detail" && path != "/insightDetails" {
-                    assert_eq!(result.as_ref().map(Vec::len).ok(), Some(1), "{path}: {result:?}");
+                let names_the_record =
+                    ["/detail", "/insightDetails", "/createdDateTime", "/appId", "/activityDisplayName"];
+                if source != "ocsf" && !names_the_record.contains(&path.as_str()) {
+                    assert_eq!(result.as_ref().map(Vec::len).ok(), Some(1), "{source} {path}: {result:?}");
                 }
                 result.iter().flatten().for_each(valid::check);
             }

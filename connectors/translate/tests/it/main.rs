@@ -8,10 +8,12 @@
     reason = "tests fail by panicking"
 )]
 
+mod clouds;
 mod golden;
 mod hostile;
 mod pairs;
 mod real;
+mod schema;
 mod valid;
 
 use prunella_schemas::{Event, Record, Tenant, Timestamp};

@@ -28,6 +28,7 @@ pub fn set_actor(event: &mut Event, trail: &Trail<'_>, additional: &AdditionalEv
         session: session(identity, copy),
         idp: idp(identity, copy),
         invoked_by: copy.text(&identity.invoked_by),
+        ..Actor::default()
     });
 }
 

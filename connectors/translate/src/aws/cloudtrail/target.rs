@@ -1,8 +1,8 @@
 //! What the call acted upon: resources, and the user, role, group, policy, bucket or table that a class asks for.
 
-use super::wire::{AdditionalEventData, InsightDetails, Item, ItemSet, Made, Raw, Sets, Trail};
+use super::wire::{AdditionalEventData, InsightDetails, Item, ItemSet, Made, Sets, Trail};
 use crate::bounded::{Copier, RESOURCES_MAX};
-use crate::lenient::{Picked, Text, pick};
+use crate::lenient::{Picked, Raw, Text, pick};
 use prunella_schemas::Event;
 use prunella_schemas::ocsf::{
     ACCOUNT_CHANGE, AUTHENTICATION, Account, DATASTORE_ACTIVITY, Databucket, GROUP_MANAGEMENT, Group, Policy,

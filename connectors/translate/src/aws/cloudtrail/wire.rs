@@ -1,11 +1,7 @@
 //! A CloudTrail record as it stands in the JSON, borrowed. Only what a mapping reads is named here.
 
 use crate::bounded::RESOURCES_MAX;
-use crate::lenient::{Count, List, Text, lenient_objects};
-use serde_json::value::RawValue;
-
-/// A part that is read further only when a mapping needs something from it.
-pub type Raw<'a> = Option<&'a RawValue>;
+use crate::lenient::{Count, List, Raw, Text, lenient_objects};
 
 lenient_objects! {
     /// A record, or the EventBridge envelope around one.

@@ -1,0 +1,3 @@
+//! Sources of Google Cloud.
+
+pub mod audit;
