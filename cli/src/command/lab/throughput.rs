@@ -15,6 +15,10 @@ const BATCH: usize = 256;
 /// The end of the first history; each further one ends two days later.
 const BEGIN: Timestamp = Timestamp(1_760_000_000_000);
 const HISTORY_MS: i64 = 48 * 3_600_000;
+/// Times the simulator's usual rate, so that a day's retraining weighs what it weighs in a company of some size.
+const SCALE: f64 = 50.0;
+/// Events learnt before the clock starts: enough for a first model.
+const WARM_UP_EVENTS: usize = 10_000;
 
 #[derive(Serialize)]
 struct Report {
@@ -35,8 +39,8 @@ struct Report {
 }
 
 pub fn run(app: &App, args: &LabThroughput) -> anyhow::Result<Outcome> {
-    let events = stream(args.events)?;
-    let report = measure(&events, args.rounds, &app.loaded.config.detect)?;
+    let events = stream(WARM_UP_EVENTS + args.events)?;
+    let report = measure(&events, WARM_UP_EVENTS, args.rounds, &app.loaded.config.detect)?;
     output::one(app.format, &report, |report| {
         format!(
             "{} events of {} bytes, {} rounds, one thread, CPU time, medians\n\
@@ -57,11 +61,13 @@ pub fn run(app: &App, args: &LabThroughput) -> anyhow::Result<Outcome> {
     Ok(Outcome::Ok)
 }
 
-/// Background of the simulator, one history after the other, translated and encoded as it stands on the log.
+/// Background of the simulator, a company of a hundred thousand events a day and more, one history after the other,
+/// translated and encoded as it stands on the log.
 fn stream(count: usize) -> anyhow::Result<Vec<Vec<u8>>> {
     let (mut encoded, mut events, mut history) = (Vec::with_capacity(count), Vec::new(), 0);
     while encoded.len() < count {
-        let traffic = Traffic::new(history, BEGIN.plus_ms(HISTORY_MS * history as i64));
+        let end = BEGIN.plus_ms(HISTORY_MS * history as i64);
+        let traffic = Traffic { scale: SCALE, ..Traffic::new(history, end) };
         for delivery in background(&traffic) {
             let record = Record {
                 source: "aws.cloudtrail".into(),
@@ -79,7 +85,14 @@ fn stream(count: usize) -> anyhow::Result<Vec<Vec<u8>>> {
     Ok(encoded)
 }
 
-fn measure(encoded: &[Vec<u8>], rounds: usize, config: &prunella_detect::Config) -> anyhow::Result<Report> {
+fn measure(
+    encoded: &[Vec<u8>],
+    warm_up: usize,
+    rounds: usize,
+    config: &prunella_detect::Config,
+) -> anyhow::Result<Report> {
+    let (past, encoded) = encoded.split_at(warm_up.min(encoded.len()));
+    let past = decode(past)?;
     let each = |ns: u64| ns as f64 / encoded.len() as f64;
     let (mut skims, mut decodes, mut verdicts, mut findings) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for _ in 0..rounds {
@@ -94,6 +107,7 @@ fn measure(encoded: &[Vec<u8>], rounds: usize, config: &prunella_detect::Config)
         }
         decodes.push(each(processor_ns() - start));
         let mut detect = Detect::new(config.clone());
+        detect.train(&past);
         findings = 0;
         let start = processor_ns();
         for batch in encoded.chunks(BATCH) {
@@ -129,8 +143,8 @@ mod tests {
 
     #[test]
     fn the_verdict_includes_the_decoding() {
-        let events = stream(600).unwrap();
-        let report = measure(&events, 3, &prunella_detect::Config::default()).unwrap();
+        let events = stream(900).unwrap();
+        let report = measure(&events, 300, 3, &prunella_detect::Config::default()).unwrap();
         assert_eq!((report.events, report.findings), (600, 0));
         assert!(report.verdict_ns_per_event > report.decode_ns_per_event);
         assert!(report.event_bytes > 1_000, "{}", report.event_bytes);
