@@ -8,6 +8,7 @@
 )]
 
 mod detectors;
+mod entropy;
 mod forest;
 mod golden;
 mod properties;
