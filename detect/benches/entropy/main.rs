@@ -7,7 +7,7 @@ mod cost;
 mod textbook;
 
 use background::{Background, Event, Kind, Random};
-use prunella_detect::entropy::{Limits, Shift, Streams, Which};
+use prunella_detect::entropy::{HOP, Limits, Shift, Streams, Which};
 
 const PRINCIPALS: u64 = 300;
 const EVENTS: usize = 20_000;
@@ -117,7 +117,8 @@ fn run(seed: u64, loopers: u64, busy: bool, limits: &Limits, tally: &mut Tally) 
                 }
                 moment = u64::MAX;
             }
-            tally.events += 1;
+            // While a principal is only learnt, no alarm is possible: these events prove nothing.
+            tally.events += u64::from(n >= (u64::from(limits.warm_up) + 1) * HOP as u64);
             tally.alarms.extend(subject.take(event, limits));
         }
     }
@@ -133,7 +134,7 @@ fn report(tally: &Tally) {
     let million = tally.events as f64 / 1e6;
     let alarms = tally.alarms.len();
     println!(
-        "{million:.1} M events without an attack, {alarms} alarms: {:.2} a million (95 %: below {:.2})",
+        "{million:.1} M watched events without an attack, {alarms} alarms: {:.2} a million (95 %: below {:.2})",
         alarms as f64 / million,
         poisson_upper(alarms) / million,
     );
@@ -160,7 +161,7 @@ fn report(tally: &Tally) {
 }
 
 /// The limits were chosen on seeds 1 to 4; these were never looked at before.
-const SEEDS: std::ops::RangeInclusive<u64> = 5..=8;
+const SEEDS: std::ops::RangeInclusive<u64> = 5..=16;
 
 fn main() {
     let limits = Limits::default();

@@ -3,6 +3,9 @@
 use proptest::prelude::*;
 use prunella_detect::entropy::{Direction, Limits, Rolling, Shift, Streams, WINDOW, Which};
 
+/// Of somebody under attack, the next event: the symbol of its operation and of the gap before it.
+type Next<'a> = &'a dyn Fn(u64, &mut Numbers) -> (u8, u8);
+
 /// A source of numbers that look random and are the same everywhere.
 struct Numbers(u64);
 
@@ -35,7 +38,7 @@ fn called(mut event: impl FnMut(u64, &mut Numbers) -> (u8, u8)) -> Option<(u64, 
 fn bots_and_scans_are_called_and_people_are_not() {
     use {Direction::*, Which::*};
     let gap = |numbers: &mut Numbers| 8 + numbers.below(12) as u8;
-    let cases: [(&str, Option<(Which, Direction)>, &dyn Fn(u64, &mut Numbers) -> (u8, u8)); 6] = [
+    let cases: [(&str, Option<(Which, Direction)>, Next); 6] = [
         ("the same person", None, &|_, numbers| (numbers.operation(), gap(numbers))),
         ("a 3-cycle", Some((Steps, Fall)), &|n, numbers| ((n % 3) as u8, gap(numbers))),
         ("one operation", Some((Steps, Fall)), &|_, numbers| (1, gap(numbers))),
