@@ -38,7 +38,8 @@ fn called(mut event: impl FnMut(u64, &mut Numbers) -> (u8, u8)) -> Option<(u64, 
 fn bots_and_scans_are_called_and_people_are_not() {
     use {Direction::*, Which::*};
     let gap = |numbers: &mut Numbers| 8 + numbers.below(12) as u8;
-    let cases: [(&str, Option<(Which, Direction)>, Next); 6] = [
+    type Case<'a> = (&'a str, Option<(Which, Direction)>, Next<'a>);
+    let cases: [Case; 6] = [
         ("the same person", None, &|_, numbers| (numbers.operation(), gap(numbers))),
         ("a 3-cycle", Some((Steps, Fall)), &|n, numbers| ((n % 3) as u8, gap(numbers))),
         ("one operation", Some((Steps, Fall)), &|_, numbers| (1, gap(numbers))),
