@@ -143,7 +143,8 @@ mod tests {
     #[test]
     fn departures_add_up_and_are_not_learnt() {
         let known = watch(usual());
-        assert_eq!((known.fall(), known.rise()), (0, 0));
+        // The extremes have relaxed by a step or two since they were set.
+        assert!(known.fall() <= 2 * STEP && known.rise() <= 2 * STEP, "{known:?}");
         let fallen = watch(usual().chain([BIT, BIT]));
         assert_eq!(fallen.usual(), known.usual());
         assert!(fallen.fall().abs_diff(2 * BIT) <= 4 * RELAX_READINGS as u32 * STEP, "{fallen:?}");

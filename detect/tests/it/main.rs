@@ -13,6 +13,7 @@ mod correlate;
 mod detectors;
 mod discovery;
 mod engine;
+mod entropy;
 mod features;
 mod forest;
 mod golden;
