@@ -2,7 +2,7 @@
 
 use prunella_detect::behaviour::{Behaviour, Table, key};
 use prunella_detect::entropy::Limits;
-use prunella_detect::features::row;
+use prunella_detect::features::{Calls, row};
 use prunella_detect::sighting::Sighting;
 use prunella_schemas::ocsf::{
     API_ACTIVITY, Api, Endpoint, HttpRequest, Location, Resource, Service, Traffic,
@@ -10,6 +10,7 @@ use prunella_schemas::ocsf::{
 use prunella_schemas::{Event, Timestamp};
 use std::hint::black_box;
 
+const CALLS: Calls = Calls { of_this: 40, of_all: 300 };
 const PRINCIPALS: usize = 1 << 20;
 const UPDATES: usize = 1 << 20;
 const BATCH: usize = 256;
@@ -71,10 +72,10 @@ fn alone(table: &Table, keys: &[u128], events: &[Event]) {
     let behaviours: Vec<Behaviour> = known.clone();
     let rows = time(UPDATES, || {
         (0..UPDATES).for_each(|n| {
-            black_box(row(&seen[n % EVENTS], &behaviours[n % 64], None));
+            black_box(row(&seen[n % EVENTS], &behaviours[n % 64], CALLS, None));
         });
     });
-    let one = row(&seen[0], &behaviours[0], None);
+    let one = row(&seen[0], &behaviours[0], CALLS, None);
     let learnt = time(UPDATES, || {
         (0..UPDATES).for_each(|n| {
             black_box(known[n % 64].learn(&seen[n % EVENTS], &one, false, &Limits::default()));
@@ -110,7 +111,7 @@ fn evictions(table: &mut Table) {
 fn update(table: &mut Table, key: u128, event: &Event) {
     let seen = Sighting::of(event);
     let behaviour = table.entry(key, seen.time);
-    let row = row(&seen, behaviour, None);
+    let row = row(&seen, behaviour, CALLS, None);
     black_box(behaviour.learn(&seen, &row, false, &Limits::default()));
 }
 
@@ -124,7 +125,7 @@ fn through(
     scored: bool,
 ) {
     let limits = Limits::default();
-    let ordinary = row(&seen[0], &Behaviour::default(), None);
+    let ordinary = row(&seen[0], &Behaviour::default(), CALLS, None);
     let mut batch_keys = Vec::with_capacity(batch);
     let mut number = 0;
     for chunk in order.chunks(batch) {
@@ -136,7 +137,7 @@ fn through(
         for key in &batch_keys {
             let seen = &seen[number % EVENTS];
             let behaviour = table.entry(*key, seen.time);
-            let row = if scored { row(seen, behaviour, None) } else { ordinary };
+            let row = if scored { row(seen, behaviour, CALLS, None) } else { ordinary };
             black_box(behaviour.learn(seen, &row, false, &limits));
             number += 1;
         }

@@ -6,7 +6,8 @@
 
 use crate::behaviour::{Actor, Behaviour, Table, key};
 use crate::entropy::{Limits, Shift};
-use crate::features::{self, CATALOG, Row, log2};
+use crate::features::{self, CATALOG, Calls, Row, log2};
+use crate::past::Past;
 use crate::peers::{Facts, Group, Groups, Profile, Side};
 use crate::sighting::Sighting;
 use crate::training::{Learner, Lesson, Model, Outcome, Trained};
@@ -96,14 +97,14 @@ impl Engine {
     }
 
     /// Measures an event against what is known. `profile` is the principal's, without the event.
-    pub fn judge(&mut self, seen: &Sighting<'_>, profile: &Profile) -> Judged {
+    pub fn judge(&mut self, seen: &Sighting<'_>, past: &Past, profile: &Profile) -> Judged {
         let key = key(seen.event.tenant(), seen.event.principal());
         let behaviour = *self.behaviours.entry(key, seen.time);
         let models = self.tenants.get(seen.event.tenant());
         let symbol = features::inputs::symbol(seen);
         let group = models.and_then(|models| models.groups.assign(profile));
         let surprisal = models.map(|models| models.groups.surprisal(side(seen), group, symbol));
-        let row = features::row(seen, &behaviour, surprisal);
+        let row = features::row(seen, &behaviour, calls(seen, past), surprisal);
         let actor = Actor::from(seen.kind);
         let unusual = models.and_then(|models| models.model(actor)).map(|model| {
             let score = model.score(&row.values);
@@ -215,6 +216,11 @@ fn at(actor: Actor) -> usize {
         Actor::Service => 1,
         Actor::Root => 2,
     }
+}
+
+/// The whole past knows better than the last calls what is rare: a thousand calls make the first of its kind stand out.
+fn calls(seen: &Sighting<'_>, past: &Past) -> Calls {
+    Calls { of_this: u64::from(past.operations.count(seen.operation_key)), of_all: past.events }
 }
 
 fn side(seen: &Sighting<'_>) -> Side {

@@ -18,9 +18,7 @@ use crate::detectors::words;
 use crate::engine::Judged;
 use crate::entropy::{Direction, Shift};
 use crate::explain::one_in;
-use crate::features::{
-    DEVICE, FAILURES, HOUR, NETWORK, OPERATION, PEERS, SENSITIVITY, SIZE, SIZE_DEVIATION, show,
-};
+use crate::features::{DEVICE, FAILURES, HOUR, NETWORK, PEERS, SENSITIVITY, SIZE, SIZE_DEVIATION, show};
 use crate::past::Past;
 use crate::sighting::Sighting;
 use prunella_schemas::SignalKind;
@@ -35,8 +33,6 @@ const PEER_BITS_MIN: f32 = 10.0;
 /// Peers that must be known for their silence to mean something.
 const PEERS_MIN: u32 = 30;
 const SENSITIVE_MIN: f32 = 0.5;
-/// An operation that is not among a principal's last 32 calls.
-const UNHEARD_OF_BITS: f32 = 5.05;
 
 /// What was noticed about one event.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,7 +95,7 @@ pub fn notice(seen: &Sighting<'_>, past: &Past, judged: &Judged, config: &Config
         say(SignalKind::DataVolume, 2, 15.0, detail);
     } else if is_data(seen)
         && row.values[SENSITIVITY] >= SENSITIVE_MIN
-        && told(OPERATION).is_some_and(|bits| bits >= UNHEARD_OF_BITS)
+        && past.operations.count(seen.operation_key) == 0
     {
         say(SignalKind::DataVolume, 1, 15.0, format!("{} for the first time", seen.operation));
     }

@@ -58,7 +58,7 @@ impl Detect {
         if memory.past.is_repeat(&seen) {
             return verdict;
         }
-        let judged = self.engine.judge(&seen, &memory.profile);
+        let judged = self.engine.judge(&seen, &memory.past, &memory.profile);
         let case = Case { seen: &seen, judged: &judged, engine: &self.engine, config: &self.config };
         memory.risk.decay_to(seen.time);
         note_level(memory, event, seen.time, None, &mut verdict);

@@ -146,9 +146,7 @@ impl Embedded {
         crew.start_executor(executor)?;
         crew.start_sink(sink, settings.retention)?;
         let (config, playbooks) = (settings.respond, settings.playbooks);
-        let respond = move || {
-            Respond::new(config.clone(), playbooks.clone()).map_err(|e| e.to_string())
-        };
+        let respond = move || Respond::new(config.clone(), playbooks.clone()).map_err(|e| e.to_string());
         crew.start_stage(&log, respond, tick(Arc::clone(&clock), Respond::next_due))?;
         let (detect, correlate) = (settings.detect.clone(), settings.detect.correlate);
         let correlate = move || Ok(Correlate::new(correlate.clone()));

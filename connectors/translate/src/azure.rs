@@ -208,8 +208,7 @@ fn set_metadata(
     metadata.event_code = copy.option(category);
     metadata.log_name = Some(source.into());
     metadata.profiles = vec!["cloud".into()];
-    metadata.product =
-        Product { name: product.into(), vendor_name: "Microsoft".into(), feature: None };
+    metadata.product = Product { name: product.into(), vendor_name: "Microsoft".into(), feature: None };
 }
 
 #[cfg(test)]

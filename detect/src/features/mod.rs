@@ -105,9 +105,24 @@ impl Row {
     }
 }
 
-/// The event beside its principal's past; `behaviour` does not hold the event yet. `peer_surprisal` is how unusual the
+/// How often a principal has called the operation at hand, and any operation, as far as it is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Calls {
+    pub of_this: u64,
+    pub of_all: u64,
+}
+
+impl Calls {
+    /// Among its last 32 calls.
+    pub fn lately(seen: &Sighting<'_>, behaviour: &Behaviour) -> Self {
+        let known = behaviour.streams().operations();
+        Calls { of_this: u64::from(known.count(inputs::symbol(seen))), of_all: known.len() as u64 }
+    }
+}
+
+/// The event beside its principal's past, which does not hold the event yet. `peer_surprisal` is how unusual the
 /// operation is among the principal's peers, in bits.
-pub fn row(seen: &Sighting<'_>, behaviour: &Behaviour, peer_surprisal: Option<f32>) -> Row {
+pub fn row(seen: &Sighting<'_>, behaviour: &Behaviour, calls: Calls, peer_surprisal: Option<f32>) -> Row {
     let mut row = Row::neutral();
     let stranger = behaviour.events() == 0;
     row.odd += u8::from(!inputs::has_time(seen));
@@ -123,16 +138,12 @@ pub fn row(seen: &Sighting<'_>, behaviour: &Behaviour, peer_surprisal: Option<f3
         Some(print) => row.set(DEVICE, behaviour.device_age(print, seen.time).map_or(1.0, novelty)),
     }
     row.set(FAILURES, failures_of(seen, failures));
-    let known = behaviour.streams().operations();
     if seen.operation.is_empty() {
         row.odd += 1;
     }
-    match known.len() as u64 {
+    match calls.of_all {
         0 => row.unknown(OPERATION),
-        of => {
-            let count = u64::from(known.count(inputs::symbol(seen)));
-            row.set(OPERATION, ratio(2 * of + 32, 2 * count + 1));
-        }
+        of => row.set(OPERATION, ratio(2 * of + 32, 2 * calls.of_this + 1)),
     }
     match peer_surprisal {
         None => row.unknown(PEERS),

@@ -8,10 +8,6 @@ use super::{
 use crate::detectors::words;
 use crate::sighting::Sighting;
 
-/// Above this, an operation was not among the last ones: one call of 32 has `log2(96/3)` = 5 bits, and an operation
-/// never called at least `log2(34)`.
-const NEVER_BITS: f32 = 5.05;
-
 /// A value of a feature as the event says it: `14.0 MiB`, `03:00 UTC`, `new network 203.0.113.0/24`.
 pub fn show(feature: usize, value: f32, seen: &Sighting<'_>) -> String {
     match feature {
@@ -37,8 +33,7 @@ pub fn show(feature: usize, value: f32, seen: &Sighting<'_>) -> String {
         FAILURES if value < 0.0 => format!("a sign-in that works after {} refusals", count(-value)),
         FAILURES => "not refused".to_owned(),
         ODD => format!("{value:.0} of its attributes missing or absurd"),
-        OPERATION if value >= NEVER_BITS => format!("{} not among its last calls", operation(seen)),
-        OPERATION => format!("{} among its last calls", operation(seen)),
+        OPERATION => format!("{}, one call in {} of its own", operation(seen), count(value) + 1),
         PEERS => format!("{}, called by one in {} of its peers' calls", operation(seen), count(value) + 1),
         SENSITIVITY => format!("{}, sensitivity {:.0} of 100", operation(seen), value * 100.0),
         TRAVEL => format!("{} km/h since the last place", count(value)),

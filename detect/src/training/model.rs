@@ -169,7 +169,10 @@ fn possible(feature: usize, usual: &Usual) -> (f32, f32) {
     if width <= 0.0 {
         return (known.min.min(usual.least), known.max.max(usual.most));
     }
-    ((usual.least - width).max(known.min.min(usual.least)), (usual.most + width).min(known.max.max(usual.most)))
+    (
+        (usual.least - width).max(known.min.min(usual.least)),
+        (usual.most + width).min(known.max.max(usual.most)),
+    )
 }
 
 fn table(rows: impl Iterator<Item = [f32; FEATURES]>) -> Array2<f32> {

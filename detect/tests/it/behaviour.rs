@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use prunella_detect::Sighting;
 use prunella_detect::behaviour::{Actor, Behaviour, COLD_MAX, Corrupt, Table, key};
 use prunella_detect::entropy::Limits;
-use prunella_detect::features::{self, CATALOG, Row, row};
+use prunella_detect::features::{self, CATALOG, Calls, Row, row};
 use prunella_schemas::ocsf::{AutonomousSystem, Location, Resource};
 use prunella_schemas::{Event, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +14,7 @@ const SETTLED_MIN: u32 = 3;
 
 fn learn(behaviour: &mut Behaviour, event: &Event, flagged: bool) -> Row {
     let seen = Sighting::of(event);
-    let row = row(&seen, behaviour, None);
+    let row = row(&seen, behaviour, Calls::lately(&seen, behaviour), None);
     behaviour.learn(&seen, &row, flagged, &Limits::default());
     row
 }

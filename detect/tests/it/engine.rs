@@ -151,11 +151,17 @@ fn debug_scores() {
     for e in next.iter().chain([&intruder()]) {
         let v = detect.observe(e);
         let is = e.source_ip() == Some("198.51.100.9");
-        for s in v.signals { if let Some(p) = s.proposal { all.push((p.prunella.analysis.unwrap(), is)); } }
+        for s in v.signals {
+            if let Some(p) = s.proposal {
+                all.push((p.prunella.analysis.unwrap(), is));
+            }
+        }
     }
     all.sort_by(|a, b| a.0.p_value.total_cmp(&b.0.p_value));
     for (a, is) in all.iter().take(6).chain(all.iter().filter(|x| x.1)) {
         eprintln!("{is} p={} score={} base={}", a.p_value, a.score, a.base);
-        for c in a.contributions.iter() { eprintln!("   {:+.3} {} = {}", c.share, c.feature, c.value); }
+        for c in a.contributions.iter() {
+            eprintln!("   {:+.3} {} = {}", c.share, c.feature, c.value);
+        }
     }
 }

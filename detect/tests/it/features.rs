@@ -5,8 +5,8 @@ use prunella_detect::Sighting;
 use prunella_detect::behaviour::Behaviour;
 use prunella_detect::entropy::Limits;
 use prunella_detect::features::{
-    CATALOG, COUNT, DEVICE, ENTROPY, FAILURES, FAN_OUT, GAP, HOUR, NETWORK, ODD, OPERATION, PEERS, RATE,
-    RATE_RISE, Row, SENSITIVITY, SIZE, SIZE_DEVIATION, TRAVEL, row, show,
+    CATALOG, COUNT, Calls, DEVICE, ENTROPY, FAILURES, FAN_OUT, GAP, HOUR, NETWORK, ODD, OPERATION, PEERS,
+    RATE, RATE_RISE, Row, SENSITIVITY, SIZE, SIZE_DEVIATION, TRAVEL, row, show,
 };
 use prunella_schemas::event::Flag;
 use prunella_schemas::ocsf::{AutonomousSystem, Location, Resource};
@@ -30,12 +30,13 @@ fn change(story: &str, change: impl Fn(&mut Event)) -> (Row, Event) {
     }
     located(&mut last, 13.4, 52.5, 64_500);
     change(&mut last);
-    (row(&Sighting::of(&last), &behaviour, Some(2.5)), last)
+    let seen = Sighting::of(&last);
+    (row(&seen, &behaviour, Calls::lately(&seen, &behaviour), Some(2.5)), last)
 }
 
 fn learn(behaviour: &mut Behaviour, event: &Event) {
     let seen = Sighting::of(event);
-    let row = row(&seen, behaviour, None);
+    let row = row(&seen, behaviour, Calls::lately(&seen, behaviour), None);
     behaviour.learn(&seen, &row, false, &Limits::default());
 }
 
@@ -214,7 +215,7 @@ fn peers_may_say_anything() {
         (Some(99.0), 32.0, 1),
         (Some(7.0), 7.0, 0),
     ] {
-        let row = row(&Sighting::of(&call), &Behaviour::default(), bits);
+        let row = row(&Sighting::of(&call), &Behaviour::default(), Calls { of_this: 0, of_all: 0 }, bits);
         let base = row.odd - odd;
         assert_eq!((row.values[PEERS], base), (want, 2), "{bits:?}: no size and no place besides");
     }

@@ -175,11 +175,8 @@ fn set_metadata(event: &mut Event, entry: &LogEntry<'_>, copy: &Copier) {
     metadata.log_name = Some(NAME.into());
     metadata.logged_time = entry.received.get().and_then(read_time);
     metadata.profiles = vec!["cloud".into()];
-    metadata.product = Product {
-        name: "Cloud Audit Logs".into(),
-        vendor_name: "Google".into(),
-        feature: None,
-    };
+    metadata.product =
+        Product { name: "Cloud Audit Logs".into(), vendor_name: "Google".into(), feature: None };
     if metadata.uid.is_none() {
         event.flag(Flag::MissingId);
     }
