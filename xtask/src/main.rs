@@ -3,11 +3,16 @@
 mod chaos;
 mod codegen;
 mod deny;
+mod services;
 mod tidy;
 mod tree;
 
 use clap::{Parser, Subcommand};
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+/// Something that a verb needs cannot be had here.
+const UNAVAILABLE: u8 = 3;
 
 #[derive(Parser)]
 #[command(name = "xtask", about = "Verbs for people who work on Prunella")]
@@ -24,6 +29,15 @@ enum Xtask {
     Deny,
     /// Kill a running pipeline at random moments and check that nothing is lost and nothing counts twice
     Chaos(chaos::Options),
+    /// Real Kafka, ClickHouse, Redis and PostgreSQL on loopback
+    Services(services::Options),
+    /// Load the library of ClickHouse and become its server
+    #[command(hide = true)]
+    Clickhouse {
+        library: PathBuf,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Things `make test` needs, by name
     #[command(subcommand)]
     Need(Need),
@@ -42,13 +56,18 @@ fn main() -> ExitCode {
         Xtask::Codegen { check } => codegen::run(check),
         Xtask::Deny => deny::run(),
         Xtask::Chaos(options) => chaos::run(&options),
+        Xtask::Services(options) => services::run(&options),
+        Xtask::Clickhouse { library, arguments } => services::become_clickhouse(&library, &arguments),
         Xtask::Need(Need::Data) => tree::announce_data(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("xtask: {e:#}");
-            ExitCode::FAILURE
+            match e.is::<services::Missing>() {
+                true => ExitCode::from(UNAVAILABLE),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }
