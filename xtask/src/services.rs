@@ -26,8 +26,9 @@ pub use clickhouse::become_clickhouse;
 
 /// How long a service may take until it answers.
 const READY_MAX: Duration = Duration::from_secs(60);
-/// A port that was free may be taken before the service listens; then another is tried.
-const STARTS_MAX: usize = 3;
+/// A port that was free may be taken before the service listens, and a process that was killed may not be gone yet.
+const STARTS_MAX: usize = 5;
+const BETWEEN_STARTS: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 #[derive(Args)]
@@ -145,6 +146,11 @@ fn up(options: &Options, folder: &Path) -> anyhow::Result<()> {
             Err(e) => {
                 eprintln!("MISSING {name}: {e:#}");
                 missing.push(name);
+                // What was started before and still runs must stay known, or nobody would ever stop it.
+                let last = before.iter().find(|r| r.name == name);
+                running.extend(
+                    last.filter(|r| r.pid.is_some_and(|pid| process::is_ours(pid, &r.mark))).cloned(),
+                );
             }
         }
     }
@@ -230,6 +236,9 @@ fn bring(
         running.version = service.answer(&running).with_context(|| {
             format!("PRUNELLA_{} names {address}, which does not answer", name.to_uppercase())
         })?;
+        if let Some((own, pid)) = last.and_then(|r| Some((r, r.pid?))) {
+            process::stop(pid, &own.mark, &own.stop_signal)?;
+        }
         say(name, &format!("{} at {address}, as the environment says", running.version));
         return Ok(running);
     }
@@ -257,8 +266,10 @@ fn start(service: &dyn Service, folder: &Path, last_port: Option<u16>) -> anyhow
     let name = service.name();
     let mut reason = anyhow::anyhow!("never tried");
     for attempt in 0..STARTS_MAX {
-        let wanted = last_port.filter(|_| attempt == 0);
-        let first = std::cell::Cell::new(wanted);
+        if attempt > 0 {
+            std::thread::sleep(BETWEEN_STARTS);
+        }
+        let first = std::cell::Cell::new(last_port);
         let launch = service.prepare(folder, &|| free_port(first.take()))?;
         say(name, &format!("starting at {}", launch.address));
         let (log, since) = (folder.join("log"), Instant::now());

@@ -22,19 +22,31 @@ const PACKAGES: [(&str, &str, &str, &str); 1] = [(
 const LISTEN: &str = "SYSTEM START LISTEN HTTP; SYSTEM START LISTEN TCP; \
     SELECT sleepEachRow(3) FROM system.numbers SETTINGS max_block_size=1 FORMAT Null";
 
-/// Who may do what. The engine cannot give `default` a password, so it gets no right but to open the listeners.
+/// Who may do what, in databases whose names start with `prunella`. The engine cannot give `default` a password, so it gets no right but to open the listeners.
 const USERS: [(&str, &str, &[&str]); 3] = [
-    ("migrate", "default", &["GRANT ALL ON prunella.*"]),
+    (
+        "migrate",
+        "default",
+        &[
+            "GRANT ALL ON prunella*.*",
+            "GRANT SELECT ON system.*",
+            "GRANT TABLE ENGINE ON MergeTree",
+            "GRANT TABLE ENGINE ON ReplacingMergeTree",
+            "GRANT TABLE ENGINE ON AggregatingMergeTree",
+            "GRANT TABLE ENGINE ON SummingMergeTree",
+        ],
+    ),
     (
         "ingest",
         "default",
         &[
-            "GRANT SELECT, INSERT ON prunella.*",
+            "GRANT SELECT, INSERT ON prunella*.*",
             "GRANT CREATE TEMPORARY TABLE ON *.*",
             "GRANT KILL QUERY ON *.*",
+            "GRANT SELECT ON system.processes",
         ],
     ),
-    ("reader", "reader", &["GRANT SELECT ON prunella.*"]),
+    ("reader", "reader", &["GRANT SELECT ON prunella*.*"]),
 ];
 
 pub struct ClickHouse;

@@ -130,6 +130,8 @@ fn properties(folder: &Path, broker: u16, controller: u16) -> String {
          share.coordinator.state.topic.replication.factor=1\n\
          share.coordinator.state.topic.min.isr=1\n\
          group.initial.rebalance.delay.ms=0\n\
+         broker.heartbeat.interval.ms=500\n\
+         broker.session.timeout.ms=3000\n\
          log.cleaner.dedupe.buffer.size=16777216\n",
         data = folder.join("data").display()
     )
