@@ -4,12 +4,11 @@ use prunella_runtime::log::kafka::{
     FailPoint, HEADER_SOURCE, KafkaPump, Pace, Replication, Settings, create_topics,
 };
 use prunella_schemas::stage::SnapshotError;
-use prunella_schemas::{Delivered, Message, Outbox, Record, Risk, Stage, Tenant, Timestamp, Topic};
+use prunella_schemas::{Delivered, Message, Outbox, Record, Risk, Stage, Tenant, Topic};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, Headers, Message as _, OwnedHeaders};
-use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;

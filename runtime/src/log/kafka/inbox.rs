@@ -29,7 +29,9 @@ struct State {
     start: Option<i64>,
     /// How far the lane is, until the poller has taken it.
     progress: Option<i64>,
-    end: Option<Result<(), Halt>>,
+    has_ended: bool,
+    /// Why it ended, until somebody has asked.
+    halt: Option<Halt>,
 }
 
 /// What the thread that polls wants to know of a lane.
@@ -87,7 +89,7 @@ impl Inbox {
             progress: state.progress.take(),
             is_full: messages >= WAITING_MESSAGES_MAX || bytes >= WAITING_BYTES_MAX,
             has_room: messages <= WAITING_MESSAGES_MAX / 2 && bytes <= WAITING_BYTES_MAX / 2,
-            has_ended: state.end.is_some(),
+            has_ended: state.has_ended,
         }
     }
 
@@ -111,18 +113,20 @@ impl Inbox {
     }
 
     pub fn ended(&self, result: Result<(), Halt>) {
-        lock(&self.state).end = Some(result);
+        let mut state = lock(&self.state);
+        state.has_ended = true;
+        state.halt = result.err();
         self.changed.notify_all();
     }
 
     /// Waits until the lane has ended, or the time is over.
     pub fn wait_for_end(&self, at_most: Duration) -> bool {
-        let waited = self.changed.wait_timeout_while(lock(&self.state), at_most, |state| state.end.is_none());
-        waited.unwrap_or_else(PoisonError::into_inner).0.end.is_some()
+        let waited = self.changed.wait_timeout_while(lock(&self.state), at_most, |state| !state.has_ended);
+        waited.unwrap_or_else(PoisonError::into_inner).0.has_ended
     }
 
     pub fn result(&self) -> Result<(), Halt> {
-        lock(&self.state).end.take().unwrap_or(Ok(()))
+        lock(&self.state).halt.take().map_or(Ok(()), Err)
     }
 }
 
