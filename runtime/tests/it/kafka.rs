@@ -9,6 +9,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, Headers, Message as _, OwnedHeaders};
+use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
@@ -115,6 +116,19 @@ fn produce(brokers: &str, topic: &str, count: usize) -> usize {
     sent
 }
 
+/// Keyed records of one source.
+fn send(brokers: &str, topic: &str, records: &[(String, String)], source: &str) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers).set("partitioner", "murmur2_random");
+    let producer: BaseProducer = config.create().unwrap();
+    for (key, body) in records {
+        let headers = OwnedHeaders::new().insert(Header { key: HEADER_SOURCE, value: Some(source) });
+        let record = BaseRecord { headers: Some(headers), ..BaseRecord::to(topic).key(key).payload(body) };
+        producer.send(record).map_err(|(e, _)| e).unwrap();
+    }
+    producer.flush(PATIENCE).unwrap();
+}
+
 /// Every message of a topic: its id, and the rest of it. Also how many there are with repeats.
 fn outputs(settings: &Settings, topic: Topic) -> (BTreeMap<String, (String, Vec<u8>)>, usize) {
     let mut config = ClientConfig::new();
@@ -183,23 +197,187 @@ fn a_death_at_every_point_loses_nothing_and_changes_nothing() {
     let (letters, _) = outputs(&calm, Topic::Dlq);
     let letter = prunella_schemas::DeadLetter::decode(1, &letters.values().next().unwrap().1).unwrap();
     assert!(letters.len() == 1 && letter.record.body == b"poison", "{letter:?}");
-    for point in FailPoint::ALL {
-        let mut struck = settings(&brokers, "struck");
-        create(&struck);
-        struck.input = Some(input.clone());
-        let hits = AtomicUsize::new(0);
-        // The first time, and then ever later.
-        struck.fault = Some(Arc::new(move |at, _| {
-            at == point && [0, 2, 5].contains(&hits.fetch_add(1, Ordering::Relaxed))
-        }));
-        let pump = KafkaPump::new(struck.clone(), Numbering::default);
-        let lives = live_until(&pump, || {
-            outputs(&struck, Topic::Risk).0.len() == RECORDS && !outputs(&struck, Topic::Dlq).0.is_empty()
+    std::thread::scope(|scope| {
+        for point in FailPoint::ALL {
+            let (brokers, input, risk, letters) = (&brokers, &input, &risk, &letters);
+            scope.spawn(move || die_at(point, brokers, input, risk, letters));
+        }
+    });
+}
+
+type Outputs = BTreeMap<String, (String, Vec<u8>)>;
+
+fn die_at(point: FailPoint, brokers: &str, input: &str, risk: &Outputs, letters: &Outputs) {
+    let mut struck = settings(brokers, &format!("struck-{point:?}"));
+    create(&struck);
+    struck.input = Some(input.to_owned());
+    let hits = AtomicUsize::new(0);
+    // The first time, and then ever later.
+    struck.fault =
+        Some(Arc::new(move |at, _| at == point && [0, 2, 5].contains(&hits.fetch_add(1, Ordering::Relaxed))));
+    let pump = KafkaPump::new(struck.clone(), Numbering::default);
+    let lives = live_until(&pump, || {
+        outputs(&struck, Topic::Risk).0.len() == risk.len() && !outputs(&struck, Topic::Dlq).0.is_empty()
+    });
+    assert!(lives > 1, "{point:?} was never met");
+    let (risk_now, all) = outputs(&struck, Topic::Risk);
+    eprintln!("{point:?}: {lives} lives, {} outputs made again", all - risk_now.len());
+    assert!(risk_now == *risk, "{point:?} changed what was said");
+    assert!(outputs(&struck, Topic::Dlq).0 == *letters, "{point:?} changed the dead letters");
+}
+
+/// Users who read, and some who then delete the audit trail: always a finding.
+fn traffic(users: usize) -> Vec<(String, String)> {
+    let mut records = Vec::new();
+    let mut record = |user: usize, minute: usize, service: &str, operation: &str| {
+        let name = format!("user{user}");
+        let record = serde_json::json!({
+            "eventVersion": "1.08", "eventTime": format!("2026-03-03T10:{minute:02}:{user:02}Z"),
+            "eventID": format!("{name}-{minute}"), "eventName": operation,
+            "userIdentity": {
+                "type": "IAMUser", "principalId": "AIDAEXAMPLE", "accountId": "111122223333", "userName": name,
+                "arn": format!("arn:aws:iam::111122223333:user/{name}"), "accessKeyId": "AKIAIOSFODNN7EXAMPLE"
+            },
+            "eventSource": format!("{service}.amazonaws.com"), "awsRegion": "eu-central-1",
+            "sourceIPAddress": "198.51.100.7", "userAgent": "aws-cli/2.15.0", "eventType": "AwsApiCall",
+            "requestParameters": {"name": "main"}, "recipientAccountId": "111122223333"
         });
-        assert!(lives > 1, "{point:?} was never met");
-        let (risk_now, all) = outputs(&struck, Topic::Risk);
-        eprintln!("{point:?}: {lives} lives, {} outputs made again", all - risk_now.len());
-        assert!(risk_now == risk, "{point:?} changed what was said");
-        assert!(outputs(&struck, Topic::Dlq).0 == letters, "{point:?} changed the dead letters");
+        records.push((name, record.to_string()));
+    };
+    for minute in 0..30 {
+        for user in 0..users {
+            match (minute, user % 2) {
+                (29, 0) => record(user, minute, "cloudtrail", "DeleteTrail"),
+                _ => record(user, minute, "s3", "GetObject"),
+            }
+        }
     }
+    records
+}
+
+/// Ingest and detect at once, until the findings are `wanted` many, or for the first time until both have seen all.
+fn chain(settings: &Settings, ingest_input: &str, done: impl Fn(u64, u64) -> bool) -> usize {
+    let ingest_settings = Settings { input: Some(ingest_input.to_owned()), ..settings.clone() };
+    let ingest = KafkaPump::new(ingest_settings, prunella_ingest::Ingest::new);
+    let detect =
+        KafkaPump::new(settings.clone(), || prunella_detect::Detect::new(prunella_detect::Config::default()));
+    let over = AtomicBool::new(false);
+    let (ingested, detected) = (ingest.counts(), detect.counts());
+    std::thread::scope(|scope| {
+        let lives = scope.spawn(|| live_until(&ingest, || over.load(Ordering::Relaxed)));
+        let more = live_until(&detect, || {
+            done(ingested.consumed.load(Ordering::Relaxed), detected.consumed.load(Ordering::Relaxed))
+        });
+        over.store(true, Ordering::Relaxed);
+        more + lives.join().unwrap()
+    })
+}
+
+#[test]
+fn findings_are_the_same_however_often_ingest_and_detect_die() {
+    let brokers = broker_or_skip!();
+    let calm = settings(&brokers, "calm-chain");
+    create(&calm);
+    let input = calm.topic(Topic::Records);
+    let records = traffic(40);
+    let count = records.len() as u64;
+    send(&brokers, &input, &records, "aws.cloudtrail");
+    chain(&calm, &input, |ingested, detected| ingested == count && detected == count);
+    let (findings, _) = outputs(&calm, Topic::Findings);
+    let (events, _) = outputs(&calm, Topic::Events);
+    assert_eq!((events.len() as u64, findings.len() >= 20), (count, true), "{} findings", findings.len());
+    let mut struck = settings(&brokers, "struck-chain");
+    create(&struck);
+    let hits = AtomicUsize::new(0);
+    struck.fault = Some(Arc::new(move |_, _| {
+        let hit = hits.fetch_add(1, Ordering::Relaxed);
+        hit % 23 == 7 && hit < 500
+    }));
+    let lives = chain(&struck, &input, |_, _| {
+        outputs(&struck, Topic::Findings).0.len() >= findings.len()
+            && outputs(&struck, Topic::Events).0.len() >= events.len()
+    });
+    let (again, all) = outputs(&struck, Topic::Events);
+    eprintln!("{lives} lives, {} events made again, {} findings", all - again.len(), findings.len());
+    assert!(lives > 8, "{lives} lives are no test");
+    assert!(again == events, "other events");
+    assert!(outputs(&struck, Topic::Findings).0 == findings, "other findings");
+    assert!(outputs(&struck, Topic::Risk).0 == outputs(&calm, Topic::Risk).0, "another risk");
+}
+
+#[test]
+fn members_that_come_and_go_lose_nothing() {
+    const RECORDS: usize = 3_000;
+    let brokers = broker_or_skip!();
+    let calm = settings(&brokers, "one");
+    create(&calm);
+    let moved = settings(&brokers, "moved");
+    create(&moved);
+    let input = calm.topic(Topic::Records);
+    let pump = KafkaPump::new(calm.clone(), Numbering::default);
+    let moving = KafkaPump::new(Settings { input: Some(input.clone()), ..moved.clone() }, Numbering::default);
+    let over = AtomicBool::new(false);
+    let rebalances = std::thread::scope(|scope| {
+        // One member stays, others come and go while records arrive.
+        scope.spawn(|| live_until(&moving, || over.load(Ordering::Relaxed)));
+        let visitors = scope.spawn(|| {
+            let mut visits = 0;
+            while !over.load(Ordering::Relaxed) {
+                let visit = AtomicBool::new(false);
+                std::thread::scope(|scope| {
+                    let visitor = scope.spawn(|| moving.run(&visit));
+                    std::thread::sleep(Duration::from_millis(1_500));
+                    visit.store(true, Ordering::Relaxed);
+                    visitor.join().unwrap().unwrap();
+                });
+                visits += 1;
+            }
+            visits
+        });
+        for _ in 0..10 {
+            produce(&brokers, &input, RECORDS / 10);
+            std::thread::sleep(Duration::from_millis(900));
+        }
+        let distinct = RECORDS / 10;
+        live_until(&pump, || outputs(&calm, Topic::Risk).0.len() == distinct);
+        live_until(&KafkaPump::new(calm.clone(), Numbering::default), || {
+            outputs(&moved, Topic::Risk).0.len() == distinct
+        });
+        over.store(true, Ordering::Relaxed);
+        visitors.join().unwrap()
+    });
+    eprintln!("{rebalances} visits");
+    assert!(rebalances >= 4, "{rebalances} visits are no test");
+    assert!(
+        outputs(&moved, Topic::Risk).0 == outputs(&calm, Topic::Risk).0,
+        "a rebalance changed what was said"
+    );
+}
+
+#[test]
+fn a_stop_is_quick_also_when_every_broker_is_gone() {
+    let cluster = MockCluster::new(1).unwrap();
+    let here = settings(&cluster.bootstrap_servers(), "gone");
+    for name in ["records", "risk", "dlq", "manifest", "snapshots"] {
+        cluster.create_topic(&format!("{}.{name}.v1", here.prefix), PARTITIONS, 1).unwrap();
+    }
+    let sent = produce(&here.brokers, &here.topic(Topic::Records), 200) as u64;
+    let pump = KafkaPump::new(here, Numbering::default);
+    let stop = AtomicBool::new(false);
+    #[allow(clippy::disallowed_methods, reason = "the test measures how long a stop takes")]
+    std::thread::scope(|scope| {
+        let run = scope.spawn(|| pump.run(&stop));
+        let since = Instant::now();
+        while pump.counts().consumed.load(Ordering::Relaxed) < sent && since.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(pump.counts().consumed.load(Ordering::Relaxed), sent);
+        cluster.broker_down(1).unwrap();
+        std::thread::sleep(Duration::from_secs(2));
+        let since = Instant::now();
+        stop.store(true, Ordering::Relaxed);
+        let result = run.join().unwrap();
+        eprintln!("stopped after {:?} with {result:?}", since.elapsed());
+        assert!(since.elapsed() < Duration::from_secs(10) && result.is_ok(), "{result:?}");
+    });
 }
