@@ -84,7 +84,7 @@ fn settings(brokers: &str, name: &str) -> Settings {
 }
 
 fn create(settings: &Settings) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let spread = Replication { partitions: PARTITIONS, replicas: 1 };
     runtime.block_on(create_topics(settings, spread)).unwrap();
     runtime.block_on(create_topics(settings, spread)).expect("a second time changes nothing");
@@ -207,6 +207,7 @@ fn a_death_at_every_point_loses_nothing_and_changes_nothing() {
 
 type Outputs = BTreeMap<String, (String, Vec<u8>)>;
 
+#[allow(clippy::print_stderr, reason = "how much is made again is worth knowing")]
 fn die_at(point: FailPoint, brokers: &str, input: &str, risk: &Outputs, letters: &Outputs) {
     let mut struck = settings(brokers, &format!("struck-{point:?}"));
     create(&struck);
@@ -311,8 +312,16 @@ fn members_that_come_and_go_lose_nothing() {
     let brokers = broker_or_skip!();
     let calm = settings(&brokers, "one");
     create(&calm);
-    let moved = settings(&brokers, "moved");
+    let mut moved = settings(&brokers, "moved");
     create(&moved);
+    // Now and then a lane freezes for longer than a rebalance waits for it: it wakes up replaced, and says what it has.
+    let hits = AtomicUsize::new(0);
+    moved.fault = Some(Arc::new(move |at, _| {
+        if at == FailPoint::Sent && hits.fetch_add(1, Ordering::Relaxed) % 15 == 14 {
+            std::thread::sleep(Duration::from_secs(4));
+        }
+        false
+    }));
     let input = calm.topic(Topic::Records);
     let pump = KafkaPump::new(calm.clone(), Numbering::default);
     let moving = KafkaPump::new(Settings { input: Some(input.clone()), ..moved.clone() }, Numbering::default);

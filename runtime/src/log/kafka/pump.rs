@@ -27,7 +27,8 @@ const SEEK_MAX: Duration = Duration::from_secs(1);
 const HINT_EVERY: Duration = Duration::from_secs(1);
 /// How long a lane may take to save itself when its partition moves, and when the process stops.
 const REVOKE_PATIENCE: Duration = Duration::from_secs(2);
-const STOP_PATIENCE: Duration = Duration::from_secs(4);
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
+const LEAVE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A stage over the partitions of one topic. `make` gives a new stage for each partition.
 pub struct KafkaPump<F> {
@@ -77,14 +78,26 @@ impl<S: Stage, F: Fn() -> S + Sync> KafkaPump<F> {
             poller.end(if result.is_ok() { STOP_PATIENCE } else { Duration::ZERO });
             result
         });
-        // Explicitly, and with nothing stored: dropping a consumer that has stored offsets may never return.
-        consumer.unsubscribe();
-        drop(consumer);
+        leave(consumer);
         match result {
             Ok(()) | Err(Halt::Stopped) => Ok(()),
             Err(Halt::Killed) => Err(LogError::Unavailable("a fault was injected".into())),
             Err(Halt::World(e)) => Err(e),
         }
+    }
+}
+
+/// Leaves the group. The library waits long for brokers that are away; nobody else has to.
+fn leave(consumer: BaseConsumer<Members>) {
+    consumer.unsubscribe();
+    let (done, left) = std::sync::mpsc::sync_channel::<()>(1);
+    let closing = std::thread::Builder::new().name("kafka-leave".into()).spawn(move || {
+        drop(consumer);
+        // Whoever waited may have gone on.
+        let _ = done.send(());
+    });
+    if closing.is_ok() && left.recv_timeout(LEAVE_PATIENCE).is_err() {
+        tracing::warn!("no broker hears that this member leaves; its partitions move when its session ends");
     }
 }
 
@@ -228,11 +241,15 @@ impl<'a, S: Stage, F: Fn() -> S + Sync> Poller<'a, F> {
     fn end(&mut self, patience: Duration) {
         let lanes = self.consumer.context().lanes();
         lanes.values().for_each(|inbox| inbox.close(patience));
+        let mut all_saved = true;
         for (partition, inbox) in lanes {
-            inbox.wait_for_end(patience + REVOKE_PATIENCE);
+            all_saved &= inbox.wait_for_end(patience + REVOKE_PATIENCE) && inbox.result().is_ok();
             self.hints.extend(inbox.report().progress.map(|end| (partition, end)));
         }
-        self.hint();
+        // A hint that no broker takes would only keep the consumer from closing.
+        if all_saved {
+            self.hint();
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(30);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 /// How a topic is spread over the brokers.
 #[derive(Clone, Copy, Debug)]
@@ -53,5 +54,15 @@ pub async fn create_topics(settings: &Settings, replication: Replication) -> Res
             }
         }
     }
-    Ok(())
+    // A broker may say that a topic is made before it knows of it.
+    for _ in 0..PATIENCE.as_millis() / BETWEEN_LOOKS.as_millis() {
+        let metadata = admin.inner().fetch_metadata(None, PATIENCE)?;
+        let is_known =
+            |name: &str| metadata.topics().iter().any(|t| t.name() == name && !t.partitions().is_empty());
+        if names.iter().all(|(name, _)| is_known(name)) {
+            return Ok(());
+        }
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+    }
+    Err(LogError::Unavailable("the topics were made, but the brokers do not know them yet; try again".into()))
 }
