@@ -5,6 +5,7 @@ use prunella_runtime::log::kafka::{
 };
 use prunella_schemas::stage::SnapshotError;
 use prunella_schemas::{Delivered, Message, Outbox, Record, Risk, Stage, Tenant, Topic};
+use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -375,6 +376,43 @@ fn members_that_come_and_go_lose_nothing() {
     eprintln!("{claims} claims, {} outputs made again", all - risk.len());
     assert!(claims >= 10 && all > risk.len(), "{claims} claims, none of them during a freeze: no test");
     assert!(risk == outputs(&calm, Topic::Risk).0, "a rebalance changed what was said");
+}
+
+#[test]
+fn a_topic_that_was_made_anew_is_not_skipped_in_silence() {
+    let brokers = broker_or_skip!();
+    let here = settings(&brokers, "anew");
+    create(&here);
+    let input = here.topic(Topic::Records);
+    let sent = produce(&brokers, &input, 0..100) as u64;
+    let pump = KafkaPump::new(here.clone(), Numbering::default);
+    live_until(&pump, || pump.counts().consumed.load(Ordering::Relaxed) == sent);
+    let admin: AdminClient<_> = ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(admin.delete_topics(&[&input], &AdminOptions::new())).unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    create(&here);
+    produce(&brokers, &input, 0..40);
+    let error = pump.run(&AtomicBool::new(false)).unwrap_err();
+    assert!(error.to_string().contains("was made anew"), "{error}");
+}
+
+/// Far more than an inbox holds, so that partitions are paused and resumed.
+#[test]
+fn a_backlog_is_worked_off_whole() {
+    const RECORDS: usize = 40_000;
+    let brokers = broker_or_skip!();
+    let here = Settings { pace: Pace::default(), ..settings(&brokers, "backlog") };
+    create(&here);
+    let records: Vec<_> = (0..RECORDS).map(|n| (format!("k{}", n % 97), format!("record {n}"))).collect();
+    send(&brokers, &here.topic(Topic::Records), &records, "test");
+    let pump = KafkaPump::new(here.clone(), Numbering::default);
+    #[allow(clippy::disallowed_methods, reason = "the rate is worth knowing")]
+    let since = Instant::now();
+    let produced = || pump.counts().produced.load(Ordering::Relaxed) as usize;
+    assert_eq!(live_until(&pump, || produced() == RECORDS), 1);
+    eprintln!("{RECORDS} records in {:?}, from the join to the stop", since.elapsed());
+    assert_eq!(outputs(&here, Topic::Risk).1, RECORDS);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use super::manifest::{Entry, Kept, Manifest};
 use super::producer::{Outbound, Parcel, Receipts};
 use super::snapshot::Shelf;
 use super::{FailPoint, Halt, MESSAGE_BYTES_MAX, Settings, wire};
+use crate::log::LogError;
 use crate::pump::{Counts, Seen, admit};
 use prunella_schemas::limits::BATCH_BYTES_MAX;
 use prunella_schemas::{Message, Outbox, Posted, Stage, Timestamp, Topic};
@@ -128,7 +129,14 @@ impl<'a, S: Stage> Lane<'a, S> {
     }
 
     fn step(&mut self, mut messages: Vec<OwnedMessage>) -> Result<(), Halt> {
-        messages.retain(|m| m.offset() >= self.next);
+        // The consumer stood at `next`. If older ones come, the topic is another one under the same name.
+        if let Some(first) = messages.first().filter(|m| m.offset() < self.next) {
+            let (lane, offset, next) = (&self.shelf.lane, first.offset(), self.next);
+            return Err(Halt::World(LogError::Corrupt(format!(
+                "lane {lane} stands at offset {next} and its topic gives {offset}: the topic was made anew; make the \
+                 topics of the manifest and the snapshots anew too"
+            ))));
+        }
         let replayed = messages.partition_point(|m| m.offset() < self.entry.end);
         let fresh = messages.split_off(replayed);
         // What these lead to was durable before the manifest said so: it would only be written again.

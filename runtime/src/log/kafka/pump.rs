@@ -304,7 +304,9 @@ impl ConsumerContext for Members {
         }
         for element in list.elements() {
             let inbox = Arc::<Inbox>::default();
-            lock(&self.lanes).insert(element.partition(), Arc::clone(&inbox));
+            let earlier = lock(&self.lanes).insert(element.partition(), Arc::clone(&inbox));
+            // None, unless a partition was lost without a word; its lane must not stay.
+            earlier.iter().for_each(|inbox| inbox.close(Duration::ZERO));
             lock(&self.gained).push((element.partition(), inbox));
         }
     }
