@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A snapshot is taken after this many messages ...
-const SNAPSHOT_MESSAGES_MAX: u64 = 200_000;
+pub(crate) const SNAPSHOT_MESSAGES_MAX: u64 = 200_000;
 /// ... or after this much time of the log, in milliseconds, if anything was consumed.
-const SNAPSHOT_MS_MAX: i64 = 30_000;
+pub(crate) const SNAPSHOT_MS_MAX: i64 = 30_000;
 /// An idle stage says where it stands after this many batches of others, so that retention can pass it.
 const IDLE_BATCHES_MAX: i64 = 256;
 /// An idle stage saves a snapshot when its newest one lies this many batches back: retention keeps what comes after it.
@@ -196,28 +196,40 @@ impl<S: Stage> Pump<S> {
         Ok(())
     }
 
-    /// Decodes and drops repeats. What does not decode becomes a dead letter: it never stops the stage.
     fn deliver(&mut self, batches: Vec<Batch>, out: &mut Outbox) -> Vec<Delivered<S::In>> {
         let mut delivered = Vec::new();
         for batch in batches {
             for posted in batch.messages {
-                // A message from outside has no cause before it: its own durable intake is the origin.
-                let origin = if posted.origin == Timestamp::ZERO { batch.at } else { posted.origin };
-                if !self.seen.first(posted.id) {
-                    self.counts.repeats.fetch_add(1, Ordering::Relaxed);
-                    continue;
-                }
-                match S::In::decode(batch.topic, posted.version, &posted.bytes) {
-                    Ok(message) => delivered.push(Delivered { message, origin, at: batch.at }),
-                    Err(e) => {
-                        self.counts.undecodable.fetch_add(1, Ordering::Relaxed);
-                        out.originating(origin);
-                        out.push(&undecodable(posted, e.to_string(), batch.at));
-                    }
-                }
+                delivered.extend(admit(&mut self.seen, &self.counts, posted, batch.at, out));
             }
         }
         delivered
+    }
+}
+
+/// The mouth of a stage: drops a repeat, decodes the rest. What does not decode becomes a dead letter: it never stops
+/// the stage.
+pub(crate) fn admit<M: Inbound>(
+    seen: &mut Seen,
+    counts: &Counts,
+    posted: Posted,
+    at: Timestamp,
+    out: &mut Outbox,
+) -> Option<Delivered<M>> {
+    // A message from outside has no cause before it: its own durable intake is the origin.
+    let origin = if posted.origin == Timestamp::ZERO { at } else { posted.origin };
+    if !seen.first(posted.id) {
+        counts.repeats.fetch_add(1, Ordering::Relaxed);
+        return None;
+    }
+    match M::decode(posted.topic, posted.version, &posted.bytes) {
+        Ok(message) => Some(Delivered { message, origin, at }),
+        Err(e) => {
+            counts.undecodable.fetch_add(1, Ordering::Relaxed);
+            out.originating(origin);
+            out.push(&undecodable(posted, e.to_string(), at));
+            None
+        }
     }
 }
 
@@ -259,7 +271,7 @@ impl Seen {
     }
 
     /// The ids, then the stage's own snapshot, with a checksum over both.
-    fn join(&self, stage: &[u8]) -> Vec<u8> {
+    pub(crate) fn join(&self, stage: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(20 + self.order.len() * 16 + stage.len());
         bytes.extend_from_slice(&(self.order.len() as u32).to_le_bytes());
         for id in &self.order {
@@ -271,7 +283,7 @@ impl Seen {
         bytes
     }
 
-    fn split(bytes: &[u8]) -> Option<(Seen, &[u8])> {
+    pub(crate) fn split(bytes: &[u8]) -> Option<(Seen, &[u8])> {
         let (body, checksum) = bytes.split_at_checked(bytes.len().checked_sub(16)?)?;
         if Id::derive("snapshot", &[body]).0 != checksum {
             return None;

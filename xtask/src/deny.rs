@@ -41,11 +41,8 @@ fn advisories_reachable() -> bool {
 }
 
 #[allow(clippy::print_stderr, reason = "long work says what it does")]
-#[allow(clippy::disallowed_methods, reason = "the cache directory is the environment's to say")]
 fn install() -> anyhow::Result<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let root = cache.or(home).context("neither XDG_CACHE_HOME nor HOME is set")?.join("prunella/tools");
+    let root = tree::tools()?;
     let tool = root.join("bin/cargo-deny");
     let version = Command::new(&tool).arg("--version").output();
     if version.is_ok_and(|v| String::from_utf8_lossy(&v.stdout).contains(VERSION)) {

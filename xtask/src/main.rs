@@ -5,11 +5,16 @@ mod codegen;
 mod deny;
 mod evaluate;
 mod random;
+mod services;
 mod tidy;
 mod tree;
 
 use clap::{Parser, Subcommand};
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+/// Something that a verb needs cannot be had here.
+const UNAVAILABLE: u8 = 3;
 
 #[derive(Parser)]
 #[command(name = "xtask", about = "Verbs for people who work on Prunella")]
@@ -28,6 +33,15 @@ enum Xtask {
     Chaos(chaos::Options),
     /// Mix public attacks with benign records and count what `prunella detect` finds, and what it calls by mistake
     Evaluate(evaluate::Options),
+    /// Real Kafka, ClickHouse, Redis and PostgreSQL on loopback
+    Services(services::Options),
+    /// Load the library of ClickHouse and become its server
+    #[command(hide = true)]
+    Clickhouse {
+        library: PathBuf,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Things `make test` needs, by name
     #[command(subcommand)]
     Need(Need),
@@ -47,13 +61,18 @@ fn main() -> ExitCode {
         Xtask::Deny => deny::run(),
         Xtask::Chaos(options) => chaos::run(&options),
         Xtask::Evaluate(options) => evaluate::run(&options),
+        Xtask::Services(options) => services::run(&options),
+        Xtask::Clickhouse { library, arguments } => services::become_clickhouse(&library, &arguments),
         Xtask::Need(Need::Data) => tree::announce_data(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("xtask: {e:#}");
-            ExitCode::FAILURE
+            match e.is::<services::Missing>() {
+                true => ExitCode::from(UNAVAILABLE),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }

@@ -20,6 +20,14 @@ pub fn files() -> anyhow::Result<Vec<PathBuf>> {
     Ok(names.lines().map(PathBuf::from).filter(|p| root().join(p).is_file()).collect())
 }
 
+/// Where tools that are not part of the build are kept.
+#[allow(clippy::disallowed_methods, reason = "the cache directory is the environment's to say")]
+pub fn tools() -> anyhow::Result<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    Ok(cache.or(home).context("neither XDG_CACHE_HOME nor HOME is set")?.join("prunella/tools"))
+}
+
 /// Runs a command in the root and returns its standard output.
 pub fn capture(program: &str, args: &[&str]) -> anyhow::Result<String> {
     let done = Command::new(program)

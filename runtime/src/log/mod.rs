@@ -4,6 +4,8 @@
 //! in one transaction; so a crash leaves either all of a step or nothing of it.
 
 mod frame;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod memory;
 pub mod sqlite;
 

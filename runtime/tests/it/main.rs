@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod faults;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod ledger;
 mod log;
 mod pump;

@@ -1,0 +1,152 @@
+//! The manifest of a lane: who owns it, how far its outputs are durable, and where its snapshots lie.
+//!
+//! A claim is a record under the lane's key, and its offset is the owner's epoch: the broker gives out larger numbers
+//! to later claims. Everything an owner says stands under a key of its own epoch, so that an owner that does not know
+//! yet that it was replaced cannot overwrite, not even by compaction, what its successor said.
+
+use super::producer::{Outbound, Parcel, Receipts};
+use super::reader::read_stretch;
+use super::{Halt, Settings};
+use crate::log::LogError;
+use prunella_schemas::Timestamp;
+use rdkafka::{Message, Offset};
+use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// What the owner of a lane last said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Every input before this offset is consumed, and its outputs are durable.
+    pub end: i64,
+    /// The newest snapshot, and one to fall back to.
+    #[serde(default)]
+    pub snapshots: Vec<Kept>,
+}
+
+/// Where a snapshot lies, and what it covers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The stage has stepped through every input before this offset.
+    pub next: i64,
+    /// The newest time that the stage was told.
+    pub at: Timestamp,
+    pub epoch: i64,
+    /// Counts the snapshots of one epoch.
+    pub number: u64,
+    /// Offset of its first part in the topic of snapshots.
+    pub first: i64,
+    pub parts: usize,
+}
+
+/// One lane's place in the manifest.
+pub struct Manifest {
+    topic: String,
+    partition: i32,
+    /// `stage/topic/partition`
+    lane: String,
+    pub epoch: i64,
+    /// The epoch whose entry was taken over; deleted once ours stands.
+    inherited: Option<i64>,
+}
+
+impl Manifest {
+    /// Claims the lane, then reads what earlier owners said. From the claim on, theirs does not count any more.
+    pub fn claim(
+        settings: &Settings,
+        out: &Outbound,
+        lane: String,
+        partition: i32,
+        give_up: &dyn Fn() -> bool,
+    ) -> Result<(Manifest, Option<Entry>), Halt> {
+        let topic = settings.manifest();
+        let receipts = Arc::<Receipts>::default();
+        let owner = settings.member.as_deref().unwrap_or("unnamed");
+        let claim = serde_json::json!({ "owner": owner }).to_string();
+        let parcel = Parcel {
+            topic: &topic,
+            partition: Some(partition),
+            key: &lane,
+            payload: Some(claim.as_bytes()),
+            headers: None,
+        };
+        out.send(parcel, &receipts, give_up)?;
+        let Some(epoch) = receipts.wait(give_up)? else {
+            return Err(Halt::World(LogError::Unavailable("Kafka gave the claim no offset".into())));
+        };
+        let mut newest: Option<(i64, Entry)> = None;
+        read_stretch(settings, &topic, partition, Offset::Beginning, give_up, |message| {
+            if message.offset() >= epoch {
+                return ControlFlow::Break(());
+            }
+            if let Some((theirs, entry)) = said(&lane, message.key(), message.payload())
+                && newest.as_ref().is_none_or(|(newest, _)| theirs >= *newest)
+            {
+                newest = Some((theirs, entry));
+            }
+            ControlFlow::Continue(())
+        })?;
+        let (inherited, entry) = newest.unzip();
+        Ok((Manifest { topic, partition, lane, epoch, inherited }, entry))
+    }
+
+    /// Says how far the lane is. The caller has made sure that what it says is durable already.
+    pub fn say(
+        &mut self,
+        entry: &Entry,
+        out: &Outbound,
+        receipts: &Arc<Receipts>,
+        give_up: &dyn Fn() -> bool,
+    ) -> Result<(), Halt> {
+        let bytes = serde_json::to_vec(entry)
+            .map_err(|e| Halt::World(LogError::Corrupt(format!("the manifest cannot be written: {e}"))))?;
+        self.put(self.epoch, Some(&bytes), out, receipts, give_up)?;
+        // In the same partition after the new one, so no reader ever finds neither.
+        if let Some(inherited) = self.inherited.take() {
+            self.put(inherited, None, out, receipts, give_up)?;
+        }
+        Ok(())
+    }
+
+    fn put(
+        &self,
+        epoch: i64,
+        payload: Option<&[u8]>,
+        out: &Outbound,
+        receipts: &Arc<Receipts>,
+        give_up: &dyn Fn() -> bool,
+    ) -> Result<(), Halt> {
+        let key = format!("{}/{epoch}", self.lane);
+        let parcel =
+            Parcel { topic: &self.topic, partition: Some(self.partition), key: &key, payload, headers: None };
+        out.send(parcel, receipts, give_up)
+    }
+}
+
+/// An entry of this lane and its epoch. A claim, another lane's record and a deletion are none.
+fn said(lane: &str, key: Option<&[u8]>, payload: Option<&[u8]>) -> Option<(i64, Entry)> {
+    let key = std::str::from_utf8(key?).ok()?;
+    let epoch = key.strip_prefix(lane)?.strip_prefix('/')?.parse().ok()?;
+    Some((epoch, serde_json::from_slice(payload?).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_entries_of_the_lane_count() {
+        let entry = Entry { end: 9, snapshots: Vec::new() };
+        let bytes = serde_json::to_vec(&entry).unwrap();
+        let check = |key: &str, payload: Option<&[u8]>, want: Option<i64>| {
+            let said = said("detect/t/3", Some(key.as_bytes()), payload);
+            assert_eq!(said, want.map(|epoch| (epoch, entry.clone())), "{key}");
+        };
+        check("detect/t/3/17", Some(&bytes), Some(17));
+        check("detect/t/3", Some(br#"{"owner":"a"}"#), None);
+        check("detect/t/30/17", Some(&bytes), None);
+        check("detect/t/3/17", None, None);
+        check("detect/t/3/x", Some(&bytes), None);
+        check("detect/t/3/17", Some(b"{"), None);
+    }
+}

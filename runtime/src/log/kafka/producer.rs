@@ -1,0 +1,124 @@
+//! Writing: one idempotent producer for a process, and receipts that say when everything of a step is durable.
+
+use super::{Halt, Settings};
+use crate::log::LogError;
+use crate::sqlite::lock;
+use rdkafka::ClientContext;
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Message, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, DeliveryResult, ProducerContext, ThreadedProducer};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long a full producer, or a broker that is silent, is waited for before it is asked again whether to give up.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+pub struct Outbound {
+    producer: ThreadedProducer<Deliveries>,
+}
+
+/// One message on its way.
+pub struct Parcel<'a> {
+    pub topic: &'a str,
+    /// By its key where it is `None`.
+    pub partition: Option<i32>,
+    pub key: &'a str,
+    /// `None` deletes the key from a compacted topic.
+    pub payload: Option<&'a [u8]>,
+    pub headers: Option<OwnedHeaders>,
+}
+
+impl Outbound {
+    pub fn open(settings: &Settings) -> Result<Self, LogError> {
+        Ok(Outbound {
+            producer: ThreadedProducer::from_config_and_context(&settings.producer(), Deliveries)?,
+        })
+    }
+
+    /// Hands it to the producer; `receipts` will know what became of it. Waits while the producer is full.
+    pub fn send(
+        &self,
+        parcel: Parcel<'_>,
+        receipts: &Arc<Receipts>,
+        give_up: &dyn Fn() -> bool,
+    ) -> Result<(), Halt> {
+        let mut record = BaseRecord::<str, [u8], _>::with_opaque_to(parcel.topic, Arc::clone(receipts));
+        record = record.key(parcel.key);
+        record.payload = parcel.payload;
+        record.partition = parcel.partition;
+        record.headers = parcel.headers;
+        lock(&receipts.state).waiting += 1;
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) if !give_up() => {
+                    record = back;
+                    std::thread::sleep(PATIENCE);
+                }
+                Err((error, _)) => {
+                    lock(&receipts.state).waiting -= 1;
+                    return match error {
+                        KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) => Err(Halt::Stopped),
+                        error => Err(error.into()),
+                    };
+                }
+            }
+        }
+    }
+}
+
+/// What became of the messages of one step.
+#[derive(Default)]
+pub struct Receipts {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: usize,
+    failure: Option<String>,
+    first: Option<i64>,
+}
+
+impl Receipts {
+    /// Waits until everything is durable. The smallest offset written.
+    pub fn wait(&self, give_up: &dyn Fn() -> bool) -> Result<Option<i64>, Halt> {
+        let mut state = lock(&self.state);
+        loop {
+            if let Some(failure) = &state.failure {
+                return Err(Halt::World(LogError::Unavailable(format!("Kafka took no message: {failure}"))));
+            }
+            if state.waiting == 0 {
+                return Ok(state.first);
+            }
+            if give_up() {
+                return Err(Halt::Stopped);
+            }
+            let waited = self.changed.wait_timeout(state, PATIENCE);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+struct Deliveries;
+
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = Arc<Receipts>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, receipts: Arc<Receipts>) {
+        let mut state = lock(&receipts.state);
+        state.waiting = state.waiting.saturating_sub(1);
+        match result {
+            Ok(message) => {
+                let offset = message.offset();
+                state.first = Some(state.first.map_or(offset, |first| first.min(offset)));
+            }
+            Err((error, message)) => state.failure = Some(format!("{}: {error}", message.topic())),
+        }
+        receipts.changed.notify_all();
+    }
+}
