@@ -28,11 +28,16 @@ struct Bench {
 
 fn main() -> Result<(), Failure> {
     let args: Vec<String> = std::env::args().collect();
-    let [_, rows, training, out] = args.as_slice() else { return Err("give ROWS.f32 TRAINING_ROWS OUT_DIR".into()) };
+    let [_, rows, training, out] = args.as_slice() else {
+        return Err("give ROWS.f32 TRAINING_ROWS OUT_DIR".into());
+    };
     let mut bench = Bench::new(read(Path::new(rows))?, training.parse()?)?;
     let model: Model = bench.forest.clone().into();
     std::fs::write(Path::new(out).join("model.json"), serde_json::to_vec(&model)?)?;
-    write(&Path::new(out).join("scores.f32"), &bench.forest.score(bench.view(bench.rows.len() / FEATURES)?)?.to_vec())?;
+    write(
+        &Path::new(out).join("scores.f32"),
+        &bench.forest.score(bench.view(bench.rows.len() / FEATURES)?)?.to_vec(),
+    )?;
     let ours = Kernel::available().into_iter().map(Kernel::name).collect::<Vec<_>>().join(" ");
     println!("ready {ours} extended online random-cut");
     for line in std::io::stdin().lock().lines() {
@@ -58,9 +63,11 @@ impl Bench {
         let table = ArrayView2::from_shape((training, FEATURES), &rows[..training * FEATURES])?;
         let forest = Params::default().fit_rows(table)?;
         let (arrays, _) = rows.as_chunks::<FEATURES>();
-        let options = ForestOptions { n_trees: 100, sample_size: 256, max_tree_depth: None, extension_level: 0 };
+        let options =
+            ForestOptions { n_trees: 100, sample_size: 256, max_tree_depth: None, extension_level: 0 };
         let extended = Extended::from_slice(&arrays[..training], &options).map_err(|e| format!("{e:?}"))?;
-        let mut online = OnlineIForest::builder(FEATURES).num_trees(100).window_size(2_048).seed(1).build()?;
+        let mut online =
+            OnlineIForest::builder(FEATURES).num_trees(100).window_size(2_048).seed(1).build()?;
         let mut random_cut = RandomCut::builder(FEATURES).num_trees(100).capacity(256).seed(1).build()?;
         for row in &arrays[..training] {
             online.update(row)?;
