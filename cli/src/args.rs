@@ -292,6 +292,18 @@ pub enum Lab {
     Explain(LabExplain),
     /// Judge a generated stream of OCSF events on one core, beside decoding alone, which is the limit
     Throughput(LabThroughput),
+    /// List the fields of a source's records that no mapping reads; they stay in `raw_data` only
+    Unread(LabUnread),
+}
+
+#[derive(Debug, Args)]
+pub struct LabUnread {
+    /// Records: JSON, NDJSON or CloudTrail files, gzip or not; `-` is standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// What the records are
+    #[arg(long, value_name = "SOURCE", default_value = "aws.cloudtrail")]
+    pub source: String,
 }
 
 #[derive(Debug, Args)]

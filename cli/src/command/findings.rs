@@ -4,6 +4,7 @@ use crate::args::Findings;
 use crate::output::{self, Format, printable};
 use crate::{App, Outcome, pipeline};
 use anyhow::Context;
+use prunella_schemas::finding::Analysis;
 use prunella_schemas::port::{Query, Store};
 use prunella_schemas::{Finding, Id};
 
@@ -61,6 +62,23 @@ fn techniques(finding: &Finding) -> Vec<String> {
     ids.collect()
 }
 
+/// What the model says of the event that completed the evidence, feature by feature.
+fn measured(analysis: &Analysis) -> Vec<String> {
+    let mut lines = vec![format!(
+        "Measured (model {}): score {:.3}, p-value {}; log2 of the score is {:+.3} and these shares:",
+        analysis.model, analysis.score, analysis.p_value, analysis.base
+    )];
+    lines.extend(analysis.contributions.iter().map(|c| {
+        let usual = c.usual.as_ref().map(|usual| format!("; usually {usual}")).unwrap_or_default();
+        let peers = c.peers.as_ref().map(|peers| format!("; for others {peers}")).unwrap_or_default();
+        format!("  {:+.3}  {}: {}{usual}{peers}", c.share, c.feature, c.value)
+    }));
+    if let Some(change) = &analysis.counterfactual {
+        lines.push(format!("  {}; scored again: p-value {}", change.text, change.p_value));
+    }
+    lines
+}
+
 /// The finding as one would tell it to a colleague.
 pub fn explain(finding: &Finding) -> String {
     let info = &finding.finding_info;
@@ -76,6 +94,9 @@ pub fn explain(finding: &Finding) -> String {
     lines.extend(finding.prunella.reasons.iter().map(|reason| format!("  - {reason}")));
     if let Some(counterfactual) = &finding.prunella.counterfactual {
         lines.extend(["Not a finding if:".to_owned(), format!("  - {counterfactual}")]);
+    }
+    if let Some(analysis) = &finding.prunella.analysis {
+        lines.extend(measured(analysis));
     }
     lines.push("ATT&CK:".to_owned());
     for attack in &info.attacks {

@@ -3,6 +3,7 @@
 mod explain;
 mod forest;
 mod throughput;
+mod unread;
 
 use crate::args::Lab;
 use crate::{App, Outcome};
@@ -13,6 +14,7 @@ pub fn run(app: &App, args: &Lab) -> anyhow::Result<Outcome> {
         Lab::Forest(args) => forest::run(app, args),
         Lab::Explain(args) => explain::run(app, args),
         Lab::Throughput(args) => throughput::run(app, args),
+        Lab::Unread(args) => unread::run(app, args),
     }
 }
 
