@@ -1,6 +1,6 @@
 //! Takes apart what arrives, a file of gigabytes or a request body, into records, byte for byte, in bounded memory.
 //!
-//! Plain or gzip; a CloudTrail log file `{"Records":[...]}`, an array, lines, or one document; CloudEvents 1.0 give up
+//! Plain or gzip; a log file such as `{"Records":[...]}`, an array, lines, or one document; CloudEvents 1.0 give up
 //! their data. What cannot be taken apart comes out as a reject with its bytes, and what follows it is still read.
 
 mod recover;
@@ -14,6 +14,10 @@ use prunella_schemas::limits::{DOCUMENT_BYTES_MAX, INTAKE_BYTES_MAX, RECORD_BYTE
 use prunella_schemas::{DeadLetter, Record, RejectReason};
 use std::io::{self, Read};
 use std::ops::ControlFlow;
+
+/// Where log files keep their records: CloudTrail's, and Azure's exports. Pages of REST interfaces keep theirs in
+/// `value`, which is also an ordinary field of ordinary records: translators take those apart.
+const ARRAYS: [&[u8]; 2] = [b"Records", b"records"];
 
 /// What the sender says it is. Compression is told by the first bytes, whatever the sender says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -183,7 +187,7 @@ impl<R: Read> Run<'_, R> {
         Ok(())
     }
 
-    /// One value that begins a line: a record, or a log file whose `Records` are records.
+    /// One value that begins a line: a record, or a log file whose [`ARRAYS`] hold records.
     fn value(&mut self) -> io::Result<()> {
         let mut scanner = Scanner::new();
         let (mut log_file, mut named) = (false, false);
@@ -191,7 +195,7 @@ impl<R: Read> Run<'_, R> {
             match scanner.next(self.window.bytes()) {
                 Step::Key { start, end, .. } => {
                     let key = self.window.bytes().get(start..end);
-                    named = scanner.depth() == 1 && key == Some(b"Records");
+                    named = scanner.depth() == 1 && key.is_some_and(|key| ARRAYS.contains(&key));
                 }
                 Step::Open { object: false } if named && scanner.depth() == 2 => {
                     self.window.consume(scanner.at());

@@ -200,7 +200,7 @@ proptest! {
             }
             let kept: usize = unpacked(&bytes[..], content).iter().map(|(body, _)| body.len()).sum();
             let seams = bytes.iter().filter(|b| b" \r\n\t,[]".contains(b)).count();
-            if !bytes.windows(7).any(|w| w == b"Records") {
+            if ![&b"Records"[..], b"records"].iter().any(|key| bytes.windows(7).any(|w| w == *key)) {
                 prop_assert!(kept + seams + 3 >= bytes.len(), "{kept} of {}", bytes.len());
             }
         }

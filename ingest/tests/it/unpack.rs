@@ -48,6 +48,8 @@ fn every_shape_gives_its_records() {
         "{ \"x\": [{}], \"Records\" :\n[\n{\"a\": 1} ,\n{\"b\":\"]}\\\"{[\"}\n] , \"y\":{}}\n",
         &[a, b],
     );
+    auto("Azure's export", r#"{"records":[{"a": 1},{"b":"]}\"{["}]}"#, &[a, b]);
+    auto("values are no records", r#"{"value":[7]}"#, &[Ok(r#"{"value":[7]}"#)]);
     auto("log file without records", r#"{"Records":[]}"#, &[Err(Empty)]);
     auto("two log files", "{\"Records\":[{\"a\": 1}]}\n{\"Records\":[{\"b\":\"]}\\\"{[\"}]}", &[a, b]);
     auto("Records twice", r#"{"Records":[{"a": 1}],"Records":[{"b":"]}\"{["}]}"#, &[a, b]);
