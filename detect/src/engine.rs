@@ -19,6 +19,9 @@ pub const TENANTS_MAX: usize = 256;
 /// Operations more sensitive than this are administration.
 const ADMIN_SENSITIVITY: f32 = 0.5;
 const DAY_MS: i64 = 86_400_000;
+/// Events of a tenant between two groupings, whatever their times say: forged times must not keep the groups changing,
+/// nor stop them from doing so.
+pub const REGROUP_EVENTS_MIN: u32 = 1_024;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -52,6 +55,8 @@ pub struct Models {
     pub(crate) groups: Groups,
     /// Day, since the epoch, on which the groups were made.
     pub(crate) grouped: i64,
+    /// Events since then.
+    pub(crate) since_grouped: u32,
 }
 
 /// One event as the engine sees it, before it is learnt.
@@ -155,11 +160,12 @@ impl Engine {
         if !young {
             learnt.trained = models.learners[at(seen.kind.into())].observe(&lesson);
         }
+        models.since_grouped = models.since_grouped.saturating_add(1);
         let today = seen.time.0.div_euclid(DAY_MS);
-        // Once a day, and never backwards: a forged clock must not keep the groups changing.
-        learnt.regroup = today > models.grouped && models.is_trained();
+        let is_due = today != models.grouped && models.since_grouped >= REGROUP_EVENTS_MIN;
+        learnt.regroup = is_due && models.is_trained();
         if learnt.regroup {
-            models.grouped = today;
+            (models.grouped, models.since_grouped) = (today, 0);
         }
         learnt
     }
@@ -193,6 +199,7 @@ impl Models {
             learners: [learner(0), learner(1), learner(2)],
             groups: Groups::default(),
             grouped: i64::MIN,
+            since_grouped: 0,
         }
     }
 

@@ -1,6 +1,8 @@
 //! The engine as the stage uses it: a model comes about, calls the unusual unusual, and says why.
 
-use prunella_detect::{Config, Detect, Verdict};
+use prunella_detect::engine::{self, Engine};
+use prunella_detect::peers::Profile;
+use prunella_detect::{Config, Detect, Past, Sighting, Verdict};
 use prunella_schemas::ocsf::{
     Account, Actor, Api, Cloud, DATASTORE_ACTIVITY, Endpoint, HttpRequest, Service, Traffic, User,
 };
@@ -84,7 +86,6 @@ fn the_unusual_is_called_unusual_with_reasons_that_add_up() {
     let mut detect = trained();
     let verdict = detect.observe(&intruder());
     let kinds: Vec<SignalKind> = verdict.signals.iter().map(|signal| signal.kind).collect();
-    eprintln!("{:?}", verdict.score);
     for kind in [SignalKind::Forest, SignalKind::NewNetwork, SignalKind::DataVolume] {
         assert!(kinds.contains(&kind), "{kind:?} is not among {kinds:?}");
     }
@@ -141,27 +142,25 @@ fn repeats_and_strangers_are_harmless() {
 }
 
 #[test]
-fn debug_scores() {
-    let mut config = Config::default();
-    config.engine.signal_p_value_max = 1.0;
-    let mut detect = Detect::new(config);
-    detect.train(&crowd(20, 1));
-    let next: Vec<Event> = crowd(22, 2).into_iter().filter(|e| e.time.0 >= BEGIN + 20 * DAY_MS).collect();
-    let mut all = Vec::new();
-    for e in next.iter().chain([&intruder()]) {
-        let v = detect.observe(e);
-        let is = e.source_ip() == Some("198.51.100.9");
-        for s in v.signals {
-            if let Some(p) = s.proposal {
-                all.push((p.prunella.analysis.unwrap(), is));
-            }
-        }
+fn a_forged_clock_neither_stops_the_grouping_of_peers_nor_keeps_it_going() {
+    let mut engine = Engine::new(engine::Config::default(), 30);
+    let (past, mut profile) = (Past::default(), Profile::default());
+    let mut regrouped = |events: &[Event]| {
+        let due = events.iter().filter(|event| {
+            let seen = Sighting::of(event);
+            let judged = engine.judge(&seen, &past, &profile);
+            engine.learn(&seen, &judged, &mut profile, (false, false)).regroup
+        });
+        due.count()
+    };
+    let events = crowd(12, 1);
+    let (before, after) = events.split_at(events.len() / 2);
+    assert!(regrouped(before) > 0, "no groups were made");
+    let mut forged = Vec::new();
+    for number in 0..8 {
+        forged.push(event(3, 10_413_792_000_000 + number, "GetObject", "203.0.113.4", 5_000));
+        forged.push(event(3, before.last().unwrap().time.0 + number, "GetObject", "203.0.113.4", 5_001));
     }
-    all.sort_by(|a, b| a.0.p_value.total_cmp(&b.0.p_value));
-    for (a, is) in all.iter().take(6).chain(all.iter().filter(|x| x.1)) {
-        eprintln!("{is} p={} score={} base={}", a.p_value, a.score, a.base);
-        for c in a.contributions.iter() {
-            eprintln!("   {:+.3} {} = {}", c.share, c.feature, c.value);
-        }
-    }
+    assert!(regrouped(&forged) <= 1, "times that jump to and fro make groups again and again");
+    assert!(regrouped(after) > 0, "a time in the year 2300 was the last at which groups were made");
 }
