@@ -66,8 +66,9 @@ impl Detect {
         case.notice(memory, notice(&seen, &memory.past, &judged, &self.config), &mut verdict);
         verdict.score = Some(case.score());
         let loud = verdict.findings.iter().any(|finding| finding.severity_id >= Severity::Medium as u8);
-        let unusual = judged.p_value().is_some_and(|p| p <= self.config.engine.signal_p_value_max);
         let young = memory.past.is_learning(seen.time, &self.config);
+        // Of the young, everything is unusual: were it not learnt, they would remain strangers for good.
+        let unusual = !young && judged.p_value().is_some_and(|p| p <= self.config.engine.signal_p_value_max);
         let learnt = self.engine.learn(&seen, &judged, &mut memory.profile, (loud || unusual, young));
         if let Some(shift) = &learnt.shift {
             let case = Case { seen: &seen, judged: &judged, engine: &self.engine, config: &self.config };

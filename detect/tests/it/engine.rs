@@ -164,3 +164,22 @@ fn a_forged_clock_neither_stops_the_grouping_of_peers_nor_keeps_it_going() {
     assert!(regrouped(&forged) <= 1, "times that jump to and fro make groups again and again");
     assert!(regrouped(after) > 0, "a time in the year 2300 was the last at which groups were made");
 }
+
+/// A newcomer to whom the model is hostile: to it, everything is unusual.
+#[test]
+fn who_is_unusual_from_the_first_day_on_is_known_on_the_second() {
+    let mut config = Config::default();
+    config.engine.signal_p_value_max = 1.0;
+    let mut detect = Detect::new(config);
+    detect.restore(&trained().save()).unwrap();
+    let at = |number: i64| {
+        let time = BEGIN + 20 * DAY_MS + number * 600_000;
+        event(77, time, "GetObject", "192.0.2.7", 5_000 + 100 * number as u64)
+    };
+    (0..40).for_each(|number| assert!(detect.observe(&at(number)).score.is_some()));
+    let verdict = detect.observe(&at(40));
+    let forest = verdict.signals.into_iter().find(|signal| signal.kind == SignalKind::Forest).unwrap();
+    let analysis = forest.proposal.unwrap().prunella.analysis.unwrap();
+    let network = analysis.contributions.iter().find(|c| c.feature == "network novelty").unwrap();
+    assert_eq!(network.value, "known network 192.0.2.0/24");
+}
