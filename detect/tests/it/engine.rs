@@ -177,7 +177,7 @@ fn who_is_unusual_from_the_first_day_on_is_known_on_the_second() {
         event(77, time, "GetObject", "192.0.2.7", 5_000 + 100 * number as u64)
     };
     (0..40).for_each(|number| assert!(detect.observe(&at(number)).score.is_some()));
-    let verdict = detect.observe(&at(40));
+    let verdict = detect.observe(&at(52));
     let forest = verdict.signals.into_iter().find(|signal| signal.kind == SignalKind::Forest).unwrap();
     let analysis = forest.proposal.unwrap().prunella.analysis.unwrap();
     let network = analysis.contributions.iter().find(|c| c.feature == "network novelty").unwrap();
