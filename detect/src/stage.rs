@@ -21,6 +21,8 @@ use prunella_schemas::{
 };
 
 pub(crate) const NAME: &str = "detect";
+/// Under this name, in place of a technique, cool-downs remember what a kind of signal added to the risk.
+const RISK: &str = "risk";
 
 /// EVENT -> FINDING, per principal.
 pub struct Detect {
@@ -175,7 +177,11 @@ impl Case<'_> {
                 continue;
             }
             memory.cooldowns.speak(id, "", seen.time, strength);
-            memory.risk.add(noticed.weight, seen.time);
+            let weight = noticed.weight as u8;
+            if memory.cooldowns.permit(id, RISK, seen.time, weight, quiet_ms) {
+                memory.cooldowns.speak(id, RISK, seen.time, weight);
+                memory.risk.add(noticed.weight, seen.time);
+            }
             let proposal = (noticed.kind == SignalKind::Forest)
                 .then(|| self.analysis())
                 .flatten()
