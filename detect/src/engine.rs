@@ -10,7 +10,7 @@ use crate::features::{self, CATALOG, Calls, Row, log2};
 use crate::past::Past;
 use crate::peers::{Facts, Group, Groups, Profile, Side};
 use crate::sighting::Sighting;
-use crate::training::{Learner, Lesson, Model, Outcome, Trained};
+use crate::training::{Learner, Lesson, Model, Trained};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -110,7 +110,7 @@ impl Engine {
         let group = models.and_then(|models| models.groups.assign(profile));
         let surprisal = models.map(|models| models.groups.surprisal(side(seen), group, symbol));
         let row = features::row(seen, &behaviour, calls(seen, past), surprisal);
-        let actor = Actor::from(seen.kind);
+        let actor = models.map_or(seen.kind.into(), |models| models.measures(seen.kind.into()));
         let unusual = models.and_then(|models| models.model(actor)).map(|model| {
             let score = model.score(&row.values);
             (score, model.p_value(seen.event.class_uid, score))
@@ -178,11 +178,15 @@ impl Engine {
         }
     }
 
-    /// Trains every model on what it has kept, now. How many were trained.
+    /// Trains every model on what it has kept, now. How many there are then: one that is refused, or has too few rows to
+    /// be trained on, leaves the one before.
     pub fn train(&mut self) -> usize {
         let learners = self.tenants.values_mut().flat_map(|models| &mut models.learners);
-        let trained = learners.filter_map(|learner| learner.train_on([]).ok());
-        trained.filter(|trained| matches!(trained.outcome, Outcome::Swapped { .. })).count()
+        let trained = learners.filter_map(|learner| {
+            let _ = learner.train_on([]);
+            learner.model()
+        });
+        trained.count()
     }
 
     /// The model that such an event is measured by.
@@ -203,9 +207,14 @@ impl Models {
         }
     }
 
+    /// Whose model measures such an actor.
+    fn measures(&self, actor: Actor) -> Actor {
+        let is_alone = actor == Actor::Root && self.learners[at(actor)].model().is_none();
+        if is_alone { Actor::Human } else { actor }
+    }
+
     fn model(&self, actor: Actor) -> Option<&Model> {
-        let own = self.learners[at(actor)].model();
-        own.or_else(|| (actor == Actor::Root).then(|| self.learners[at(Actor::Human)].model()).flatten())
+        self.learners[at(self.measures(actor))].model()
     }
 
     fn is_trained(&self) -> bool {

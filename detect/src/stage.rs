@@ -85,7 +85,7 @@ impl Detect {
         verdict
     }
 
-    /// Learns from past events, without a word about them, and trains every model on them. How many models were.
+    /// Learns from past events, without a word about them, and trains every model on them. How many models there are then.
     pub fn train(&mut self, events: &[Event]) -> usize {
         for event in events {
             self.observe(event);

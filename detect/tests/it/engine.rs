@@ -2,7 +2,8 @@
 
 use prunella_detect::engine::{self, Engine};
 use prunella_detect::peers::Profile;
-use prunella_detect::{Config, Detect, Past, Sighting, Verdict};
+use prunella_detect::training::{Learner, Lesson};
+use prunella_detect::{Config, Detect, Past, Sighting, Verdict, behaviour};
 use prunella_schemas::ocsf::{
     Account, Actor, Api, Cloud, DATASTORE_ACTIVITY, Endpoint, HttpRequest, Service, Traffic, User,
 };
@@ -182,4 +183,52 @@ fn who_is_unusual_from_the_first_day_on_is_known_on_the_second() {
     let analysis = forest.proposal.unwrap().prunella.analysis.unwrap();
     let network = analysis.contributions.iter().find(|c| c.feature == "network novelty").unwrap();
     assert_eq!(network.value, "known network 192.0.2.0/24");
+}
+
+#[test]
+fn root_without_a_model_of_its_own_is_measured_by_that_of_humans_and_says_so() {
+    let mut event = intruder();
+    let uid = "arn:aws:iam::111122223333:root";
+    event.actor.as_mut().unwrap().user = Some(User { uid: Some(uid.into()), ..User::default() });
+    event.prunella.principal = Principal::from_key(format!("aws:root:{uid}"));
+    event.identify();
+    let seen = Sighting::of(&event);
+    assert_eq!(seen.kind, prunella_schemas::principal::Kind::Root);
+    let mut engine = Engine::new(engine::Config::default(), 30);
+    let mut profile = Profile::default();
+    for event in crowd(12, 1) {
+        let seen = Sighting::of(&event);
+        let judged = engine.judge(&seen, &Past::default(), &profile);
+        engine.learn(&seen, &judged, &mut profile, (false, false));
+    }
+    let judged = engine.judge(&seen, &Past::default(), &profile);
+    assert_eq!((judged.unusual.is_some(), judged.actor), (true, behaviour::Actor::Human));
+}
+
+#[test]
+fn models_that_were_asked_for_are_trained_once_a_day_from_then_on() {
+    let lesson = |event: &Event| Lesson {
+        row: std::array::from_fn(|at| (event.prunella.event_uid.0[at] as f32) / 256.0),
+        class_uid: event.class_uid,
+        principal: u64::from(event.prunella.event_uid.0[0] % 32),
+        event: event.prunella.event_uid,
+        time: event.time,
+        score: None,
+        is_flagged: false,
+    };
+    let mut learner = Learner::new(&["a"], 1);
+    let (past, today) = (crowd(4, 1), crowd(8, 2));
+    assert_eq!(
+        past.iter().find_map(|event| learner.observe(&lesson(event))),
+        None,
+        "too few for a first one"
+    );
+    learner.train_on([]).unwrap();
+    let last = past.last().unwrap().time.0;
+    let half_a_day = last - DAY_MS / 2..last + DAY_MS / 2;
+    let again: Vec<&Event> = today.iter().filter(|event| half_a_day.contains(&event.time.0)).collect();
+    for _ in 0..4 {
+        assert_eq!(again.iter().find_map(|event| learner.observe(&lesson(event))), None, "{}", again.len());
+    }
+    assert!(learner.rows().0 > 1_024 && 4 * again.len() > 1_024, "{:?}", learner.rows());
 }
