@@ -8,6 +8,7 @@ use prunella_schemas::ocsf::{
     Account, Actor, Api, Cloud, DATASTORE_ACTIVITY, Endpoint, HttpRequest, Service, Traffic, User,
 };
 use prunella_schemas::{Event, Principal, SignalKind, Stage, Timestamp};
+use std::sync::OnceLock;
 
 const BEGIN: i64 = 1_772_438_400_000;
 const USERS: u64 = 12;
@@ -76,9 +77,16 @@ fn intruder() -> Event {
     event(3, BEGIN + 20 * DAY_MS + 3 * 3_600_000, "GetObject", "198.51.100.9", 900_000_000)
 }
 
+/// A stage that has learnt twenty days; they are learnt once for all tests.
 fn trained() -> Detect {
+    static SAVED: OnceLock<Vec<u8>> = OnceLock::new();
+    let saved = SAVED.get_or_init(|| {
+        let mut detect = Detect::new(Config::default());
+        assert!(detect.train(&crowd(20, 1)) > 0, "no model was trained");
+        detect.save()
+    });
     let mut detect = Detect::new(Config::default());
-    assert!(detect.train(&crowd(20, 1)) > 0, "no model was trained");
+    detect.restore(saved).unwrap();
     detect
 }
 
