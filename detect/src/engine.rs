@@ -10,7 +10,7 @@ use crate::features::{self, CATALOG, Calls, Row, log2};
 use crate::past::Past;
 use crate::peers::{Facts, Group, Groups, Profile, Side};
 use crate::sighting::Sighting;
-use crate::training::{Learner, Lesson, Model, Outcome, Trained};
+use crate::training::{Learner, Lesson, Model, Trained};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -19,6 +19,9 @@ pub const TENANTS_MAX: usize = 256;
 /// Operations more sensitive than this are administration.
 const ADMIN_SENSITIVITY: f32 = 0.5;
 const DAY_MS: i64 = 86_400_000;
+/// Events of a tenant between two groupings, whatever their times say: forged times must not keep the groups changing,
+/// nor stop them from doing so.
+pub const REGROUP_EVENTS_MIN: u32 = 1_024;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -52,6 +55,8 @@ pub struct Models {
     pub(crate) groups: Groups,
     /// Day, since the epoch, on which the groups were made.
     pub(crate) grouped: i64,
+    /// Events since then.
+    pub(crate) since_grouped: u32,
 }
 
 /// One event as the engine sees it, before it is learnt.
@@ -105,7 +110,7 @@ impl Engine {
         let group = models.and_then(|models| models.groups.assign(profile));
         let surprisal = models.map(|models| models.groups.surprisal(side(seen), group, symbol));
         let row = features::row(seen, &behaviour, calls(seen, past), surprisal);
-        let actor = Actor::from(seen.kind);
+        let actor = models.map_or(seen.kind.into(), |models| models.measures(seen.kind.into()));
         let unusual = models.and_then(|models| models.model(actor)).map(|model| {
             let score = model.score(&row.values);
             (score, model.p_value(seen.event.class_uid, score))
@@ -155,11 +160,12 @@ impl Engine {
         if !young {
             learnt.trained = models.learners[at(seen.kind.into())].observe(&lesson);
         }
+        models.since_grouped = models.since_grouped.saturating_add(1);
         let today = seen.time.0.div_euclid(DAY_MS);
-        // Once a day, and never backwards: a forged clock must not keep the groups changing.
-        learnt.regroup = today > models.grouped && models.is_trained();
+        let is_due = today != models.grouped && models.since_grouped >= REGROUP_EVENTS_MIN;
+        learnt.regroup = is_due && models.is_trained();
         if learnt.regroup {
-            models.grouped = today;
+            (models.grouped, models.since_grouped) = (today, 0);
         }
         learnt
     }
@@ -172,11 +178,15 @@ impl Engine {
         }
     }
 
-    /// Trains every model on what it has kept, now. How many were trained.
+    /// Trains every model on what it has kept, now. How many there are then: one that is refused, or has too few rows to
+    /// be trained on, leaves the one before.
     pub fn train(&mut self) -> usize {
         let learners = self.tenants.values_mut().flat_map(|models| &mut models.learners);
-        let trained = learners.filter_map(|learner| learner.train_on([]).ok());
-        trained.filter(|trained| matches!(trained.outcome, Outcome::Swapped { .. })).count()
+        let trained = learners.filter_map(|learner| {
+            let _ = learner.train_on([]);
+            learner.model()
+        });
+        trained.count()
     }
 
     /// The model that such an event is measured by.
@@ -193,12 +203,18 @@ impl Models {
             learners: [learner(0), learner(1), learner(2)],
             groups: Groups::default(),
             grouped: i64::MIN,
+            since_grouped: 0,
         }
     }
 
+    /// Whose model measures such an actor.
+    fn measures(&self, actor: Actor) -> Actor {
+        let is_alone = actor == Actor::Root && self.learners[at(actor)].model().is_none();
+        if is_alone { Actor::Human } else { actor }
+    }
+
     fn model(&self, actor: Actor) -> Option<&Model> {
-        let own = self.learners[at(actor)].model();
-        own.or_else(|| (actor == Actor::Root).then(|| self.learners[at(Actor::Human)].model()).flatten())
+        self.learners[at(self.measures(actor))].model()
     }
 
     fn is_trained(&self) -> bool {

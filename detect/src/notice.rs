@@ -2,7 +2,7 @@
 //!
 //! | kind | when | of 100 |
 //! |---|---|---|
-//! | forest | settled principal, the event's p-value is below `signal_p_value_max`; tenfold less, tenfold rarer | 10, 20 |
+//! | forest | settled principal, the event's p-value is below `signal_p_value_max`; a tenth of it | 10, 20 |
 //! | entropy falls or rises | [`Shift`] | 15 |
 //! | new network | settled principal, network never met | 15 |
 //! | new device | settled principal, user agent never met | 10 |
@@ -11,7 +11,9 @@
 //! | timing | an hour of day at which the principal is never active | 5 |
 //! | peers | an operation that one call in 1,024 of its peers is | 10 |
 //!
-//! A kind speaks once per principal and cool-down, unless it is stronger than before: that caps what repetition adds.
+//! A kind speaks once per principal and cool-down, unless it is stronger than before: half as probable, for the forest,
+//! since the tenant's view can only let through what it hears of. To the risk, a kind adds each weight once per
+//! cool-down: that caps what repetition adds.
 
 use crate::config::Config;
 use crate::detectors::words;
@@ -79,9 +81,8 @@ pub fn notice(seen: &Sighting<'_>, past: &Past, judged: &Judged, config: &Config
     if let Some(p_value) = judged.p_value()
         && p_value <= config.engine.signal_p_value_max
     {
-        let decades = (-p_value.max(1e-9).log10()).floor().clamp(0.0, 9.0) as u8;
         let weight = if p_value <= config.engine.signal_p_value_max / 10.0 { 20.0 } else { 10.0 };
-        say(SignalKind::Forest, decades, weight, format!("{} is this unusual", one_in(p_value)));
+        say(SignalKind::Forest, rarity(p_value), weight, format!("{} is this unusual", one_in(p_value)));
     }
     if told(NETWORK).is_some_and(|value| value >= 1.0) {
         say(SignalKind::NewNetwork, 1, 15.0, show(NETWORK, 1.0, seen));
@@ -119,6 +120,26 @@ pub fn shifted(shift: &Shift) -> Noticed {
     Noticed { kind, strength: 1, weight: 15.0, detail: shift.words() }
 }
 
+/// How often a p-value is to be doubled until it is 1, rounded down. In whole numbers: logarithms differ by machine.
+fn rarity(p_value: f64) -> u8 {
+    ((1.0 / p_value.max(1e-9)).max(1.0) as u64).ilog2() as u8
+}
+
 fn is_data(seen: &Sighting<'_>) -> bool {
     [DATASTORE_ACTIVITY.uid, FILE_HOSTING.uid].contains(&seen.event.class_uid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rarity;
+
+    #[test]
+    fn half_as_probable_is_stronger_and_as_probable_is_not() {
+        for (p, want) in
+            [(1.0, 0), (0.5, 1), (0.51, 0), (1e-3, 9), (9e-5, 13), (2e-5, 15), (0.0, 29), (f64::NAN, 29)]
+        {
+            assert_eq!(rarity(p), want, "{p}");
+        }
+        assert_eq!(rarity(0.125f64.next_up()), 2);
+    }
 }

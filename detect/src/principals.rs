@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, HashMap};
 pub const COOLDOWNS_MAX: usize = 64;
 /// A risk below this is forgotten.
 const RISK_MIN: f64 = 0.5;
+/// Evidence this far before the last shows that the clock of that one was ahead: it is believed no longer.
+const AHEAD_MS_MAX: i64 = 30 * 86_400_000;
 
 /// All that is remembered of one principal.
 #[derive(Debug, Default)]
@@ -85,8 +87,11 @@ impl Standing {
         f64::from_bits(self.score_bits)
     }
 
-    /// Lets time pass; time that runs backwards changes nothing.
+    /// Lets time pass; time that runs backwards, by up to a month, changes nothing.
     pub fn decay_to(&mut self, time: Timestamp) {
+        if time.since_ms(self.time) < -AHEAD_MS_MAX {
+            self.time = time;
+        }
         if self.score_bits == 0 || time <= self.time {
             return;
         }
@@ -240,5 +245,19 @@ impl OwnedSaved {
         let windows = detectors.iter().map(|id| self.windows.remove(*id).unwrap_or_default()).collect();
         let Self { past, cooldowns, risk, .. } = self;
         Some(Memory { past, windows, cooldowns, risk, profile })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn risk_decays_even_after_evidence_from_the_far_future() {
+        let mut risk = Standing::default();
+        risk.add(50.0, Timestamp(10_413_792_000_000));
+        risk.add(80.0, Timestamp(1_772_438_400_000));
+        risk.decay_to(Timestamp(1_772_438_400_000 + 7 * 86_400_000));
+        assert_eq!(risk.score(), 0.0);
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Changes whenever an older build could not read what this one writes.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 /// How a snapshot of version 1 began; it was JSON.
 const FIRST: &[u8] = b"{\"version\":1";
 
@@ -28,6 +28,7 @@ struct TenantParts {
     learners: [Vec<u8>; 3],
     groups: Vec<u8>,
     grouped: i64,
+    since_grouped: u32,
 }
 
 pub(crate) fn save(detect: &Detect) -> Vec<u8> {
@@ -40,7 +41,9 @@ pub(crate) fn save(detect: &Detect) -> Vec<u8> {
             let _ = learner.save(&mut bytes);
             bytes
         });
-        let parts = TenantParts { learners, groups: models.groups.save(), grouped: models.grouped };
+        let Models { groups, grouped, since_grouped, .. } = models;
+        let groups = groups.save();
+        let parts = TenantParts { learners, groups, grouped: *grouped, since_grouped: *since_grouped };
         (tenant.to_string(), parts)
     });
     let principals = detect.principals.save(&detect.detector_ids());
@@ -75,11 +78,11 @@ pub(crate) fn restore(detect: &mut Detect, bytes: &[u8]) -> Result<(), SnapshotE
         Table::restore(&parts.behaviours, max, settled).map_err(|e: Corrupt| corrupt(e.to_string()))?;
     let mut tenants = BTreeMap::new();
     for (tenant, parts) in parts.tenants {
-        let [human, machine, root] = parts.learners;
+        let TenantParts { learners: [human, machine, root], groups, grouped, since_grouped } = parts;
         let learner = |bytes: Vec<u8>| Learner::restore(&names(), &bytes).map_err(|e| corrupt(e.to_string()));
         let learners = [learner(human)?, learner(machine)?, learner(root)?];
-        let groups = Groups::restore(&parts.groups).map_err(|e| corrupt(e.to_string()))?;
-        tenants.insert(tenant.into(), Models { learners, groups, grouped: parts.grouped });
+        let groups = Groups::restore(&groups).map_err(|e| corrupt(e.to_string()))?;
+        tenants.insert(tenant.into(), Models { learners, groups, grouped, since_grouped });
     }
     detect.principals = principals;
     detect.engine.behaviours = behaviours;

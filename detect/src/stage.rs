@@ -21,6 +21,8 @@ use prunella_schemas::{
 };
 
 pub(crate) const NAME: &str = "detect";
+/// Under this name, in place of a technique, cool-downs remember what a kind of signal added to the risk.
+const RISK: &str = "risk";
 
 /// EVENT -> FINDING, per principal.
 pub struct Detect {
@@ -66,8 +68,9 @@ impl Detect {
         case.notice(memory, notice(&seen, &memory.past, &judged, &self.config), &mut verdict);
         verdict.score = Some(case.score());
         let loud = verdict.findings.iter().any(|finding| finding.severity_id >= Severity::Medium as u8);
-        let unusual = judged.p_value().is_some_and(|p| p <= self.config.engine.signal_p_value_max);
         let young = memory.past.is_learning(seen.time, &self.config);
+        // Of the young, everything is unusual: were it not learnt, they would remain strangers for good.
+        let unusual = !young && judged.p_value().is_some_and(|p| p <= self.config.engine.signal_p_value_max);
         let learnt = self.engine.learn(&seen, &judged, &mut memory.profile, (loud || unusual, young));
         if let Some(shift) = &learnt.shift {
             let case = Case { seen: &seen, judged: &judged, engine: &self.engine, config: &self.config };
@@ -82,7 +85,7 @@ impl Detect {
         verdict
     }
 
-    /// Learns from past events, without a word about them, and trains every model on them. How many models were.
+    /// Learns from past events, without a word about them, and trains every model on them. How many models there are then.
     pub fn train(&mut self, events: &[Event]) -> usize {
         for event in events {
             self.observe(event);
@@ -174,7 +177,11 @@ impl Case<'_> {
                 continue;
             }
             memory.cooldowns.speak(id, "", seen.time, strength);
-            memory.risk.add(noticed.weight, seen.time);
+            let weight = noticed.weight as u8;
+            if memory.cooldowns.permit(id, RISK, seen.time, weight, quiet_ms) {
+                memory.cooldowns.speak(id, RISK, seen.time, weight);
+                memory.risk.add(noticed.weight, seen.time);
+            }
             let proposal = (noticed.kind == SignalKind::Forest)
                 .then(|| self.analysis())
                 .flatten()

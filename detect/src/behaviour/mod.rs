@@ -33,6 +33,8 @@ const MINUTE_HALF_LIFE_MS: u64 = 41_589;
 const HOUR_HALF_LIFE_MS: u64 = 2_495_330;
 const FAILURES_HALF_LIFE_MS: u64 = 415_888;
 pub(crate) const HOUR_MS: i64 = 3_600_000;
+/// Who is this far behind its own last event shows that the clock of that one was ahead: it is believed no longer.
+const AHEAD_MS_MAX: i64 = 30 * 24 * HOUR_MS;
 /// What an active hour adds to its hour of the day. At 255 all are halved: a memory of about a month.
 pub(crate) const HOUR_WEIGHT: u8 = 8;
 /// The mean and deviation of the size forget at a fiftieth per event, and sooner while there are few.
@@ -134,11 +136,13 @@ impl Behaviour {
     }
 
     /// Takes an event in, after it was judged; `row` is what it was judged by. What was `flagged` counts, but teaches
-    /// no habit. An event older than the newest counts as if it had come with that one.
+    /// no habit. An event older than the newest by up to a month counts as if it had come with that one.
     pub fn learn(&mut self, seen: &Sighting<'_>, row: &Row, flagged: bool, limits: &Limits) -> Option<Shift> {
         let gap_ms = if self.events == 0 { 0 } else { seen.time.since_ms(self.last).saturating_abs() };
         let new_hour = self.events == 0 || hour(seen.time) > hour(self.last);
-        self.pass(seen.time);
+        if self.events == 0 || inputs::has_time(seen) {
+            self.pass(seen.time);
+        }
         self.actor = seen.kind.into();
         self.events = self.events.saturating_add(1);
         self.minute = self.minute.saturating_add(COUNT_ONE);
@@ -186,6 +190,9 @@ impl Behaviour {
             return;
         }
         let elapsed_ms = time.since_ms(self.last);
+        if elapsed_ms < -AHEAD_MS_MAX && seconds(time) >= self.first_s {
+            self.last = time;
+        }
         if elapsed_ms <= 0 {
             return;
         }

@@ -144,6 +144,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
         #[test]
         fn p_never_rises_and_is_never_zero(
             scores in prop::collection::vec(0.0..1.0f32, 0..600), bell in 0..4_000u32, p in 0.0..1.0f64,

@@ -137,11 +137,11 @@ impl Learner {
 
     /// Learns from a set of past events, then trains. Flagged events are not learnt here either.
     pub fn train_on(&mut self, lessons: impl IntoIterator<Item = Lesson>) -> Result<Trained, Error> {
-        let mut newest = self.tried;
         for lesson in lessons {
-            newest = newest.max(lesson.time);
             self.admit(&lesson);
         }
+        // A daily training follows a day after what was learnt, not after what it was asked with.
+        let newest = self.training.rows().map(|row| row.time).fold(self.tried, Timestamp::max);
         let (rows, held_out) = (self.training.rows().count(), self.held_out.len());
         if rows < TRAINING_ROWS_MIN || held_out < TRAINING_ROWS_MIN {
             return Err(Error::Rows { rows, held_out });

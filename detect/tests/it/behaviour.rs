@@ -74,7 +74,7 @@ fn any_event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_events_fold_the_same_with_a_save_in_between(
@@ -189,6 +189,29 @@ fn late_events_are_harmless() {
     }
     assert_eq!((late.last(), late.first(), late.hours()), (usual.last(), usual.first(), usual.hours()));
     assert_eq!(late.events(), usual.events() + 2);
+}
+
+#[test]
+fn a_clock_that_once_ran_ahead_stops_nothing() {
+    let call = "09:00:00 ann 203.0.113.10 s3:GetObject bytes=20K";
+    for ahead in ["2300-01-01T00:00:00Z", "2090-01-01T00:00:00Z"] {
+        let mut behaviour = after("past ann 203.0.113.10 s3:GetObject bytes=20K");
+        let mut forged = events(call).remove(0);
+        forged.time = Timestamp::parse(ahead).expect("a time");
+        learn(&mut behaviour, &forged, false);
+        let mut call = events(call).remove(0);
+        for _ in 0..600 {
+            call.time = call.time.plus_ms(60_000);
+            learn(&mut behaviour, &call, false);
+        }
+        assert_eq!(behaviour.last(), call.time, "{ahead}");
+        let row = row(&Sighting::of(&call), &behaviour, Calls { of_this: 0, of_all: 0 }, None);
+        assert!(
+            row.values[features::RATE] < 2.0,
+            "an event a minute is {} after {ahead}",
+            row.values[features::RATE]
+        );
+    }
 }
 
 #[test]

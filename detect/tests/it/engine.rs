@@ -1,10 +1,14 @@
 //! The engine as the stage uses it: a model comes about, calls the unusual unusual, and says why.
 
-use prunella_detect::{Config, Detect, Verdict};
+use prunella_detect::engine::{self, Engine};
+use prunella_detect::peers::Profile;
+use prunella_detect::training::{Learner, Lesson};
+use prunella_detect::{Config, Detect, Past, Sighting, Verdict, behaviour};
 use prunella_schemas::ocsf::{
     Account, Actor, Api, Cloud, DATASTORE_ACTIVITY, Endpoint, HttpRequest, Service, Traffic, User,
 };
 use prunella_schemas::{Event, Principal, SignalKind, Stage, Timestamp};
+use std::sync::OnceLock;
 
 const BEGIN: i64 = 1_772_438_400_000;
 const USERS: u64 = 12;
@@ -73,9 +77,16 @@ fn intruder() -> Event {
     event(3, BEGIN + 20 * DAY_MS + 3 * 3_600_000, "GetObject", "198.51.100.9", 900_000_000)
 }
 
+/// A stage that has learnt twenty days; they are learnt once for all tests.
 fn trained() -> Detect {
+    static SAVED: OnceLock<Vec<u8>> = OnceLock::new();
+    let saved = SAVED.get_or_init(|| {
+        let mut detect = Detect::new(Config::default());
+        assert!(detect.train(&crowd(20, 1)) > 0, "no model was trained");
+        detect.save()
+    });
     let mut detect = Detect::new(Config::default());
-    assert!(detect.train(&crowd(20, 1)) > 0, "no model was trained");
+    detect.restore(saved).unwrap();
     detect
 }
 
@@ -84,7 +95,6 @@ fn the_unusual_is_called_unusual_with_reasons_that_add_up() {
     let mut detect = trained();
     let verdict = detect.observe(&intruder());
     let kinds: Vec<SignalKind> = verdict.signals.iter().map(|signal| signal.kind).collect();
-    eprintln!("{:?}", verdict.score);
     for kind in [SignalKind::Forest, SignalKind::NewNetwork, SignalKind::DataVolume] {
         assert!(kinds.contains(&kind), "{kind:?} is not among {kinds:?}");
     }
@@ -141,27 +151,92 @@ fn repeats_and_strangers_are_harmless() {
 }
 
 #[test]
-fn debug_scores() {
+fn a_forged_clock_neither_stops_the_grouping_of_peers_nor_keeps_it_going() {
+    let mut engine = Engine::new(engine::Config::default(), 30);
+    let (past, mut profile) = (Past::default(), Profile::default());
+    let mut regrouped = |events: &[Event]| {
+        let due = events.iter().filter(|event| {
+            let seen = Sighting::of(event);
+            let judged = engine.judge(&seen, &past, &profile);
+            engine.learn(&seen, &judged, &mut profile, (false, false)).regroup
+        });
+        due.count()
+    };
+    let events = crowd(12, 1);
+    let (before, after) = events.split_at(events.len() / 2);
+    assert!(regrouped(before) > 0, "no groups were made");
+    let mut forged = Vec::new();
+    for number in 0..8 {
+        forged.push(event(3, 10_413_792_000_000 + number, "GetObject", "203.0.113.4", 5_000));
+        forged.push(event(3, before.last().unwrap().time.0 + number, "GetObject", "203.0.113.4", 5_001));
+    }
+    assert!(regrouped(&forged) <= 1, "times that jump to and fro make groups again and again");
+    assert!(regrouped(after) > 0, "a time in the year 2300 was the last at which groups were made");
+}
+
+/// A newcomer to whom the model is hostile: to it, everything is unusual.
+#[test]
+fn who_is_unusual_from_the_first_day_on_is_known_on_the_second() {
     let mut config = Config::default();
     config.engine.signal_p_value_max = 1.0;
     let mut detect = Detect::new(config);
-    detect.train(&crowd(20, 1));
-    let next: Vec<Event> = crowd(22, 2).into_iter().filter(|e| e.time.0 >= BEGIN + 20 * DAY_MS).collect();
-    let mut all = Vec::new();
-    for e in next.iter().chain([&intruder()]) {
-        let v = detect.observe(e);
-        let is = e.source_ip() == Some("198.51.100.9");
-        for s in v.signals {
-            if let Some(p) = s.proposal {
-                all.push((p.prunella.analysis.unwrap(), is));
-            }
-        }
+    detect.restore(&trained().save()).unwrap();
+    let at = |number: i64| {
+        let time = BEGIN + 20 * DAY_MS + number * 600_000;
+        event(77, time, "GetObject", "192.0.2.7", 5_000 + 100 * number as u64)
+    };
+    (0..40).for_each(|number| assert!(detect.observe(&at(number)).score.is_some()));
+    let verdict = detect.observe(&at(52));
+    let forest = verdict.signals.into_iter().find(|signal| signal.kind == SignalKind::Forest).unwrap();
+    let analysis = forest.proposal.unwrap().prunella.analysis.unwrap();
+    let network = analysis.contributions.iter().find(|c| c.feature == "network novelty").unwrap();
+    assert_eq!(network.value, "known network 192.0.2.0/24");
+}
+
+#[test]
+fn root_without_a_model_of_its_own_is_measured_by_that_of_humans_and_says_so() {
+    let mut event = intruder();
+    let uid = "arn:aws:iam::111122223333:root";
+    event.actor.as_mut().unwrap().user = Some(User { uid: Some(uid.into()), ..User::default() });
+    event.prunella.principal = Principal::from_key(format!("aws:root:{uid}"));
+    event.identify();
+    let seen = Sighting::of(&event);
+    assert_eq!(seen.kind, prunella_schemas::principal::Kind::Root);
+    let mut engine = Engine::new(engine::Config::default(), 30);
+    let mut profile = Profile::default();
+    for event in crowd(12, 1) {
+        let seen = Sighting::of(&event);
+        let judged = engine.judge(&seen, &Past::default(), &profile);
+        engine.learn(&seen, &judged, &mut profile, (false, false));
     }
-    all.sort_by(|a, b| a.0.p_value.total_cmp(&b.0.p_value));
-    for (a, is) in all.iter().take(6).chain(all.iter().filter(|x| x.1)) {
-        eprintln!("{is} p={} score={} base={}", a.p_value, a.score, a.base);
-        for c in a.contributions.iter() {
-            eprintln!("   {:+.3} {} = {}", c.share, c.feature, c.value);
-        }
+    let judged = engine.judge(&seen, &Past::default(), &profile);
+    assert_eq!((judged.unusual.is_some(), judged.actor), (true, behaviour::Actor::Human));
+}
+
+#[test]
+fn models_that_were_asked_for_are_trained_once_a_day_from_then_on() {
+    let lesson = |event: &Event| Lesson {
+        row: std::array::from_fn(|at| (event.prunella.event_uid.0[at] as f32) / 256.0),
+        class_uid: event.class_uid,
+        principal: u64::from(event.prunella.event_uid.0[0] % 32),
+        event: event.prunella.event_uid,
+        time: event.time,
+        score: None,
+        is_flagged: false,
+    };
+    let mut learner = Learner::new(&["a"], 1);
+    let (past, today) = (crowd(4, 1), crowd(8, 2));
+    assert_eq!(
+        past.iter().find_map(|event| learner.observe(&lesson(event))),
+        None,
+        "too few for a first one"
+    );
+    learner.train_on([]).unwrap();
+    let last = past.last().unwrap().time.0;
+    let half_a_day = last - DAY_MS / 2..last + DAY_MS / 2;
+    let again: Vec<&Event> = today.iter().filter(|event| half_a_day.contains(&event.time.0)).collect();
+    for _ in 0..4 {
+        assert_eq!(again.iter().find_map(|event| learner.observe(&lesson(event))), None, "{}", again.len());
     }
+    assert!(learner.rows().0 > 1_024 && 4 * again.len() > 1_024, "{:?}", learner.rows());
 }

@@ -46,7 +46,7 @@ fn scores(forest: &Forest, rows: ArrayView2<'_, f32>, kernel: Kernel) -> Vec<u32
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(16))]
+    #![proptest_config(ProptestConfig::with_cases(8))]
 
     #[test]
     fn every_kernel_and_every_batch_gives_the_same_bits(
@@ -96,7 +96,7 @@ fn check_shares(forest: &Forest, rows: ArrayView2<'_, f32>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
     fn shares_sum_up_and_changes_flip_for_any_table(
@@ -264,7 +264,7 @@ fn the_average_path_is_public_and_right() {
 
 #[test]
 fn shares_sum_up_to_the_score_whatever_the_number_of_features() {
-    for features in (1..=64).chain([65, 100, 300]) {
+    for features in [1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 300] {
         let rows = cloud(300, features);
         let forest = Params::default().fit_rows(rows.view()).unwrap();
         check_shares(&forest, rows.slice(s![270.., ..]));
@@ -360,7 +360,7 @@ const REFERENCE: [(&str, f64, f64); 14] = [
 /// Seeds of ours; few, so that the test is quick without optimisation.
 const SEEDS: u64 = 4;
 /// Larger tables are for `prunella lab forest`.
-const ROWS_MAX: usize = 12_000;
+const ROWS_MAX: usize = 6_000;
 
 #[test]
 fn tables_of_the_field_are_scored_as_well_as_by_the_reference() {
