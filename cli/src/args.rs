@@ -199,11 +199,21 @@ pub enum Plans {
         /// Who approves
         #[arg(long)]
         by: String,
+        /// The plan's digest as `plans show` told it: with another one the approval does not count
+        #[arg(long)]
+        digest: Option<String>,
     },
     /// Refuse a plan
     Reject {
         id: String,
         /// Who refuses
+        #[arg(long)]
+        by: String,
+    },
+    /// Take back what a plan did
+    Rollback {
+        id: String,
+        /// Who takes it back
         #[arg(long)]
         by: String,
     },

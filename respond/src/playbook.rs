@@ -21,6 +21,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("contain-log-tampering.yaml", include_str!("../playbooks/contain-log-tampering.yaml")),
     ("contain-exfiltration.yaml", include_str!("../playbooks/contain-exfiltration.yaml")),
     ("contain-destruction.yaml", include_str!("../playbooks/contain-destruction.yaml")),
+    ("step-up.yaml", include_str!("../playbooks/step-up.yaml")),
     ("tell-people.yaml", include_str!("../playbooks/tell-people.yaml")),
 ];
 

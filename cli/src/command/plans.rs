@@ -24,18 +24,22 @@ pub fn run(app: &App, args: Plans) -> anyhow::Result<Outcome> {
             anyhow::ensure!(!transitions.is_empty(), "there is no plan {uid}; see `prunella plans list`");
             print(app, &transitions)?;
         }
-        Plans::Approve { id, by } => decide(app, &id, "approve", &by)?,
-        Plans::Reject { id, by } => decide(app, &id, "reject", &by)?,
+        Plans::Approve { id, by, digest } => {
+            decide(app, &id, "approve", &serde_json::json!({ "by": by, "digest": digest }))?;
+        }
+        Plans::Reject { id, by } => decide(app, &id, "reject", &serde_json::json!({ "by": by }))?,
+        Plans::Rollback { id, by } => decide(app, &id, "rollback", &serde_json::json!({ "by": by }))?,
     }
     Ok(Outcome::Ok)
 }
 
-fn decide(app: &App, id: &str, verb: &str, by: &str) -> anyhow::Result<()> {
+fn decide(app: &App, id: &str, verb: &str, body: &serde_json::Value) -> anyhow::Result<()> {
     let uid: Id = id.parse().context("plans are named by their id: see `prunella plans list`")?;
     let client = Client::to_running(&app.loaded.config).map_err(Refusal)?;
     let answer = pipeline::runtime()?
-        .block_on(client.post(&format!("/api/plans/{uid}/{verb}"), &serde_json::json!({ "by": by })))
+        .block_on(client.post(&format!("/api/plans/{uid}/{verb}"), body))
         .map_err(Refusal)?;
+    let by = body["by"].as_str().unwrap_or_default();
     output::one(app.format, &answer, |_| format!("{verb}: {uid} by {by}"))
 }
 

@@ -29,6 +29,18 @@ pub(crate) struct KillSwitch {
     by: String,
 }
 
+/// Who approves, and what they looked at.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Approval {
+    /// Name of the person or system, for the ledger.
+    by: String,
+    /// The plan's `digest` as it was when it was looked at: with another one the approval does not count. Absent: the one
+    /// that the plan has now.
+    #[serde(default)]
+    digest: Option<Id>,
+}
+
 /// A command that is durable and will be carried out.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Queued {
@@ -43,18 +55,23 @@ type Answer = Result<(StatusCode, Json<Queued>), Problem>;
 
 /// Lets a plan that awaits approval act.
 #[utoipa::path(post, path = "/api/plans/{id}/approve", operation_id = "approve_plan", tag = "respond", params(("id" = String, Path)),
-    request_body(content = ref("#/components/schemas/Decision"), content_type = "application/json"),
+    request_body(content = ref("#/components/schemas/Approval"), content_type = "application/json"),
     responses((status = 202, body = ref("#/components/schemas/Queued"))))]
 pub(crate) async fn approve(
     State(console): State<Console>,
     PathId(plan_uid): PathId,
     _: Params<NoParams>,
-    Body(Decision { by }): Body<Decision>,
+    Body(Approval { by, digest }): Body<Approval>,
 ) -> Answer {
     let plan = newest(&console, plan_uid).await?;
     require(&plan, "approved", &[PlanState::AwaitingApproval])?;
+    if digest.is_some_and(|digest| digest != plan.plan.digest) {
+        return Err(Problem::conflict("the plan has other steps now; look at it again".to_owned()));
+    }
+    let digest = digest.or(Some(plan.plan.digest)).filter(|digest| *digest != Id::default());
     let (tenant, at) = (plan.plan.tenant, (console.ports.clock)());
-    queue(&console, "approve", Some(plan_uid), by, |by| Command::Approve { tenant, plan_uid, by, at }).await
+    queue(&console, "approve", Some(plan_uid), by, |by| Command::Approve { tenant, plan_uid, by, at, digest })
+        .await
 }
 
 /// Refuses a plan that awaits approval.
@@ -86,6 +103,12 @@ pub(crate) async fn rollback(
     use PlanState::{Applied, Escalated, Escaped, Failed, Propagating, Unknown, Verified};
     let plan = newest(&console, plan_uid).await?;
     require(&plan, "rolled back", &[Applied, Unknown, Failed, Propagating, Verified, Escaped, Escalated])?;
+    if plan.plan.undo.is_empty() {
+        let action = &plan.plan.action;
+        return Err(Problem::conflict(format!(
+            "there is nothing to take back: {action} leaves nothing behind"
+        )));
+    }
     let (tenant, at) = (plan.plan.tenant, (console.ports.clock)());
     queue(&console, "rollback", Some(plan_uid), by, |by| Command::RollBack { tenant, plan_uid, by, at }).await
 }

@@ -20,6 +20,7 @@ const ROUTES: [&str; 25] = [
     "get /api/threats",
     "get /api/threats/{id}",
     "get /api/token-versions",
+    "get /api/account-state",
     "get /livez",
     "get /readyz",
     "get /ws/events",

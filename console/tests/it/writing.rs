@@ -142,7 +142,13 @@ async fn commands_are_queued_for_plans_that_can_take_them() {
     assert_eq!(served.post("/api/kill-switch", &json!({"engaged": true, "by": "dana"})).await.status, 202);
     let (tenant, name) = (Tenant::default(), "dana".to_owned());
     let want = vec![
-        Command::Approve { tenant: tenant.clone(), plan_uid: waiting, by: name.clone(), at: NOW },
+        Command::Approve {
+            tenant: tenant.clone(),
+            plan_uid: waiting,
+            by: name.clone(),
+            at: NOW,
+            digest: None,
+        },
         Command::Reject { tenant: tenant.clone(), plan_uid: waiting, by: name.clone(), at: NOW },
         Command::RollBack { tenant, plan_uid: verified, by: name.clone(), at: NOW },
         Command::KillSwitch { engaged: true, by: name, at: NOW },

@@ -7,6 +7,7 @@
     reason = "a test that cannot go on must fail"
 )]
 
+mod back;
 mod crash;
 mod guard;
 mod life;

@@ -23,7 +23,11 @@ fn faults_name_the_file_the_playbook_and_what_is_known() {
     let ok = "[{ action: tokens.revoke }]";
     check(
         &with("{ severity_min: low }", "[{ action: tokens.burn }]"),
-        &["`p`", "tokens.burn", "known: tokens.revoke, notify.webhook"],
+        &[
+            "`p`",
+            "tokens.burn",
+            "known: tokens.revoke, session.kill, account.lock, trust.reset, notify.webhook",
+        ],
     );
     check(&with("{ severity_min: low }", "[]"), &["`p`", "no actions"]);
     check(

@@ -1,3 +1,4 @@
 //! Effectors of our own: what Prunella can change without any provider's SDK.
 
+pub mod account;
 pub mod tokens;

@@ -59,7 +59,12 @@ pub fn run(app: &App, args: &LabExplain) -> anyhow::Result<Outcome> {
 
 fn explain(table: &Table, args: &LabExplain) -> anyhow::Result<Report> {
     let rows = table.rows.view();
-    ensure!(args.row < rows.nrows(), "it has {} rows, counted from 0; there is no row {}", rows.nrows(), args.row);
+    ensure!(
+        args.row < rows.nrows(),
+        "it has {} rows, counted from 0; there is no row {}",
+        rows.nrows(),
+        args.row
+    );
     let params = Params { trees: args.trees, sample: args.sample, seed: args.seed, ..Params::default() };
     let forest = params.fit_rows(rows)?;
     let scores = forest.score(rows)?;

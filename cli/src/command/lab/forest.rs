@@ -69,7 +69,8 @@ fn measure(table: &Table, args: &LabForest) -> anyhow::Result<Report> {
     let mut kernel = Kernel::SCALAR;
     for seed in 0..args.seeds {
         let start = processor_ns();
-        let forest = Params { trees: args.trees, sample: args.sample, seed, ..Params::default() }.fit_rows(rows)?;
+        let forest =
+            Params { trees: args.trees, sample: args.sample, seed, ..Params::default() }.fit_rows(rows)?;
         fits.push((processor_ns() - start) as f64 / 1e6);
         kernel = forest.kernel();
         let mut scores = vec![0.0; rows.nrows()];
