@@ -228,6 +228,15 @@ pub enum Receipts {
     },
     /// One receipt with its proof
     Show { id: String },
+    /// Check a receipt with its proof, offline, with nothing but the public key; exit 1 when it does not hold
+    Verify {
+        /// What `receipts show -o json` or `GET /api/receipts/{id}/proof` gave
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The public key kept elsewhere, as in `ledger.pub`
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -270,6 +279,18 @@ pub enum SimulateAttack {
     List,
     /// Run one; exit 1 when the attack went undetected
     Run(Run),
+    /// Run all of them, each in a throw-away instance: found, verified, taken back, ledger verified; exit 1 if any failed
+    Suite(Suite),
+}
+
+#[derive(Debug, Args)]
+pub struct Suite {
+    /// How loud the attackers are
+    #[arg(long, value_enum, default_value_t = Intensity::Medium)]
+    pub intensity: Intensity,
+    /// Same seed, same records
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
 }
 
 #[derive(Debug, Args)]
