@@ -52,6 +52,8 @@ pub enum Command {
     /// Look at plans, and decide on those that wait
     #[command(subcommand)]
     Plans(Plans),
+    /// Start a playbook by hand, for an event or a finding
+    Respond(Respond),
     /// Look at receipts
     #[command(subcommand)]
     Receipts(Receipts),
@@ -217,6 +219,18 @@ pub enum Plans {
         #[arg(long)]
         by: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct Respond {
+    /// Id of the event or the finding
+    pub id: String,
+    /// Which playbook, whether it matches or not
+    #[arg(long, value_name = "NAME")]
+    pub playbook: String,
+    /// Who asks for it; somebody else must approve
+    #[arg(long)]
+    pub by: String,
 }
 
 #[derive(Debug, Subcommand)]

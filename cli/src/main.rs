@@ -90,6 +90,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Detect(args) => command::detect::run(&context, &args),
         Command::Findings(args) => command::findings::run(&context, args),
         Command::Plans(args) => command::plans::run(&context, args),
+        Command::Respond(args) => command::respond::run(&context, &args),
         Command::Receipts(args) => command::receipts::run(&context, args),
         Command::Ledger(args) => command::ledger::run(&context, args),
         Command::Dlq(args) => command::dlq::run(&context, args),

@@ -82,6 +82,7 @@ fn components() -> Map<String, Value> {
     name::<Rows<schemas::DeadLetterRow>>(&mut named, &mut generator, "DeadLetters");
     name::<schemas::DeadLetterWhole>(&mut named, &mut generator, "DeadLetterWhole");
     name::<schemas::Decision>(&mut named, &mut generator, "Decision");
+    name::<schemas::Request>(&mut named, &mut generator, "Request");
     name::<schemas::Approval>(&mut named, &mut generator, "Approval");
     name::<schemas::KillSwitch>(&mut named, &mut generator, "KillSwitch");
     name::<schemas::Queued>(&mut named, &mut generator, "Queued");

@@ -144,7 +144,13 @@ impl Respond {
             let marks = Marks { provider: finding.time, ingested: origin, detected: at, ..Marks::default() };
             for wanted in wanted.iter().filter(|w| only(w.action)) {
                 for target in wanted.action.targets(finding, &self.config) {
-                    self.want(finding, wanted, &target, &Circumstances { incident, since, marks }, sent);
+                    self.want(
+                        finding,
+                        wanted,
+                        &target,
+                        &Circumstances { incident, since, marks, by: "" },
+                        sent,
+                    );
                 }
             }
         }
@@ -157,7 +163,7 @@ impl Respond {
         f: &Finding,
         wanted: &Wanted<'_>,
         target: &str,
-        case: &Circumstances,
+        case: &Circumstances<'_>,
         sent: &mut Vec<Transition>,
     ) {
         let action = wanted.action;
@@ -175,10 +181,11 @@ impl Respond {
                     live.raise(desk, mode, wanted.playbook);
                 });
             }
+            let by_hand = !case.by.is_empty();
             let is_back = seen.done != Timestamp::ZERO && action.returned(f, seen.done);
-            generation = seen.generation + u32::from(is_back);
+            generation = seen.generation + u32::from(is_back || by_hand);
             let allowed = match seen.again {
-                _ if is_back => generation < GENERATIONS_MAX,
+                _ if is_back || by_hand => generation < GENERATIONS_MAX,
                 Again::Never => false,
                 Again::IfFurther => mode > seen.mode,
                 Again::Always => true,
@@ -213,7 +220,7 @@ impl Respond {
         mode: Mode,
         playbook: &str,
         key: Id,
-        case: &Circumstances,
+        case: &Circumstances<'_>,
     ) -> Plan {
         let now = self.memory.now;
         let opened_by = f.prunella.finding_uid;
@@ -239,7 +246,7 @@ impl Respond {
             expires: None,
             marks: case.marks,
             digest: Id::default(),
-            proposed_by: String::new(),
+            proposed_by: case.by.to_owned(),
         }
     }
 
@@ -264,8 +271,37 @@ impl Respond {
             Command::Reply { plan_uid, sequence, reply, .. } => {
                 self.with(*plan_uid, sent, |live, desk| live.replied(desk, *sequence, reply.clone()));
             }
-            Command::Respond { .. } | Command::Tick { .. } => {}
+            Command::Respond { tenant, finding, playbook, by, .. } => {
+                if finding.tenant() == tenant.as_str() {
+                    self.by_hand(finding, playbook, by, sent);
+                }
+            }
+            Command::Tick { .. } => {}
         }
+    }
+
+    /// A person wants what a playbook does, whether it matches or not. At the least it is asked for, and somebody else approves.
+    fn by_hand(&mut self, finding: &Finding, playbook: &str, by: &str, sent: &mut Vec<Transition>) {
+        let by = by.trim();
+        if by.is_empty() || by.len() > PERSON_BYTES_MAX {
+            return;
+        }
+        let playbooks = std::mem::take(&mut self.playbooks);
+        let (gap_ms, ms_max) = (self.config.incident_gap_ms, self.config.incident_ms_max);
+        let wanted = playbooks.of(playbook, &self.actions);
+        if !wanted.is_empty() {
+            let (incident, since) = self.memory.incident(finding, gap_ms, ms_max);
+            let now = self.memory.now;
+            let marks = Marks { provider: finding.time, ingested: now, detected: now, ..Marks::default() };
+            let case = Circumstances { incident, since, marks, by };
+            for wanted in &wanted {
+                let wanted = Wanted { mode: wanted.mode.max(Mode::Approve), ..*wanted };
+                for target in wanted.action.targets(finding, &self.config) {
+                    self.want(finding, &wanted, &target, &case, sent);
+                }
+            }
+        }
+        self.playbooks = playbooks;
     }
 
     /// What waits keeps waiting while the switch is engaged; on release it has its full time again.
@@ -331,7 +367,7 @@ impl Respond {
         let (Some(action), Some(finding)) = (action, &live.finding) else { return };
         let wanted = Wanted { action, mode: live.plan.mode, playbook: &live.plan.playbook };
         let marks = Marks { planned: Timestamp::ZERO, applied: Timestamp::ZERO, ..live.plan.marks };
-        let case = Circumstances { incident: live.plan.incident, since: live.since, marks };
+        let case = Circumstances { incident: live.plan.incident, since: live.since, marks, by: "" };
         for principal in principals {
             let mut finding = finding.as_ref().clone();
             principal.clone_into(&mut finding.prunella.principal);
@@ -343,11 +379,13 @@ impl Respond {
 }
 
 /// What a plan is made in.
-struct Circumstances {
+struct Circumstances<'a> {
     incident: Id,
     /// When the incident began, by event time.
     since: Timestamp,
     marks: Marks,
+    /// The person who asked for it by hand; empty: a playbook did.
+    by: &'a str,
 }
 
 fn desk<'a>(
@@ -376,7 +414,10 @@ fn open(live: &mut Live, desk: &mut Desk<'_>, full: bool, bad_tenant: bool) {
         return live.end(desk, PlanState::Refused, &format!("{PLANS_MAX} plans are open already"));
     }
     live.reads = desk.action.needs(&live.target);
-    let why = format!("playbook {} matches", live.plan.playbook);
+    let why = match live.plan.proposed_by.as_str() {
+        "" => format!("playbook {} matches", live.plan.playbook),
+        by => format!("{by} asks for playbook {}", live.plan.playbook),
+    };
     if live.reads.is_empty() {
         live.pass(desk, PlanState::Planned, &why);
         return live.decide(desk, &[], "");

@@ -79,6 +79,7 @@ impl Live {
             applied: self.plan.marks.applied,
             not_before,
             since: self.since,
+            known: self.probing.successors.clone(),
         };
         self.order(desk, PlanState::Propagating, why, order);
     }
@@ -116,6 +117,18 @@ impl Live {
         }
         self.note_escape(desk, detail, receipt);
         self.probing.successors.extend(fresh.iter().cloned());
+        if fresh.iter().any(String::is_empty) {
+            return self.finish(
+                desk,
+                PlanState::Escalated,
+                "a person must look at what was opened, and for whom",
+                None,
+            );
+        }
+        if fresh.contains(&self.plan.principal) {
+            // A credential of its own: once the first ones are seen to be worth nothing, this one must be as well.
+            self.evidence = desk.now;
+        }
         if self.probing.successors.len() > SUCCESSORS_MAX {
             let why =
                 format!("a person must take over: more than {SUCCESSORS_MAX} principals got new credentials");

@@ -127,7 +127,7 @@ impl Embedded {
         let seen: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
         let effectors: Vec<Arc<dyn Effector>> = vec![
             Arc::new(TokenEffector::new(Arc::clone(&state) as _, Arc::clone(&seen))),
-            Arc::new(AccountEffector::new(Arc::clone(&state) as _, seen)),
+            Arc::new(AccountEffector::new(Arc::clone(&state) as _, Arc::clone(&seen))),
             Arc::new(WebhookEffector::new(outbox.clone(), deliverer.endpoints())),
         ];
         let sink = Sink::open(Arc::clone(&log), writer, live.clone())?;
@@ -142,6 +142,7 @@ impl Embedded {
             effectors,
             Arc::clone(&clock),
             kill_switch,
+            Some(seen),
             runtime.clone(),
         )?;
         // Refused here, before anything runs, and only here: what starts once starts always.

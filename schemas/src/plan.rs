@@ -178,6 +178,9 @@ pub enum Order {
         /// When the incident began, by event time: credentials made since then count as the attacker's. Zero: do not look.
         #[serde(default)]
         since: Timestamp,
+        /// Principals with such credentials that were dealt with.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        known: Vec<String>,
     },
     /// Take the steps back.
     Undo { steps: Vec<Step>, key: Id },

@@ -21,6 +21,7 @@ const ROUTES: [&str; 25] = [
     "get /api/threats/{id}",
     "get /api/token-versions",
     "get /api/account-state",
+    "post /api/events/{id}/respond",
     "get /livez",
     "get /readyz",
     "get /ws/events",

@@ -90,6 +90,7 @@ impl Fake {
             simulator: Some(ports),
             clock: Arc::new(|| NOW),
             sources: vec!["aws.cloudtrail".to_owned(), "ocsf".to_owned()],
+            playbooks: vec!["lock".to_owned()],
         }
     }
 

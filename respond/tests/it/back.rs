@@ -321,3 +321,46 @@ fn credentials_made_for_others_are_an_escape_and_the_action_follows() {
     let plans: std::collections::BTreeSet<_> = world.sent.iter().map(|t| t.plan_uid).collect();
     assert_eq!(plans.len(), 2);
 }
+
+fn by_hand(world: &mut World, by: &str, playbook: &str) {
+    let finding = Box::new(world.finding(ANN, "T9999"));
+    let (tenant, at, playbook) =
+        (prunella_schemas::Tenant::default(), Timestamp(world.now), playbook.to_owned());
+    world.command(prunella_schemas::Command::Respond { tenant, finding, playbook, by: by.to_owned(), at });
+}
+
+#[test]
+fn by_hand_it_passes_the_guard_and_somebody_else_approves() {
+    let mut world = World::new(auto(), &[REVOKE_ASKS]);
+    by_hand(&mut world, "dana", "no-such-playbook");
+    by_hand(&mut world, " ", "revoke-asks");
+    assert!(world.sent.is_empty());
+    by_hand(&mut world, "dana", "revoke-asks");
+    world.reply(tokens(0));
+    assert_eq!(
+        (world.last().to, world.last().plan.proposed_by.as_str()),
+        (PlanState::AwaitingApproval, "dana")
+    );
+    world.approve("Dana");
+    assert_eq!(world.last().to, PlanState::AwaitingApproval);
+    assert!(world.last().why.contains("they proposed it"), "{}", world.last().why);
+    world.approve("eve");
+    world.reply(done());
+    world.reply(refused_call());
+    let first = world.last().clone();
+    assert_eq!(first.to, PlanState::Verified);
+    by_hand(&mut world, "dana", "revoke-asks");
+    world.reply(tokens(BEGIN));
+    assert_ne!(
+        (world.last().plan_uid, world.last().plan.action_key),
+        (first.plan_uid, first.plan.action_key)
+    );
+}
+
+#[test]
+fn by_hand_nothing_goes_further_than_the_configuration_lets_it() {
+    let mut world = World::new(Config::default(), &[REVOKE]);
+    by_hand(&mut world, "dana", "revoke");
+    world.reply(tokens(0));
+    assert_eq!(world.last().to, PlanState::DryRun);
+}
