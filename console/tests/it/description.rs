@@ -4,7 +4,7 @@ use crate::served::Served;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-const ROUTES: [&str; 25] = [
+const ROUTES: [&str; 27] = [
     "get /api/dashboard",
     "get /api/dlq",
     "get /api/dlq/{id}",
