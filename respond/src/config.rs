@@ -55,6 +55,7 @@ pub struct Budget {
 #[serde(default, deny_unknown_fields)]
 pub struct Budgets {
     pub playbook: Budget,
+    /// For each action in each tenant.
     pub tenant: Budget,
     /// Holds for persons as well.
     pub global: Budget,

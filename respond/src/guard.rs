@@ -158,7 +158,7 @@ impl Guard {
             return;
         }
         self.playbooks.entry(plan.playbook.clone()).or_default().add(config.budgets.playbook, now);
-        self.tenants.entry(plan.tenant.to_string()).or_default().add(config.budgets.tenant, now);
+        self.tenants.entry(tenant_key(plan)).or_default().add(config.budgets.tenant, now);
         self.global.add(config.budgets.global, now);
         if self.open(config, now).is_some() {
             self.trial = Some(plan.uid);
@@ -286,11 +286,17 @@ impl Guard {
         if full(self.playbooks.get(&plan.playbook), budgets.playbook) {
             return Some(spent(&format!("for playbook {}", plan.playbook), budgets.playbook));
         }
-        if full(self.tenants.get(plan.tenant.as_str()), budgets.tenant) {
-            return Some(spent(&format!("for tenant {}", plan.tenant), budgets.tenant));
+        if full(self.tenants.get(&tenant_key(plan)), budgets.tenant) {
+            let whose = format!("for {} in tenant {}", plan.action, plan.tenant);
+            return Some(spent(&whose, budgets.tenant));
         }
         full(Some(&self.global), budgets.global).then(|| spent("everywhere", budgets.global))
     }
+}
+
+/// A tenant's budget is for each action: many demands for a second factor must not use up what a revocation needs.
+fn tenant_key(plan: &Plan) -> String {
+    format!("{} {}", plan.tenant, plan.action)
 }
 
 /// A playbook climbs for each tenant on its own. No tenant's name holds a space.

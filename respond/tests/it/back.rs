@@ -117,7 +117,7 @@ fn one_roll_back_by_a_person_demotes_the_playbook_in_that_tenant_until_three_hel
     let mut config = auto();
     config.breaker.rollbacks.max = 100;
     let mut world = World::new(config, &[LOCK, REVOKE]);
-    let mut run = |world: &mut World, n: usize| {
+    let run = |world: &mut World, n: usize| {
         let who = principal(n);
         let before = world.sent.len();
         world.find(&who, "T1110");
@@ -250,7 +250,7 @@ fn with_session(mut finding: Finding, created: i64) -> Finding {
 #[test]
 fn an_attacker_who_is_back_with_a_new_session_is_revoked_again_and_one_who_knocks_is_not() {
     let mut world = World::new(auto(), &[REVOKE]);
-    let mut find = |world: &mut World, created: i64| {
+    let find = |world: &mut World, created: i64| {
         let finding = world.finding(ANN, "T1110");
         world.deliver(Input::Finding(Box::new(with_session(finding, created))));
     };

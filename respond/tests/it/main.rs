@@ -14,4 +14,5 @@ mod life;
 mod notify;
 mod playbooks;
 mod property;
+mod provider;
 mod world;
