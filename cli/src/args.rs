@@ -52,6 +52,8 @@ pub enum Command {
     /// Look at plans, and decide on those that wait
     #[command(subcommand)]
     Plans(Plans),
+    /// Start a playbook by hand, for an event or a finding
+    Respond(Respond),
     /// Look at receipts
     #[command(subcommand)]
     Receipts(Receipts),
@@ -199,6 +201,9 @@ pub enum Plans {
         /// Who approves
         #[arg(long)]
         by: String,
+        /// The plan's digest as `plans show` told it: with another one the approval does not count
+        #[arg(long)]
+        digest: Option<String>,
     },
     /// Refuse a plan
     Reject {
@@ -207,6 +212,25 @@ pub enum Plans {
         #[arg(long)]
         by: String,
     },
+    /// Take back what a plan did
+    Rollback {
+        id: String,
+        /// Who takes it back
+        #[arg(long)]
+        by: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Respond {
+    /// Id of the event or the finding
+    pub id: String,
+    /// Which playbook, whether it matches or not
+    #[arg(long, value_name = "NAME")]
+    pub playbook: String,
+    /// Who asks for it; somebody else must approve
+    #[arg(long)]
+    pub by: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -218,6 +242,15 @@ pub enum Receipts {
     },
     /// One receipt with its proof
     Show { id: String },
+    /// Check a receipt with its proof, offline, with nothing but the public key; exit 1 when it does not hold
+    Verify {
+        /// What `receipts show -o json` or `GET /api/receipts/{id}/proof` gave
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The public key kept elsewhere, as in `ledger.pub`
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -260,6 +293,18 @@ pub enum SimulateAttack {
     List,
     /// Run one; exit 1 when the attack went undetected
     Run(Run),
+    /// Run all of them, each in a throw-away instance: found, verified, taken back, ledger verified; exit 1 if any failed
+    Suite(Suite),
+}
+
+#[derive(Debug, Args)]
+pub struct Suite {
+    /// How loud the attackers are
+    #[arg(long, value_enum, default_value_t = Intensity::Medium)]
+    pub intensity: Intensity,
+    /// Same seed, same records
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
 }
 
 #[derive(Debug, Args)]

@@ -77,6 +77,10 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let format = Format::resolve(cli.global.output);
     let loaded = load_config(&cli.global, &cli.command).map_err(Refusal)?;
+    let writes_junit = matches!(cli.command, Command::SimulateAttack(args::SimulateAttack::Suite(_)));
+    if format == Format::Junit && !writes_junit {
+        return Err(Refusal(anyhow::anyhow!("only `simulate-attack suite` writes JUnit")).into());
+    }
     let context = App { format, format_asked: cli.global.output.is_some(), loaded };
     match cli.command {
         Command::Up(args) => command::up::run(&context, &args),
@@ -86,6 +90,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Detect(args) => command::detect::run(&context, &args),
         Command::Findings(args) => command::findings::run(&context, args),
         Command::Plans(args) => command::plans::run(&context, args),
+        Command::Respond(args) => command::respond::run(&context, &args),
         Command::Receipts(args) => command::receipts::run(&context, args),
         Command::Ledger(args) => command::ledger::run(&context, args),
         Command::Dlq(args) => command::dlq::run(&context, args),

@@ -16,6 +16,8 @@ pub enum Format {
     Json,
     /// One JSON object a line.
     Ndjson,
+    /// JUnit XML: `simulate-attack suite` only.
+    Junit,
 }
 
 impl Format {
@@ -35,7 +37,7 @@ pub fn rows<T: Serialize>(
     match format {
         Format::Json => print(&serde_json::to_string_pretty(rows)?),
         Format::Ndjson => rows.iter().try_for_each(|row| print(&serde_json::to_string(row)?)),
-        Format::Table => {
+        Format::Table | Format::Junit => {
             let mut table = comfy_table::Table::new();
             table.load_style(comfy_table::TableStyle::new()).set_header(columns.to_vec());
             for row in rows {
@@ -52,7 +54,7 @@ pub fn one<T: Serialize>(format: Format, value: &T, text: impl FnOnce(&T) -> Str
     match format {
         Format::Json => print(&serde_json::to_string_pretty(value)?),
         Format::Ndjson => print(&serde_json::to_string(value)?),
-        Format::Table => print(printable(&text(value)).trim_end()),
+        Format::Table | Format::Junit => print(printable(&text(value)).trim_end()),
     }
 }
 

@@ -157,6 +157,7 @@ pub async fn serve(config: &Config) -> anyhow::Result<Served> {
     console.listen = address;
     let handle = tokio::runtime::Handle::current();
     let settings = settings(config)?;
+    let playbooks = settings.playbooks.iter().map(|playbook| playbook.id.clone()).collect();
     let embedded = tokio::task::spawn_blocking(move || Embedded::start(settings, &handle))
         .await
         .context("start was cut short")??;
@@ -174,6 +175,7 @@ pub async fn serve(config: &Config) -> anyhow::Result<Served> {
         simulator: Some(simulator),
         clock: clock::wall(),
         sources: prunella_translate::catalog().iter().map(|t| t.name().to_owned()).collect(),
+        playbooks,
     };
     let router = prunella_console::router(ports, console)?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

@@ -4,7 +4,7 @@ use crate::problem::Problem;
 use crate::routes::schemas;
 use axum::routing::get;
 use axum::{Json, Router};
-use prunella_schemas::port::{Accepted, Dashboard, Health, Live, Rows, TokenVersion};
+use prunella_schemas::port::{Accepted, AccountState, Dashboard, Health, Live, Rows, TokenVersion};
 use prunella_schemas::{Event, Finding, Receipt, Transition};
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
@@ -82,6 +82,8 @@ fn components() -> Map<String, Value> {
     name::<Rows<schemas::DeadLetterRow>>(&mut named, &mut generator, "DeadLetters");
     name::<schemas::DeadLetterWhole>(&mut named, &mut generator, "DeadLetterWhole");
     name::<schemas::Decision>(&mut named, &mut generator, "Decision");
+    name::<schemas::Request>(&mut named, &mut generator, "Request");
+    name::<schemas::Approval>(&mut named, &mut generator, "Approval");
     name::<schemas::KillSwitch>(&mut named, &mut generator, "KillSwitch");
     name::<schemas::Queued>(&mut named, &mut generator, "Queued");
     name::<schemas::SimulatedAttack>(&mut named, &mut generator, "SimulatedAttack");
@@ -89,6 +91,7 @@ fn components() -> Map<String, Value> {
     name::<Dashboard>(&mut named, &mut generator, "Dashboard");
     name::<Health>(&mut named, &mut generator, "Health");
     name::<TokenVersion>(&mut named, &mut generator, "TokenVersion");
+    name::<AccountState>(&mut named, &mut generator, "AccountState");
     name::<Live>(&mut named, &mut generator, "Live");
     name::<crate::feed::Skipped>(&mut named, &mut generator, "Skipped");
     name::<Problem>(&mut named, &mut generator, "Problem");

@@ -21,6 +21,8 @@ pub struct Ports {
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Names of the sources that intake can read, such as `aws.cloudtrail`.
     pub sources: Vec<String>,
+    /// Ids of the playbooks, for those who start one by hand.
+    pub playbooks: Vec<String>,
 }
 
 /// Starts a simulated attack against this very process.

@@ -55,6 +55,7 @@ pub struct Budget {
 #[serde(default, deny_unknown_fields)]
 pub struct Budgets {
     pub playbook: Budget,
+    /// For each action in each tenant.
     pub tenant: Budget,
     /// Holds for persons as well.
     pub global: Budget,
@@ -68,6 +69,8 @@ pub struct Budgets {
 pub struct Breaker {
     pub failures: Budget,
     pub rollbacks: Budget,
+    /// So long after the last failure one action may go ahead as a trial: if it holds the breaker closes, else it stays open.
+    pub half_open_ms: i64,
 }
 
 impl Default for Config {
@@ -105,6 +108,7 @@ impl Default for Breaker {
         Breaker {
             failures: Budget { max: 3, window_ms: 3_600_000 },
             rollbacks: Budget { max: 2, window_ms: 3_600_000 },
+            half_open_ms: 900_000,
         }
     }
 }
@@ -124,6 +128,7 @@ impl Config {
             ("budgets.global.window_ms", self.budgets.global.window_ms),
             ("budgets.notify.window_ms", self.budgets.notify.window_ms),
             ("breaker.failures.window_ms", self.breaker.failures.window_ms),
+            ("breaker.half_open_ms", self.breaker.half_open_ms),
             ("breaker.rollbacks.window_ms", self.breaker.rollbacks.window_ms),
         ];
         for (name, value) in spans {

@@ -2,8 +2,8 @@
 
 use crate::Config;
 use crate::config::Budget;
-use prunella_schemas::plan::{Mode, Plan, Reach};
-use prunella_schemas::{Finding, Timestamp};
+use prunella_schemas::plan::{Mode, Plan, PlanState, Reach};
+use prunella_schemas::{Finding, Id, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -13,6 +13,10 @@ pub const KILL_SWITCH_ENGAGED: &str = "kill switch engaged";
 const TARGET_BYTES_MAX: usize = 2_048;
 /// Most tenants whose notifications are counted apart.
 const TENANTS_MAX: usize = 1_024;
+/// Plans that a person must approve, and that must hold, before a demoted playbook acts by itself again.
+const APPROVED_ENOUGH: u32 = 3;
+/// Most demotions remembered; with so many, every playbook asks first.
+const DEMOTIONS_MAX: usize = 4_096;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Guard {
@@ -22,7 +26,20 @@ pub(crate) struct Guard {
     global: Window,
     failures: Window,
     rollbacks: Window,
+    /// The plan that is let through an open breaker to see whether actions work again.
+    #[serde(default)]
+    trial: Option<Id>,
+    /// Per tenant and playbook: why it asks first again.
+    #[serde(default)]
+    demoted: BTreeMap<String, Demotion>,
     pub notices: BTreeMap<String, Notices>,
+}
+
+/// A playbook of which a person took a plan back.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Demotion {
+    /// Plans since that a person approved and that held.
+    held: u32,
 }
 
 /// Notifications of one tenant.
@@ -108,20 +125,17 @@ impl Guard {
         if now.since_ms(plan.marks.provider) > config.finding_age_ms_max {
             return ask(persons, "the finding is about something too long ago to act on by itself");
         }
-        for (window, budget, what) in [
-            (&self.failures, config.breaker.failures, "failed"),
-            (&self.rollbacks, config.breaker.rollbacks, "were taken back by a person"),
-        ] {
-            if window.full(budget, now) {
-                return ask(
-                    persons,
-                    &format!(
-                        "the breaker is open: {} actions {what} within {}",
-                        budget.max,
-                        span(budget.window_ms)
-                    ),
-                );
-            }
+        if self.demoted.contains_key(&ramp_key(plan)) || self.demoted.len() >= DEMOTIONS_MAX {
+            return ask(
+                persons,
+                &format!(
+                    "a person took a plan of playbook {} back: it asks first until {APPROVED_ENOUGH} were approved and held",
+                    plan.playbook
+                ),
+            );
+        }
+        if let Some(why) = self.breaker(config, plan, now) {
+            return ask(persons, &why);
         }
         match self.exhausted(config, plan, now) {
             Some(why) => ask(persons, &why),
@@ -144,8 +158,52 @@ impl Guard {
             return;
         }
         self.playbooks.entry(plan.playbook.clone()).or_default().add(config.budgets.playbook, now);
-        self.tenants.entry(plan.tenant.to_string()).or_default().add(config.budgets.tenant, now);
+        self.tenants.entry(tenant_key(plan)).or_default().add(config.budgets.tenant, now);
         self.global.add(config.budgets.global, now);
+        if self.open(config, now).is_some() {
+            self.trial = Some(plan.uid);
+        }
+    }
+
+    /// Which breaker is open: how many actions, what became of them, within which time, and when the last of them was.
+    fn open(&self, config: &Config, now: Timestamp) -> Option<(Budget, &'static str, Timestamp)> {
+        [
+            (&self.failures, config.breaker.failures, "failed"),
+            (&self.rollbacks, config.breaker.rollbacks, "were taken back by a person"),
+        ]
+        .into_iter()
+        .find(|(window, budget, _)| window.full(*budget, now))
+        .map(|(window, budget, what)| (budget, what, window.0.back().copied().unwrap_or_default()))
+    }
+
+    /// Why the breaker holds a plan back. Half open, it lets one through.
+    fn breaker(&self, config: &Config, plan: &Plan, now: Timestamp) -> Option<String> {
+        let (budget, what, last) = self.open(config, now)?;
+        let calm = now.since_ms(last) >= config.breaker.half_open_ms;
+        if calm && self.trial.is_none_or(|trial| trial == plan.uid) {
+            return None;
+        }
+        Some(format!("the breaker is open: {} actions {what} within {}", budget.max, span(budget.window_ms)))
+    }
+
+    /// What became of a plan: a trial that held closes the breaker, and a demoted playbook climbs again.
+    pub fn settled(&mut self, plan: &Plan, to: PlanState, approved: bool) {
+        let held = to == PlanState::Verified;
+        if self.trial == Some(plan.uid) {
+            self.trial = None;
+            if held {
+                (self.failures, self.rollbacks) = (Window::default(), Window::default());
+            }
+        }
+        if held && approved {
+            let key = ramp_key(plan);
+            if let Some(demotion) = self.demoted.get_mut(&key) {
+                demotion.held += 1;
+                if demotion.held >= APPROVED_ENOUGH {
+                    self.demoted.remove(&key);
+                }
+            }
+        }
     }
 
     pub fn failed(&mut self, config: &Config, plan: &Plan, now: Timestamp) {
@@ -154,8 +212,12 @@ impl Guard {
         }
     }
 
-    pub fn rolled_back(&mut self, config: &Config, now: Timestamp) {
+    /// A person takes a plan back: its playbook asks first from now on, in that tenant.
+    pub fn rolled_back(&mut self, config: &Config, plan: &Plan, now: Timestamp) {
         self.rollbacks.add(config.breaker.rollbacks, now);
+        if self.demoted.len() < DEMOTIONS_MAX {
+            self.demoted.insert(ramp_key(plan), Demotion::default());
+        }
     }
 
     /// Drops what no budget looks at any more.
@@ -224,11 +286,22 @@ impl Guard {
         if full(self.playbooks.get(&plan.playbook), budgets.playbook) {
             return Some(spent(&format!("for playbook {}", plan.playbook), budgets.playbook));
         }
-        if full(self.tenants.get(plan.tenant.as_str()), budgets.tenant) {
-            return Some(spent(&format!("for tenant {}", plan.tenant), budgets.tenant));
+        if full(self.tenants.get(&tenant_key(plan)), budgets.tenant) {
+            let whose = format!("for {} in tenant {}", plan.action, plan.tenant);
+            return Some(spent(&whose, budgets.tenant));
         }
         full(Some(&self.global), budgets.global).then(|| spent("everywhere", budgets.global))
     }
+}
+
+/// A tenant's budget is for each action: many demands for a second factor must not use up what a revocation needs.
+fn tenant_key(plan: &Plan) -> String {
+    format!("{} {}", plan.tenant, plan.action)
+}
+
+/// A playbook climbs for each tenant on its own. No tenant's name holds a space.
+fn ramp_key(plan: &Plan) -> String {
+    format!("{} {}", plan.tenant, plan.playbook)
 }
 
 fn ask(persons: u8, why: &str) -> Verdict {

@@ -11,6 +11,23 @@ use serde::{Deserialize, Serialize};
 /// Most findings that one plan names.
 const FINDINGS_PER_PLAN_MAX: usize = 32;
 
+/// Most times that an action is taken in one incident, the first one included.
+pub(crate) const GENERATIONS_MAX: u32 = 16;
+
+/// The action key of a generation: ten findings are one action, and an attacker who is back is another one.
+pub(crate) fn generation_key(key: Id, generation: u32) -> Id {
+    match generation {
+        0 => key,
+        n => Id::derive("action again", &[&key.0, &n.to_le_bytes()]),
+    }
+}
+
+/// What a person approves.
+fn digest(plan: &Plan) -> Id {
+    let steps = serde_json::to_vec(&(&plan.steps, &plan.undo)).unwrap_or_default();
+    Id::derive("plan digest", &[&plan.uid.0, plan.action.as_bytes(), plan.principal.as_bytes(), &steps])
+}
+
 /// What an order asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Asked {
@@ -78,6 +95,30 @@ pub(crate) struct Live {
     pub taking_back: Option<TakingBack>,
     pub probing: Probing,
     pub again: Again,
+    /// Names the action of the incident, whatever its generation. Zero in snapshots of older builds: the plan's own key.
+    #[serde(default)]
+    pub key: Id,
+    /// How often the action was taken again in the incident because the attacker came back.
+    #[serde(default)]
+    pub generation: u32,
+    /// When the newest evidence became known; what is sent speaks of this instant.
+    #[serde(default)]
+    pub evidence: Timestamp,
+    /// The evidence that what was sent last speaks of. Zero: nothing was sent.
+    #[serde(default)]
+    pub done: Timestamp,
+    /// When the incident began, by event time.
+    #[serde(default)]
+    pub since: Timestamp,
+    /// Orders to apply given before this generation.
+    #[serde(default)]
+    pub applies_before: u32,
+    /// The steps must be sent again, with their instants moved to the newest evidence.
+    #[serde(default)]
+    pub renewing: bool,
+    /// Principals that the action must reach as well; the stage opens plans for them.
+    #[serde(skip)]
+    pub wider: Vec<String>,
 }
 
 /// Why a plan is being taken back.
@@ -85,6 +126,9 @@ pub(crate) struct Live {
 pub(crate) struct TakingBack {
     /// The person who asked for it; `None` when its time is up.
     pub by: Option<String>,
+    /// The effector said that it was undone; what is read now must show it.
+    #[serde(default)]
+    pub undone: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -93,6 +137,9 @@ pub(crate) struct Probing {
     /// The horizon has passed, and the last probe was ordered.
     pub last: bool,
     pub last_accepted: Option<Timestamp>,
+    /// Principals with credentials that were made since the incident began, and were dealt with.
+    #[serde(default)]
+    pub successors: Vec<String>,
 }
 
 /// What a plan may look at and write on while it moves.
@@ -126,6 +173,14 @@ impl Live {
             taking_back: None,
             probing: Probing::default(),
             again: Again::Never,
+            key: Id::default(),
+            generation: 0,
+            evidence: Timestamp::ZERO,
+            done: Timestamp::ZERO,
+            since: Timestamp::ZERO,
+            applies_before: 0,
+            renewing: false,
+            wider: Vec::new(),
         }
     }
 
@@ -142,7 +197,10 @@ impl Live {
             Some(expires) if stands && self.taking_back.is_none() => (Wait::Expiry, Some(expires)),
             _ => (Wait::End, None),
         };
-        self.finding = None;
+        desk.guard.settled(&self.plan, to, !self.approvals.is_empty());
+        if self.wait == Wait::End {
+            self.finding = None;
+        }
     }
 
     /// Moves to a state on the way to the next one.
@@ -193,6 +251,9 @@ impl Live {
         let mut receipt = Receipt::of(&self.plan, to, tactic, if success { 1 } else { 2 }, desk.now);
         receipt.message = message.to_owned();
         receipt.prunella.last_accepted = self.probing.last_accepted;
+        let ingested = Some(self.plan.marks.ingested).filter(|at| *at != Timestamp::ZERO);
+        receipt.prunella.latency.last_accepted_ms =
+            self.probing.last_accepted.zip(ingested).map(|(last, from)| last.since_ms(from));
         Some(receipt)
     }
 
@@ -207,13 +268,14 @@ impl Live {
 
     /// Makes the steps, now that the state of the targets is known, and asks the guard.
     pub fn decide(&mut self, desk: &mut Desk<'_>, states: &[TargetState], remark: &str) {
-        let Some(finding) = self.finding.take() else { return };
+        let Some(finding) = &self.finding else { return };
         let case = Case {
-            finding: &finding,
+            finding,
             target: &self.target,
             plan_uid: self.plan.uid,
             incident: self.plan.incident,
             now: self.plan.created,
+            restriction_ms: desk.config.restriction_ms,
             suppressed: self.suppressed,
         };
         let steps = match desk.action.plan(&case, states) {
@@ -225,6 +287,7 @@ impl Live {
         if !self.plan.undo.is_empty() {
             self.plan.expires = Some(desk.now.plus_ms(desk.config.restriction_ms));
         }
+        self.plan.digest = digest(&self.plan);
         if let Some(why) = self.fault() {
             return self.end(desk, PlanState::Refused, &why);
         }
@@ -292,23 +355,51 @@ impl Live {
 
     /// Lets it act: the first order to apply counts against the budgets, a repeat under the same key does not.
     pub fn approve(&mut self, desk: &mut Desk<'_>, why: &str) {
-        if self.applies == 0 {
+        if self.applies == 0 || self.renewing {
+            self.renewing = false;
             desk.guard.spend(desk.config, &self.plan, desk.now);
+            let until = desk.now.plus_ms(desk.config.restriction_ms);
+            desk.action.renew(&mut self.plan.steps, self.evidence, until);
+            self.done = self.evidence;
         }
         self.applies += 1;
         let order = Order::Apply { steps: self.plan.steps.clone(), key: self.plan.action_key };
         self.order(desk, PlanState::Approved, why, order);
     }
 
+    /// Sends the steps again, with their instants moved to the newest evidence, under a key of their own: the attacker is
+    /// back with something that they did not reach.
+    pub fn renew(&mut self, desk: &mut Desk<'_>, why: &str) {
+        self.generation += 1;
+        self.plan.action_key = generation_key(self.key(), self.generation);
+        (self.renewing, self.applies_before) = (true, self.applies);
+        self.pass(desk, PlanState::Planned, why);
+        self.ask_guard(desk);
+    }
+
+    pub fn may_renew(&self) -> bool {
+        self.generation + 1 < GENERATIONS_MAX && self.plan.undo.is_empty() && self.plan.mode == Mode::Auto
+    }
+
+    pub fn key(&self) -> Id {
+        if self.key == Id::default() { self.plan.action_key } else { self.key }
+    }
+
     pub fn awaits_approval(&self) -> bool {
         self.wait == Wait::Approval
     }
 
-    /// Another finding of the same incident.
-    pub fn join(&mut self, finding_uid: Id) {
-        if self.plan.finding_uids.len() < FINDINGS_PER_PLAN_MAX
-            && !self.plan.finding_uids.contains(&finding_uid)
-        {
+    /// Another finding of the same incident. As long as nothing was sent it is newer evidence; afterwards only if it is about
+    /// a session that what was sent does not reach.
+    pub fn join(&mut self, desk: &Desk<'_>, finding: &Finding) {
+        let finding_uid = finding.prunella.finding_uid;
+        if self.plan.finding_uids.contains(&finding_uid) {
+            return;
+        }
+        if self.done == Timestamp::ZERO || desk.action.returned(finding, self.done) {
+            self.evidence = desk.now;
+        }
+        if self.plan.finding_uids.len() < FINDINGS_PER_PLAN_MAX {
             self.plan.finding_uids.push(finding_uid);
         }
     }

@@ -9,8 +9,9 @@ use prunella_schemas::{Finding, Id, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Version of the snapshot. A build reads its own only; the shell then replays.
-const VERSION: u32 = 1;
+/// Version of the snapshot. What was added since version 1 has a default, so that both are read; the shell replays others.
+const VERSION: u32 = 2;
+const VERSION_MIN: u32 = 1;
 /// Most open plans.
 pub(crate) const PLANS_MAX: usize = 4_096;
 /// Most plans that wait for a person.
@@ -42,6 +43,11 @@ pub(crate) struct Seen {
     pub mode: Mode,
     pub open: bool,
     pub again: Again,
+    /// How often the action was taken again, and the evidence that the last one speaks of (zero: it was never taken).
+    #[serde(default)]
+    pub generation: u32,
+    #[serde(default)]
+    pub done: Timestamp,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -75,10 +81,15 @@ impl Memory {
     pub fn read(stage: &'static str, snapshot: &[u8]) -> Result<Self, SnapshotError> {
         let corrupt = |e: serde_json::Error| SnapshotError::Corrupt { stage, detail: e.to_string() };
         let Header { version } = serde_json::from_slice(snapshot).map_err(corrupt)?;
-        if version != VERSION {
+        if !(VERSION_MIN..=VERSION).contains(&version) {
             return Err(SnapshotError::Version { stage, version, expected: VERSION });
         }
         let SnapshotIn { mut memory } = serde_json::from_slice(snapshot).map_err(corrupt)?;
+        for live in memory.plans.values_mut().filter(|live| live.evidence == Timestamp::ZERO) {
+            // Version 1 did not say: what was sent spoke of when the plan was made.
+            live.evidence = live.plan.created;
+            live.done = if live.applies > 0 { live.plan.created } else { Timestamp::ZERO };
+        }
         memory.due = memory.plans.iter().filter_map(|(id, live)| live.due.map(|due| (due, *id))).collect();
         memory.pending = memory.plans.values().filter(|live| live.awaits_approval()).count();
         Ok(memory)
@@ -118,8 +129,9 @@ impl Memory {
 
     /// Puts a plan back, or only remembers its key when it is finished.
     pub fn put(&mut self, live: Live) {
-        let (id, key) = (live.plan.uid, live.plan.action_key);
-        let seen = Seen { plan: id, mode: live.plan.mode, open: live.wait != Wait::End, again: live.again };
+        let (id, key) = (live.plan.uid, live.key());
+        let (mode, open, again) = (live.plan.mode, live.wait != Wait::End, live.again);
+        let seen = Seen { plan: id, mode, open, again, generation: live.generation, done: live.done };
         if self.seen(key).is_some_and(|s| s.plan == id) {
             self.keys.change(key, |s| *s = seen);
         } else {
@@ -132,8 +144,8 @@ impl Memory {
         }
     }
 
-    /// The incident that a finding belongs to. `time` is its event time.
-    pub fn incident(&mut self, finding: &Finding, gap_ms: i64, age_ms_max: i64) -> Id {
+    /// The incident that a finding belongs to, and when it began, by event time.
+    pub fn incident(&mut self, finding: &Finding, gap_ms: i64, age_ms_max: i64) -> (Id, Timestamp) {
         let who = Id::derive("incident of", &[finding.tenant().as_bytes(), finding.principal().as_bytes()]);
         let time = finding.time.min(self.now);
         let known = self.incidents.get(who).copied();
@@ -151,7 +163,7 @@ impl Memory {
             }
         };
         self.incidents.put(who, self.now, incident);
-        incident.id
+        (incident.id, incident.first)
     }
 
     /// Keeps every memory within its bounds.

@@ -21,6 +21,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("contain-log-tampering.yaml", include_str!("../playbooks/contain-log-tampering.yaml")),
     ("contain-exfiltration.yaml", include_str!("../playbooks/contain-exfiltration.yaml")),
     ("contain-destruction.yaml", include_str!("../playbooks/contain-destruction.yaml")),
+    ("step-up.yaml", include_str!("../playbooks/step-up.yaml")),
     ("tell-people.yaml", include_str!("../playbooks/tell-people.yaml")),
 ];
 
@@ -127,6 +128,16 @@ impl Playbooks {
         self.playbooks.iter()
     }
 
+    /// What a playbook does, in the order of the catalog, whatever the finding. Nothing: there is no such playbook.
+    pub(crate) fn of<'a>(&'a self, id: &str, actions: &[&'static dyn Action]) -> Vec<Wanted<'a>> {
+        let Some(playbook) = self.playbooks.iter().find(|p| p.id == id) else { return Vec::new() };
+        let wanted = |action: &&'static dyn Action| {
+            let response = playbook.actions.iter().find(|r| r.action == action.name())?;
+            Some(Wanted { action: *action, mode: response.mode_of(*action), playbook: &playbook.id })
+        };
+        actions.iter().filter_map(wanted).collect()
+    }
+
     /// What to do about a finding, in the order of the catalog. Where several playbooks want one action, the one that goes
     /// furthest decides; among equals the first.
     pub(crate) fn wanted<'a>(
@@ -140,10 +151,7 @@ impl Playbooks {
             let mut best: Option<Wanted<'a>> = None;
             for playbook in &matching {
                 for response in playbook.actions.iter().filter(|r| r.action == action.name()) {
-                    let mode = response.mode.unwrap_or(match action.reach() {
-                        Reach::Notify => Mode::Auto,
-                        Reach::Principal | Reach::Tenant => Mode::DryRun,
-                    });
+                    let mode = response.mode_of(*action);
                     if best.as_ref().is_none_or(|b| mode > b.mode) {
                         best = Some(Wanted { action: *action, mode, playbook: &playbook.id });
                     }
@@ -152,6 +160,15 @@ impl Playbooks {
             wanted.extend(best);
         }
         wanted
+    }
+}
+
+impl Response {
+    fn mode_of(&self, action: &dyn Action) -> Mode {
+        self.mode.unwrap_or(match action.reach() {
+            Reach::Notify => Mode::Auto,
+            Reach::Principal | Reach::Tenant => Mode::DryRun,
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::guard::{KILL_SWITCH_ENGAGED, span};
 use crate::life::{Asked, Desk, Live, TakingBack, Wait};
-use prunella_schemas::plan::{Mode, Order, Outcome, PlanState, Reply, Step, TargetState};
+use prunella_schemas::plan::{EvidenceKind, Mode, Order, Outcome, PlanState, Reply, Step, TargetState};
 
 /// Most reads in a row without an answer before a person is asked.
 const READS_MAX: u32 = 6;
@@ -95,7 +95,7 @@ impl Live {
         if desk.guard.engaged {
             return self.hold(desk, &format!("{why}; {KILL_SWITCH_ENGAGED}"));
         }
-        if self.applies >= APPLIES_MAX {
+        if self.applies - self.applies_before >= APPLIES_MAX {
             return self.escalate(desk, &format!("{why}; it was tried {APPLIES_MAX} times"));
         }
         self.approve(desk, &format!("{why}; trying again under the same key"));
@@ -112,7 +112,13 @@ impl Live {
         if tally.unknown {
             return self.unknown(desk, &tally.detail);
         }
-        if tally.failed && tally.done {
+        if tally.conflict && !tally.done {
+            return self.conflict(
+                desk,
+                &format!("it was changed since it was planned, and stays so: {}", tally.detail),
+            );
+        }
+        if (tally.failed || tally.conflict) && tally.done {
             return self.escalate(desk, &format!("only some of the steps took effect: {}", tally.detail));
         }
         if tally.failed {
@@ -169,7 +175,8 @@ impl Live {
         if self.taking_back.as_ref().is_some_and(|t| t.by.is_some()) {
             return;
         }
-        self.taking_back = Some(TakingBack { by: Some(by.to_owned()) });
+        self.taking_back = Some(TakingBack { by: Some(by.to_owned()), undone: false });
+        desk.guard.rolled_back(desk.config, &self.plan, desk.now);
         let sent = matches!(self.state, Some(PlanState::Approved | PlanState::Unknown));
         if sent && matches!(self.wait, Wait::Reply { .. } | Wait::Retry) {
             return self.note(desk, &format!("{by} wants it taken back: as soon as its outcome is known"));
@@ -179,7 +186,7 @@ impl Live {
 
     /// The restriction ends.
     pub fn expire(&mut self, desk: &mut Desk<'_>) {
-        self.taking_back = Some(TakingBack { by: None });
+        self.taking_back = Some(TakingBack { by: None, undone: false });
         self.take_back(desk);
     }
 
@@ -190,6 +197,9 @@ impl Live {
             return self.note(desk, &format!("held back: {KILL_SWITCH_ENGAGED} ({})", self.back_why()));
         }
         let state = self.state.unwrap_or(PlanState::Applied);
+        if let Some(taking_back) = &mut self.taking_back {
+            taking_back.undone = false;
+        }
         let why = format!("{}: asking for the state first", self.back_why());
         self.order(desk, state, &why, self.read_order());
     }
@@ -199,7 +209,7 @@ impl Live {
             return self.taken_back(desk, "the provider was read: it is as it was before");
         }
         if !self.all_stand(desk, &self.plan.steps, states) {
-            return self.escalate(
+            return self.conflict(
                 desk,
                 "it is not as we left it: somebody else changed it since, and it stays as it is",
             );
@@ -211,6 +221,10 @@ impl Live {
             return self.escalate(desk, &format!("it could not be taken back {UNDOS_MAX} times"));
         }
         self.undos += 1;
+        for step in &mut self.plan.undo {
+            // What was read just now: the effector must find it so, or leave it.
+            step.prior = crate::actions::state_of(states, &step.provider, &step.target).cloned();
+        }
         let key = prunella_schemas::Id::derive("undo", &[&self.plan.action_key.0]);
         let order = Order::Undo { steps: self.plan.undo.clone(), key };
         let state = self.state.unwrap_or(PlanState::Applied);
@@ -230,20 +244,37 @@ impl Live {
         if tally.unknown {
             return self.take_back(desk);
         }
+        if tally.conflict {
+            return self
+                .conflict(desk, &format!("somebody else changed it, and it stays so: {}", tally.detail));
+        }
         if tally.failed {
             return self.escalate(desk, &format!("it could not be taken back: {}", tally.detail));
         }
-        self.taken_back(desk, &tally.detail);
+        if let Some(taking_back) = &mut self.taking_back {
+            taking_back.undone = true;
+        }
+        let state = self.state.unwrap_or(PlanState::Applied);
+        let why = format!("{}: {}; reading whether it is as before", self.back_why(), tally.detail);
+        self.order(desk, state, &why, self.read_order());
+    }
+
+    /// What somebody else has made of the target stays.
+    fn conflict(&mut self, desk: &mut Desk<'_>, why: &str) {
+        let receipt = self.receipt(desk, PlanState::Conflict, false, why);
+        self.finish(desk, PlanState::Conflict, why, receipt);
     }
 
     fn taken_back(&mut self, desk: &mut Desk<'_>, detail: &str) {
         let by_person = self.taking_back.as_ref().is_some_and(|t| t.by.is_some());
         let to = if by_person { PlanState::RolledBack } else { PlanState::Expired };
-        if by_person {
-            desk.guard.rolled_back(desk.config, desk.now);
-        }
         let why = format!("{}: {detail}", self.back_why());
-        let receipt = self.receipt(desk, to, true, &why);
+        let mut receipt = self.receipt(desk, to, true, &why);
+        if let Some(receipt) = &mut receipt {
+            receipt.prunella.evidence = Some(EvidenceKind::ConfigurationRead);
+            receipt.prunella.evidence_detail = detail.to_owned();
+            receipt.prunella.steps.clone_from(&self.plan.undo);
+        }
         self.finish(desk, to, &why, receipt);
     }
 
@@ -269,15 +300,23 @@ struct Tally {
     failed: bool,
     unknown: bool,
     held: bool,
+    conflict: bool,
     detail: String,
 }
 
 impl Tally {
     fn of(outcomes: &[Outcome], steps: usize) -> Self {
         // The executor stops at the first step that fails: what comes after it was not tried, and is not unknown.
-        let stopped = matches!(outcomes.last(), Some(Outcome::Failed { .. }));
+        let stopped = matches!(outcomes.last(), Some(Outcome::Failed { .. } | Outcome::Conflict { .. }));
         let unknown = outcomes.len() < steps && !stopped;
-        let mut tally = Tally { done: false, failed: false, unknown, held: false, detail: String::new() };
+        let mut tally = Tally {
+            done: false,
+            failed: false,
+            unknown,
+            held: false,
+            conflict: false,
+            detail: String::new(),
+        };
         let mut details = Vec::new();
         for outcome in outcomes {
             let detail = match outcome {
@@ -287,6 +326,10 @@ impl Tally {
                 }
                 Outcome::Unknown { detail } => {
                     tally.unknown = true;
+                    detail
+                }
+                Outcome::Conflict { detail } => {
+                    tally.conflict = true;
                     detail
                 }
                 Outcome::Failed { detail } if detail.starts_with(KILL_SWITCH_ENGAGED) => {

@@ -2,7 +2,7 @@
 
 use crate::actions::{Action, CATALOG, TokensRevoke};
 use crate::guard::{Kept, target_fault};
-use crate::life::{Again, Desk, Live, Wait};
+use crate::life::{Again, Desk, GENERATIONS_MAX, Live, Wait, generation_key};
 use crate::memory::{Memory, PLANS_MAX};
 use crate::playbook::Wanted;
 use crate::{Config, Error, Playbooks};
@@ -137,12 +137,20 @@ impl Respond {
         let playbooks = std::mem::take(&mut self.playbooks);
         let wanted = playbooks.wanted(finding, &self.actions);
         if !wanted.is_empty() {
-            let incident =
+            let (incident, since) =
                 self.memory.incident(finding, self.config.incident_gap_ms, self.config.incident_ms_max);
+            let seen = Some(finding.finding_info.first_seen_time).filter(|first| *first > Timestamp::ZERO);
+            let since = seen.map_or(since, |first| since.min(first));
             let marks = Marks { provider: finding.time, ingested: origin, detected: at, ..Marks::default() };
             for wanted in wanted.iter().filter(|w| only(w.action)) {
                 for target in wanted.action.targets(finding, &self.config) {
-                    self.want(finding, wanted, &target, incident, marks, sent);
+                    self.want(
+                        finding,
+                        wanted,
+                        &target,
+                        &Circumstances { incident, since, marks, by: "" },
+                        sent,
+                    );
                 }
             }
         }
@@ -155,8 +163,7 @@ impl Respond {
         f: &Finding,
         wanted: &Wanted<'_>,
         target: &str,
-        incident: Id,
-        marks: Marks,
+        case: &Circumstances<'_>,
         sent: &mut Vec<Transition>,
     ) {
         let action = wanted.action;
@@ -165,15 +172,20 @@ impl Respond {
             Reach::Principal | Reach::Tenant => wanted.mode.min(self.config.mode_max),
         };
         let parts = [f.tenant(), target, action.name()].map(str::as_bytes);
-        let key = Id::derive("action", &[parts[0], parts[1], parts[2], &incident.0]);
+        let key = Id::derive("action", &[parts[0], parts[1], parts[2], &case.incident.0]);
+        let mut generation = 0;
         if let Some(seen) = self.memory.seen(key) {
             if seen.open {
                 return self.with(seen.plan, sent, |live, desk| {
-                    live.join(f.prunella.finding_uid);
+                    live.join(desk, f);
                     live.raise(desk, mode, wanted.playbook);
                 });
             }
+            let by_hand = !case.by.is_empty();
+            let is_back = seen.done != Timestamp::ZERO && action.returned(f, seen.done);
+            generation = seen.generation + u32::from(is_back || by_hand);
             let allowed = match seen.again {
+                _ if is_back || by_hand => generation < GENERATIONS_MAX,
                 Again::Never => false,
                 Again::IfFurther => mode > seen.mode,
                 Again::Always => true,
@@ -183,12 +195,14 @@ impl Respond {
             }
         }
         if action.reach() == Reach::Notify
-            && !self.memory.guard.may_notify(&self.config, f, marks.ingested, self.memory.now)
+            && !self.memory.guard.may_notify(&self.config, f, case.marks.ingested, self.memory.now)
         {
             return;
         }
-        let plan = self.plan(f, action, mode, wanted.playbook, key, incident, marks);
+        let plan = self.plan(f, action, mode, wanted.playbook, generation_key(key, generation), case);
         let mut live = Live::new(plan, target.to_owned(), Box::new(f.clone()));
+        (live.key, live.generation) = (key, generation);
+        (live.evidence, live.since) = (self.memory.now, case.since);
         if action.reach() == Reach::Notify {
             live.suppressed = self.memory.guard.take_suppressed(f.tenant());
         }
@@ -199,7 +213,6 @@ impl Respond {
         self.memory.put(live);
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the parts of a plan, named where it is made")]
     fn plan(
         &self,
         f: &Finding,
@@ -207,8 +220,7 @@ impl Respond {
         mode: Mode,
         playbook: &str,
         key: Id,
-        incident: Id,
-        marks: Marks,
+        case: &Circumstances<'_>,
     ) -> Plan {
         let now = self.memory.now;
         let opened_by = f.prunella.finding_uid;
@@ -220,7 +232,7 @@ impl Respond {
             action_key: key,
             tenant: Tenant::try_from(f.tenant().to_owned()).unwrap_or_default(),
             principal: f.principal().to_owned(),
-            incident,
+            incident: case.incident,
             playbook: playbook.to_owned(),
             action: action.name().to_owned(),
             reach: action.reach(),
@@ -232,14 +244,18 @@ impl Respond {
             horizon_ms: horizon.unwrap_or(0),
             created: now,
             expires: None,
-            marks,
+            marks: case.marks,
+            digest: Id::default(),
+            proposed_by: case.by.to_owned(),
         }
     }
 
     fn command(&mut self, command: &Command, sent: &mut Vec<Transition>) {
         match command {
-            Command::Approve { tenant, plan_uid, by, .. } => {
-                self.by_person(tenant, *plan_uid, by, sent, approve);
+            Command::Approve { tenant, plan_uid, by, digest, .. } => {
+                self.by_person(tenant, *plan_uid, by, sent, |live, desk, by| {
+                    approve(live, desk, by, *digest)
+                });
             }
             Command::Reject { tenant, plan_uid, by, .. } => {
                 self.by_person(tenant, *plan_uid, by, sent, |live, desk, by| {
@@ -255,8 +271,37 @@ impl Respond {
             Command::Reply { plan_uid, sequence, reply, .. } => {
                 self.with(*plan_uid, sent, |live, desk| live.replied(desk, *sequence, reply.clone()));
             }
+            Command::Respond { tenant, finding, playbook, by, .. } => {
+                if finding.tenant() == tenant.as_str() {
+                    self.by_hand(finding, playbook, by, sent);
+                }
+            }
             Command::Tick { .. } => {}
         }
+    }
+
+    /// A person wants what a playbook does, whether it matches or not. At the least it is asked for, and somebody else approves.
+    fn by_hand(&mut self, finding: &Finding, playbook: &str, by: &str, sent: &mut Vec<Transition>) {
+        let by = by.trim();
+        if by.is_empty() || by.len() > PERSON_BYTES_MAX {
+            return;
+        }
+        let playbooks = std::mem::take(&mut self.playbooks);
+        let (gap_ms, ms_max) = (self.config.incident_gap_ms, self.config.incident_ms_max);
+        let wanted = playbooks.of(playbook, &self.actions);
+        if !wanted.is_empty() {
+            let (incident, since) = self.memory.incident(finding, gap_ms, ms_max);
+            let now = self.memory.now;
+            let marks = Marks { provider: finding.time, ingested: now, detected: now, ..Marks::default() };
+            let case = Circumstances { incident, since, marks, by };
+            for wanted in &wanted {
+                let wanted = Wanted { mode: wanted.mode.max(Mode::Approve), ..*wanted };
+                for target in wanted.action.targets(finding, &self.config) {
+                    self.want(finding, &wanted, &target, &case, sent);
+                }
+            }
+        }
+        self.playbooks = playbooks;
     }
 
     /// What waits keeps waiting while the switch is engaged; on release it has its full time again.
@@ -308,8 +353,39 @@ impl Respond {
                 live.wait = Wait::End;
             }
         }
+        let wider = std::mem::take(&mut live.wider);
+        let followed = (!wider.is_empty()).then(|| live.clone());
         self.memory.put(live);
+        if let Some(live) = followed {
+            self.follow(&live, &wider, sent);
+        }
     }
+
+    /// Takes the action of a plan on principals whose credentials the attacker made, in the same incident.
+    fn follow(&mut self, live: &Live, principals: &[String], sent: &mut Vec<Transition>) {
+        let action = self.actions.iter().find(|a| a.name() == live.plan.action).copied();
+        let (Some(action), Some(finding)) = (action, &live.finding) else { return };
+        let wanted = Wanted { action, mode: live.plan.mode, playbook: &live.plan.playbook };
+        let marks = Marks { planned: Timestamp::ZERO, applied: Timestamp::ZERO, ..live.plan.marks };
+        let case = Circumstances { incident: live.plan.incident, since: live.since, marks, by: "" };
+        for principal in principals {
+            let mut finding = finding.as_ref().clone();
+            principal.clone_into(&mut finding.prunella.principal);
+            for target in action.targets(&finding, &self.config) {
+                self.want(&finding, &wanted, &target, &case, sent);
+            }
+        }
+    }
+}
+
+/// What a plan is made in.
+struct Circumstances<'a> {
+    incident: Id,
+    /// When the incident began, by event time.
+    since: Timestamp,
+    marks: Marks,
+    /// The person who asked for it by hand; empty: a playbook did.
+    by: &'a str,
 }
 
 fn desk<'a>(
@@ -338,7 +414,10 @@ fn open(live: &mut Live, desk: &mut Desk<'_>, full: bool, bad_tenant: bool) {
         return live.end(desk, PlanState::Refused, &format!("{PLANS_MAX} plans are open already"));
     }
     live.reads = desk.action.needs(&live.target);
-    let why = format!("playbook {} matches", live.plan.playbook);
+    let why = match live.plan.proposed_by.as_str() {
+        "" => format!("playbook {} matches", live.plan.playbook),
+        by => format!("{by} asks for playbook {}", live.plan.playbook),
+    };
     if live.reads.is_empty() {
         live.pass(desk, PlanState::Planned, &why);
         return live.decide(desk, &[], "");
@@ -348,7 +427,21 @@ fn open(live: &mut Live, desk: &mut Desk<'_>, full: bool, bad_tenant: bool) {
 }
 
 /// Counts a person's approval, and acts once there are enough.
-fn approve(live: &mut Live, desk: &mut Desk<'_>, by: &str) {
+fn approve(live: &mut Live, desk: &mut Desk<'_>, by: &str, digest: Option<Id>) {
+    if live.awaits_approval() && by.eq_ignore_ascii_case(&live.plan.proposed_by) {
+        return live.note(
+            desk,
+            &format!("the approval of {by} does not count: they proposed it; somebody else must approve"),
+        );
+    }
+    if live.awaits_approval() && digest.is_some_and(|digest| digest != live.plan.digest) {
+        return live.note(
+            desk,
+            &format!(
+                "the approval of {by} does not count: it is for other steps than the plan has now; look again"
+            ),
+        );
+    }
     let known = live.approvals.iter().any(|p| p.eq_ignore_ascii_case(by));
     if !live.awaits_approval() || known {
         return;

@@ -11,6 +11,10 @@ const PROBE_DELAY_MS: i64 = 50;
 const PROBE_DELAY_MS_MAX: i64 = 1_000;
 /// A long horizon is probed about so many times.
 const PROBES_PER_HORIZON: i64 = 16;
+/// Times that an action which did not hold is taken again before a person must take over.
+const RENEWALS_MAX: u32 = 2;
+/// Most principals to which one plan follows the attacker.
+const SUCCESSORS_MAX: usize = 8;
 
 impl Live {
     /// The first probe, at once.
@@ -25,6 +29,11 @@ impl Live {
     pub fn probed(&mut self, desk: &mut Desk<'_>, probe: Probe) {
         if let Probe::Held { last_accepted, .. } | Probe::Escaped { last_accepted, .. } = &probe {
             self.probing.last_accepted = self.probing.last_accepted.max(*last_accepted);
+        }
+        if let Probe::Escaped { detail, successors, .. } = &probe
+            && !successors.is_empty()
+        {
+            return self.spread(desk, detail, successors);
         }
         let horizon = self.plan.marks.applied.plus_ms(self.plan.horizon_ms);
         let passed = desk.now >= horizon;
@@ -69,11 +78,16 @@ impl Live {
             principal: self.plan.principal.clone(),
             applied: self.plan.marks.applied,
             not_before,
+            since: self.since,
+            known: self.probing.successors.clone(),
         };
         self.order(desk, PlanState::Propagating, why, order);
     }
 
     fn verified(&mut self, desk: &mut Desk<'_>, kind: EvidenceKind, detail: &str) {
+        if self.evidence > self.done && self.may_renew() {
+            return self.renew(desk, "it held, but the attacker came back with a newer session meanwhile");
+        }
         self.plan.marks.verified = desk.now;
         let (action, principal) = (&self.plan.action, &self.plan.principal);
         let message = match kind {
@@ -88,6 +102,43 @@ impl Live {
         self.finish(desk, PlanState::Verified, &format!("{message} ({detail})"), receipt);
     }
 
+    /// The attacker has made credentials for somebody: that is an escape, whatever becomes of the first ones. The action is
+    /// taken on those principals too, through the same guard, and this plan goes on being verified.
+    fn spread(&mut self, desk: &mut Desk<'_>, detail: &str, successors: &[String]) {
+        let known = &self.probing.successors;
+        let fresh: Vec<String> = successors.iter().filter(|s| !known.contains(s)).cloned().collect();
+        if fresh.is_empty() {
+            let horizon = self.plan.marks.applied.plus_ms(self.plan.horizon_ms);
+            return self.probe_again(desk, horizon, "no newer credential");
+        }
+        let mut receipt = self.receipt(desk, PlanState::Escaped, false, detail);
+        if let Some(receipt) = &mut receipt {
+            receipt.prunella.evidence_detail = detail.to_owned();
+        }
+        self.note_escape(desk, detail, receipt);
+        self.probing.successors.extend(fresh.iter().cloned());
+        if fresh.iter().any(String::is_empty) {
+            return self.finish(
+                desk,
+                PlanState::Escalated,
+                "a person must look at what was opened, and for whom",
+                None,
+            );
+        }
+        if fresh.contains(&self.plan.principal) {
+            // A credential of its own: once the first ones are seen to be worth nothing, this one must be as well.
+            self.evidence = desk.now;
+        }
+        if self.probing.successors.len() > SUCCESSORS_MAX {
+            let why =
+                format!("a person must take over: more than {SUCCESSORS_MAX} principals got new credentials");
+            return self.finish(desk, PlanState::Escalated, &why, None);
+        }
+        let why = format!("escalated: acting on {} as well; probing on", fresh.join(", "));
+        self.wider = fresh;
+        self.probe(desk, desk.now, &why);
+    }
+
     fn escaped(&mut self, desk: &mut Desk<'_>, detail: &str) {
         let within = span(self.plan.horizon_ms);
         let why = format!("the principal was still accepted after {within}: {detail}");
@@ -96,6 +147,10 @@ impl Live {
             receipt.prunella.evidence_detail = detail.to_owned();
         }
         self.note_escape(desk, &why, receipt);
+        if self.may_renew() && self.generation < RENEWALS_MAX {
+            self.evidence = desk.now;
+            return self.renew(desk, "escalated: the same again, for everything up to now");
+        }
         self.finish(
             desk,
             PlanState::Escalated,

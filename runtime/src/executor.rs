@@ -4,12 +4,13 @@
 //! what came of the order goes back onto the log as a command. A crash in between is settled by asking the provider.
 
 use crate::clock::Clock;
+use crate::effect::successors::opened;
 use crate::ledger::{LedgerReader, LedgerStore, NewEntry, PendingOrder, RECEIPT_KIND};
 use crate::log::{Commit, Log, LogError, Portion};
 use crate::sqlite::{StoreError, lock};
 use prunella_schemas::limits::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX};
 use prunella_schemas::plan::{EvidenceKind, Outcome, Probe};
-use prunella_schemas::port::Effector;
+use prunella_schemas::port::{Effector, Store};
 use prunella_schemas::{
     Command, Id, Message, Order, Posted, Receipt, Reply, Step, Timestamp, Topic, Transition,
 };
@@ -84,6 +85,8 @@ struct Hands {
     effectors: BTreeMap<String, Arc<dyn Effector>>,
     clock: Clock,
     kill_switch: KillSwitch,
+    /// Where the events are, to look for what an attacker has opened. `None`: nowhere.
+    store: Option<Arc<dyn Store>>,
 }
 
 pub struct Executor {
@@ -99,6 +102,7 @@ impl Executor {
         effectors: Vec<Arc<dyn Effector>>,
         clock: Clock,
         kill_switch: KillSwitch,
+        store: Option<Arc<dyn Store>>,
         runtime: tokio::runtime::Handle,
     ) -> Result<Self, ExecutorError> {
         let (position, reader) = {
@@ -112,8 +116,18 @@ impl Executor {
         };
         let effectors = effectors.into_iter().map(|e| (e.provider().to_owned(), e)).collect();
         let (flying, again, slots) = (Mutex::default(), AtomicBool::new(false), Semaphore::new(ORDERS_MAX));
-        let hands =
-            Arc::new(Hands { log, ledger, reader, flying, again, slots, effectors, clock, kill_switch });
+        let hands = Arc::new(Hands {
+            log,
+            ledger,
+            reader,
+            flying,
+            again,
+            slots,
+            effectors,
+            clock,
+            kill_switch,
+            store,
+        });
         Ok(Executor { hands, position, runtime })
     }
 
@@ -277,8 +291,9 @@ impl Hands {
             Order::Undo { steps, key } => {
                 Reply::Undone { outcomes: self.act(pending, transition, steps, *key).await }
             }
-            Order::Probe { steps, principal, applied, .. } => {
-                Reply::Probed { probe: self.probe(transition, steps, principal, *applied).await }
+            Order::Probe { steps, principal, applied, since, known, .. } => {
+                let probe = self.probe(transition, steps, principal, *applied).await;
+                Reply::Probed { probe: self.opened(transition, principal, *since, known, probe).await }
             }
         }
     }
@@ -367,6 +382,29 @@ impl Hands {
             }
         }
         weakest.unwrap_or(Probe::NotYet { detail: "there is no step to probe".into() })
+    }
+
+    /// Whatever the first credentials are worth now: who has made others has escaped.
+    async fn opened(
+        &self,
+        transition: &Transition,
+        principal: &str,
+        since: Timestamp,
+        known: &[String],
+        probe: Probe,
+    ) -> Probe {
+        let Some(store) = self.store.as_deref().filter(|_| since > Timestamp::ZERO) else { return probe };
+        match opened(store, &transition.plan.tenant, principal, since, known).await {
+            Ok(None) => probe,
+            Ok(Some(opened)) => {
+                let last_accepted = match probe {
+                    Probe::Held { last_accepted, .. } | Probe::Escaped { last_accepted, .. } => last_accepted,
+                    Probe::NotYet { .. } => None,
+                };
+                Probe::Escaped { detail: opened.detail, last_accepted, successors: opened.successors }
+            }
+            Err(e) => Probe::NotYet { detail: format!("what was opened cannot be read: {e}") },
+        }
     }
 
     async fn sleep_until(&self, at: Timestamp) {

@@ -4,6 +4,7 @@ mod directory;
 
 use self::directory::DirectoryLock;
 use crate::clock::Clock;
+use crate::effect::account::{self, AccountEffector};
 use crate::effect::tokens::{self, TokenEffector};
 use crate::executor::{self, Executor, ExecutorError, KillSwitch};
 use crate::intake::{LogIntake, given_again};
@@ -112,7 +113,8 @@ impl Embedded {
         let ledger = LedgerStore::open(&settings.data_dir)?;
         if state.is_empty() {
             // A lost file must not mean "never revoked": the ledger is the truth.
-            state.restore(&tokens::revoked(Entries::open(&settings.data_dir)?)?)?;
+            let entries = || Entries::open(&settings.data_dir);
+            state.restore(&tokens::revoked(entries()?)?, &account::changed(entries()?)?)?;
         }
         let reader = Arc::new(ledger.reader());
         let kill_switch = KillSwitch::in_directory(&settings.data_dir);
@@ -124,7 +126,8 @@ impl Embedded {
         let deliverer = Deliverer::new(outbox.clone(), settings.webhooks)?;
         let seen: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
         let effectors: Vec<Arc<dyn Effector>> = vec![
-            Arc::new(TokenEffector::new(Arc::clone(&state) as _, seen)),
+            Arc::new(TokenEffector::new(Arc::clone(&state) as _, Arc::clone(&seen))),
+            Arc::new(AccountEffector::new(Arc::clone(&state) as _, Arc::clone(&seen))),
             Arc::new(WebhookEffector::new(outbox.clone(), deliverer.endpoints())),
         ];
         let sink = Sink::open(Arc::clone(&log), writer, live.clone())?;
@@ -139,6 +142,7 @@ impl Embedded {
             effectors,
             Arc::clone(&clock),
             kill_switch,
+            Some(seen),
             runtime.clone(),
         )?;
         // Refused here, before anything runs, and only here: what starts once starts always.

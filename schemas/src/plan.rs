@@ -94,6 +94,13 @@ pub struct Plan {
     pub expires: Option<Timestamp>,
     /// Wall-clock marks for the receipt's latency budget.
     pub marks: Marks,
+    /// What a person approves: blake3-128 over the id, the steps as planned with the state found before, and the way back.
+    /// All zeros until the steps are known. An instant in the steps may move forward to newer evidence without changing it.
+    #[serde(default)]
+    pub digest: Id,
+    /// The person who asked for it by hand; they may not approve it. Empty: a playbook did.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub proposed_by: String,
 }
 
 /// When each thing happened, for the latency budget. Zero: not yet.
@@ -139,13 +146,18 @@ pub enum PlanState {
     Escalated,
     Expired,
     RolledBack,
+    /// The target is not as it was when planned, or not as we left it: it stays as somebody else made it.
+    Conflict,
 }
 
 impl PlanState {
     /// Whether nothing more happens to the plan by itself. A verified restriction still expires.
     pub fn is_final(self) -> bool {
         use PlanState::*;
-        matches!(self, Observed | DryRun | Refused | Rejected | Failed | Escalated | Expired | RolledBack)
+        matches!(
+            self,
+            Observed | DryRun | Refused | Rejected | Failed | Escalated | Expired | RolledBack | Conflict
+        )
     }
 }
 
@@ -158,7 +170,18 @@ pub enum Order {
     /// Carry out the steps. The key makes a repeat harmless.
     Apply { steps: Vec<Step>, key: Id },
     /// Ask whether the steps held, not before `not_before`.
-    Probe { steps: Vec<Step>, principal: String, applied: Timestamp, not_before: Timestamp },
+    Probe {
+        steps: Vec<Step>,
+        principal: String,
+        applied: Timestamp,
+        not_before: Timestamp,
+        /// When the incident began, by event time: credentials made since then count as the attacker's. Zero: do not look.
+        #[serde(default)]
+        since: Timestamp,
+        /// Principals with such credentials that were dealt with.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        known: Vec<String>,
+    },
     /// Take the steps back.
     Undo { steps: Vec<Step>, key: Id },
 }
@@ -211,6 +234,10 @@ pub enum Outcome {
     Failed {
         detail: String,
     },
+    /// Nothing was done: the target is not in the state that the step was planned on.
+    Conflict {
+        detail: String,
+    },
 }
 
 /// What kind of proof stands behind "it held". Only the first is called contained.
@@ -238,6 +265,9 @@ pub enum Probe {
     Escaped {
         detail: String,
         last_accepted: Option<Timestamp>,
+        /// Who can act for the attacker now: principals for whom credentials were made since the incident began.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        successors: Vec<String>,
     },
 }
 
@@ -273,6 +303,9 @@ pub enum Command {
         plan_uid: Id,
         by: String,
         at: Timestamp,
+        /// The digest that was looked at; with another one the approval does not count. Absent: whatever stands.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        digest: Option<Id>,
     },
     Reject {
         tenant: Tenant,
@@ -299,6 +332,14 @@ pub enum Command {
         reply: Reply,
         at: Timestamp,
     },
+    /// A person wants a playbook's actions taken about a finding, or about an event in the form of one.
+    Respond {
+        tenant: Tenant,
+        finding: Box<crate::Finding>,
+        playbook: String,
+        by: String,
+        at: Timestamp,
+    },
     /// Time passed. The shell posts one when the stage has something due.
     Tick {
         at: Timestamp,
@@ -313,6 +354,7 @@ impl Command {
             | Command::RollBack { at, .. }
             | Command::KillSwitch { at, .. }
             | Command::Reply { at, .. }
+            | Command::Respond { at, .. }
             | Command::Tick { at } => *at,
         }
     }

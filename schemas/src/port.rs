@@ -186,7 +186,34 @@ pub struct TokenVersion {
     pub version: u64,
 }
 
-/// Hot state: token versions. Never the truth; the ledger is.
+/// What applications must honour about an account beside its tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AccountState {
+    pub principal: String,
+    /// Refuse every call before this instant. 0: not locked.
+    pub locked_until: Timestamp,
+    /// Refuse a session until it has shown a second factor at or after this instant. 0: no need.
+    pub step_up_since: Timestamp,
+    /// Sessions that are refused, by the id of their credential.
+    pub refused_sessions: Vec<String>,
+    /// Grows with every change.
+    pub version: u64,
+}
+
+/// One thing that an account's state says, with a version of its own, so that two actions do not disturb each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Setting {
+    /// 0: as if it had never been set.
+    pub value: Timestamp,
+    pub version: u64,
+}
+
+/// Names of an account's settings. `session/<credential id>` names one session.
+pub const LOCKED_UNTIL: &str = "locked_until";
+pub const STEP_UP_SINCE: &str = "step_up_since";
+pub const SESSION_PREFIX: &str = "session/";
+
+/// Hot state: token versions and accounts. Never the truth; the ledger is.
 #[async_trait]
 pub trait State: Send + Sync {
     /// `Unavailable` while not loaded; never a made-up "not revoked".
@@ -198,6 +225,25 @@ pub trait State: Send + Sync {
         principal: &str,
         not_before: Timestamp,
     ) -> Result<TokenVersion, PortError>;
+    /// `Unavailable` while not loaded; never a made-up "not locked".
+    async fn account(&self, _: &Tenant, _: &str) -> Result<AccountState, PortError> {
+        Err(PortError::Unavailable("this engine keeps no account states".into()))
+    }
+    async fn setting(&self, _: &Tenant, _: &str, _: &str) -> Result<Setting, PortError> {
+        Err(PortError::Unavailable("this engine keeps no account states".into()))
+    }
+    /// Sets one setting if it still has version `expected`; answers what it is then. Durable on return. A setting that has
+    /// the value already is left alone, whatever its version.
+    async fn set(
+        &self,
+        _: &Tenant,
+        _principal: &str,
+        _name: &str,
+        _value: Timestamp,
+        _expected: u64,
+    ) -> Result<Setting, PortError> {
+        Err(PortError::Unavailable("this engine keeps no account states".into()))
+    }
 }
 
 /// What happens now, for the live feed. Lossy by design: a slow reader skips.

@@ -76,6 +76,9 @@ pub struct LatencyBudget {
     /// Durable intake to verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_ms: Option<i64>,
+    /// Durable intake of the evidence to the attacker's last accepted call; negative: it came before. Absent: none was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_accepted_ms: Option<i64>,
 }
 
 impl LatencyBudget {
@@ -88,6 +91,7 @@ impl LatencyBudget {
             apply_ms: span(marks.planned, marks.applied),
             verify_ms: span(marks.applied, marks.verified),
             total_ms: span(marks.ingested, marks.verified),
+            last_accepted_ms: None,
         }
     }
 }

@@ -254,7 +254,7 @@ fn human_seat(member: &Member, source_ip: &str, session: &str, issued_at: Timest
         _ => BROWSER,
     };
     Seat {
-        token: Some(Token { principal: identity.principal(), credential, issued_at }),
+        token: Some(Token { principal: identity.principal(), credential, issued_at, stepped_up_at: None }),
         identity,
         source_ip: source_ip.to_owned(),
         user_agent: user_agent.to_owned(),
@@ -271,6 +271,7 @@ fn workplace(traffic: &Traffic, member: &Member) -> Place {
         principal: identity.principal(),
         credential: format!("ASIA{}", letters("credential", member.name, 16)),
         issued_at,
+        stepped_up_at: None,
     });
     let source_ip = match inside {
         true => identity.linked_service().to_owned(),

@@ -12,6 +12,9 @@ pub struct Token {
     /// The access key id of the session.
     pub credential: String,
     pub issued_at: Timestamp,
+    /// When its holder last showed a second factor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stepped_up_at: Option<Timestamp>,
 }
 
 /// What the service itself answers when it does not do what was asked, session or no session.
@@ -97,6 +100,6 @@ pub fn mint(call: &Call, issued_at: Timestamp) -> Option<Token> {
         let principal = call.identity.principal();
         let credential =
             format!("ASIA{}", letters("session", &format!("{principal} {}", call.source_ip), 16));
-        Token { principal, credential, issued_at }
+        Token { principal, credential, issued_at, stepped_up_at: None }
     })
 }

@@ -20,6 +20,7 @@ pub mod record;
 pub mod report;
 pub mod run;
 pub mod scenario;
+pub mod suite;
 pub mod target;
 pub mod watch;
 
@@ -30,6 +31,7 @@ pub use file::{Label, Summary, labels, write_records};
 pub use report::{Moment, Report};
 pub use run::{Clock, Options, Progress, SimulateError, run};
 pub use scenario::{Intensity, Scenario};
+pub use suite::{Outcome, Suite};
 
 use prunella_schemas::{Id, Timestamp};
 use rand::SeedableRng;

@@ -80,7 +80,7 @@ struct CloudTrail<'a> {
 pub fn write(call: &Call, time: Timestamp, verdict: Verdict, rng: &mut Rng) -> Written {
     let event_id = uuid(rng);
     let (code, message) = match (&call.failure, verdict) {
-        (_, Verdict::Refused) => (Some(REVOKED_ERROR_CODE), Some(REVOKED_ERROR_MESSAGE)),
+        (None, Verdict::Refused) => (Some(REVOKED_ERROR_CODE), Some(REVOKED_ERROR_MESSAGE)),
         (Some(failure), _) => {
             (Some(failure.code.as_str()).filter(|c| !c.is_empty()), Some(failure.message.as_str()))
         }
@@ -143,7 +143,14 @@ fn user_identity(call: &Call, time: Timestamp) -> Value {
     }
     let issued = call.token.as_ref().map_or(time, |token| token.issued_at);
     let credential = call.token.as_ref().map(|token| token.credential.as_str());
-    call.identity.user_identity(credential, &seconds(issued))
+    let mut identity = call.identity.user_identity(credential, &seconds(issued));
+    let stepped_up = call.token.as_ref().is_some_and(|token| token.stepped_up_at.is_some());
+    if let Some(shown) = identity.pointer_mut("/sessionContext/attributes/mfaAuthenticated")
+        && stepped_up
+    {
+        *shown = json!("true");
+    }
+    identity
 }
 
 fn response(call: &Call, succeeded: bool) -> Value {

@@ -50,6 +50,8 @@ pub struct Options {
     pub timeout_ms: u64,
     pub clock: Clock,
     pub progress: Listener,
+    /// Approve what waits for a person about the attacker, in this name. `None`: nobody does.
+    pub approve_as: Option<String>,
 }
 
 impl Options {
@@ -65,6 +67,7 @@ impl Options {
             timeout_ms: 30_000,
             clock,
             progress: Arc::new(|_| {}),
+            approve_as: None,
         }
     }
 }
@@ -95,6 +98,8 @@ const TAIL_PAUSE_MS: u64 = 150;
 const LOOK_MS: u64 = 100;
 /// How long nothing new must come before a pipeline that is not acting counts as settled, in milliseconds.
 const QUIET_MS: i64 = 3_000;
+/// The same while a person's plans are seen through.
+const SETTLED_MS: i64 = 1_000;
 
 /// Plays a scenario against a running Prunella and reports what happened.
 pub async fn run(options: Options) -> Result<Report, SimulateError> {
@@ -299,15 +304,37 @@ async fn look(
                 (scene.options.progress)(progress);
             }
         }
+        let plans = scene.prunella.plans().await;
+        let waiting = approve(scene, &plans, principal.as_deref()).await?;
         let standing = *standing.borrow();
         let closed = about.iter().any(|receipt| restrains(receipt));
-        let enough = closed && standing.refused_in_a_row >= REFUSALS_ENOUGH;
+        // Whoever approves wants to see all of it through.
+        let through = scene.options.approve_as.is_none()
+            || !waiting && !is_pending(&plans, principal.as_deref()) && now.since_ms(changed) >= SETTLED_MS;
+        let enough = closed && standing.refused_in_a_row >= REFUSALS_ENOUGH && through;
         let quiet = standing.scripted && now.since_ms(changed) >= QUIET_MS;
         let over = now.since_ms(scene.started) >= timeout_ms;
-        if enough || over || quiet && !is_pending(&scene.prunella.plans().await, principal.as_deref()) {
+        if enough || over || quiet && !waiting && !is_pending(&plans, principal.as_deref()) {
             return Ok(());
         }
     }
+}
+
+/// Approves what waits about the attacker, if somebody is there to do so. Whether something waited.
+async fn approve(
+    scene: &Scene<'_>,
+    plans: &Result<Vec<Value>, SimulateError>,
+    principal: Option<&str>,
+) -> Result<bool, SimulateError> {
+    let Some(by) = &scene.options.approve_as else { return Ok(false) };
+    let mut waited = false;
+    for (uid, state, _) in latest(plans, principal) {
+        if state == "awaiting_approval" {
+            waited = true;
+            scene.prunella.decide(&uid, "approve", by).await?;
+        }
+    }
+    Ok(waited)
 }
 
 impl Observed {
@@ -325,6 +352,14 @@ impl Observed {
 /// Whether a plan about the attacker is still at work. A Prunella that does not tell its plans has none.
 fn is_pending(plans: &Result<Vec<Value>, SimulateError>, principal: Option<&str>) -> bool {
     const AT_WORK: [&str; 5] = ["planned", "approved", "applied", "unknown", "propagating"];
+    latest(plans, principal).iter().any(|(_, state, _)| AT_WORK.contains(&state.as_str()))
+}
+
+/// The plans about a principal: id, newest state, and the plan as it is now.
+pub(crate) fn latest(
+    plans: &Result<Vec<Value>, SimulateError>,
+    principal: Option<&str>,
+) -> Vec<(String, String, Value)> {
     let mut latest = BTreeMap::new();
     for row in plans.iter().flatten() {
         let plan = plan_of(row);
@@ -332,15 +367,14 @@ fn is_pending(plans: &Result<Vec<Value>, SimulateError>, principal: Option<&str>
             continue;
         }
         let state = row.get("to").or_else(|| row.get("state")).or_else(|| plan.get("state"));
+        let state = state.and_then(Value::as_str).unwrap_or_default();
         let uid = row.get("plan_uid").or_else(|| plan.get("uid")).and_then(Value::as_str).unwrap_or_default();
         let sequence = row.get("sequence").and_then(Value::as_u64).unwrap_or_default();
-        let entry = latest.entry(uid.to_owned()).or_insert((sequence, state));
+        let entry = latest.entry(uid.to_owned()).or_insert((sequence, state, plan));
         if sequence >= entry.0 {
-            *entry = (sequence, state);
+            *entry = (sequence, state, plan);
         }
     }
-    latest
-        .values()
-        .filter_map(|(_, state)| state.and_then(Value::as_str))
-        .any(|state| AT_WORK.contains(&state))
+    let told = latest.into_iter();
+    told.map(|(uid, (_, state, plan))| (uid, state.to_owned(), plan.clone())).collect()
 }

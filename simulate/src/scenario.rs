@@ -187,7 +187,7 @@ impl Script {
         let credential = format!("ASIA{}", letters("stolen", &format!("{seed} {}", identity.arn()), 16));
         let issued_at = begin.plus_ms(-STOLEN_BEFORE_MS);
         let seat = Seat {
-            token: Some(Token { principal: identity.principal(), credential, issued_at }),
+            token: Some(Token { principal: identity.principal(), credential, issued_at, stepped_up_at: None }),
             identity,
             source_ip: format!("{ATTACKER_NETWORK}.{}", rng.random_range(10..240)),
             user_agent: "Boto3/1.40.55 md/Botocore#1.40.55 ua/2.1 os/linux#6.12.48 md/arch#x86_64 lang/python#3.12.11 md/pyimpl#CPython cfg/retry-mode#legacy Botocore/1.40.55".to_owned(),

@@ -1,13 +1,14 @@
 //! Target: a small local service that stands in for the cloud's front door. It decides on every call, and says so.
 //!
 //! On every call it asks `GET {prunella}/api/token-versions?principal=..` and honours a session that was issued at or
-//! after `not_before`. It is *fail-static*: while Prunella cannot say (503, or no answer), the last answer it knew for
+//! after `not_before`; and `GET {prunella}/api/account-state?principal=..`, of which it honours locks, refused sessions and
+//! the demand for a second factor. It is *fail-static*: while Prunella cannot say (503, or no answer), the last answer it knew for
 //! that principal holds, and a principal it never heard of is let in, as a cloud's front door would. Then it writes the
 //! CloudTrail record of what happened, accepted or refused, and delivers it to Prunella's intake.
 
 use crate::Rng;
-use crate::call::{Call, Token, mint};
-use crate::record::{Verdict, Written, write};
+use crate::call::{Call, Failure, Token, mint};
+use crate::record::{REVOKED_ERROR_CODE, REVOKED_ERROR_MESSAGE, Verdict, Written, write};
 use crate::run::{Clock, SimulateError};
 use crate::stream;
 use crate::watch::Prunella;
@@ -16,6 +17,7 @@ use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
 use prunella_schemas::Timestamp;
+use prunella_schemas::port::AccountState;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -84,8 +86,14 @@ struct Door {
 /// What one call after the other needs: they pass in order.
 struct Gate {
     rng: Rng,
-    /// The last answer of Prunella for a principal.
-    known: BTreeMap<String, Timestamp>,
+    /// The last answers of Prunella for a principal.
+    known: BTreeMap<String, Known>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Known {
+    not_before: Timestamp,
+    account: AccountState,
 }
 
 /// Principals whose last answer is remembered.
@@ -149,9 +157,15 @@ impl Target {
     }
 }
 
-async fn receive(State(door): State<Arc<Door>>, Json(call): Json<Call>) -> (StatusCode, Json<Answer>) {
+async fn receive(State(door): State<Arc<Door>>, Json(mut call): Json<Call>) -> (StatusCode, Json<Answer>) {
     let mut gate = door.gate.lock().await;
-    let verdict = door.judge(&mut gate, &call).await;
+    let refusal = door.judge(&mut gate, &call).await;
+    let verdict = match &refusal {
+        Some(_) => Verdict::Refused,
+        None if call.token.is_none() && call.failure.is_some() => Verdict::Failed,
+        None => Verdict::Accepted,
+    };
+    call.failure = refusal.or(call.failure);
     let at = (door.log.clock)();
     let written = write(&call, at, verdict, &mut gate.rng);
     let token = if verdict == Verdict::Accepted { mint(&call, at) } else { None };
@@ -174,20 +188,42 @@ async fn receive(State(door): State<Arc<Door>>, Json(call): Json<Call>) -> (Stat
 }
 
 impl Door {
-    async fn judge(&self, gate: &mut Gate, call: &Call) -> Verdict {
-        let Some(token) = &call.token else {
-            return if call.failure.is_some() { Verdict::Failed } else { Verdict::Accepted };
-        };
-        let answer = self.log.prunella.not_before(&token.principal).await;
-        if let Some(not_before) = answer {
-            if gate.known.len() >= KNOWN_MAX && !gate.known.contains_key(&token.principal) {
-                gate.known.pop_first();
-            }
-            gate.known.insert(token.principal.clone(), not_before);
+    /// Why the caller is not let in; a wrong password is not for Prunella to judge.
+    async fn judge(&self, gate: &mut Gate, call: &Call) -> Option<Failure> {
+        let principal =
+            call.token.as_ref().map_or_else(|| call.identity.principal(), |t| t.principal.clone());
+        let prunella = &self.log.prunella;
+        let (not_before, account) =
+            tokio::join!(prunella.not_before(&principal), prunella.account(&principal));
+        if gate.known.len() >= KNOWN_MAX && !gate.known.contains_key(&principal) {
+            gate.known.pop_first();
         }
-        let not_before = answer.or_else(|| gate.known.get(&token.principal).copied());
-        let honoured = not_before.is_none_or(|not_before| token.issued_at >= not_before);
-        if honoured { Verdict::Accepted } else { Verdict::Refused }
+        let known = gate.known.entry(principal).or_default();
+        known.not_before = not_before.unwrap_or(known.not_before);
+        known.account = account.unwrap_or_else(|| std::mem::take(&mut known.account));
+        let (code, message) = known.refuses(call, (self.log.clock)())?;
+        Some(Failure { code: code.to_owned(), message: message.to_owned() })
+    }
+}
+
+impl Known {
+    /// The error code and message with which a call is refused, in the provider's own words.
+    fn refuses(&self, call: &Call, now: Timestamp) -> Option<(&'static str, &'static str)> {
+        let account = &self.account;
+        let failed = call.token.is_none() && call.failure.is_some();
+        if now < account.locked_until && !failed {
+            return Some(("InvalidClientTokenId", "The account is locked"));
+        }
+        let token = call.token.as_ref()?;
+        if token.issued_at < self.not_before {
+            return Some((REVOKED_ERROR_CODE, REVOKED_ERROR_MESSAGE));
+        }
+        if account.refused_sessions.contains(&token.credential) {
+            return Some((REVOKED_ERROR_CODE, "The session is refused"));
+        }
+        let stepped_up = token.stepped_up_at.is_some_and(|at| at >= account.step_up_since);
+        (account.step_up_since > Timestamp::ZERO && !stepped_up)
+            .then_some(("TokenRefreshRequired", "Show a second factor and try again"))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::run::SimulateError;
 use prunella_schemas::Timestamp;
+use prunella_schemas::port::AccountState;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -100,6 +101,27 @@ impl Prunella {
             Value::String(text) => Timestamp::parse(text),
             number => number.as_i64().map(Timestamp),
         }
+    }
+
+    /// What else an account's state asks for; `None` when Prunella can't say.
+    pub async fn account(&self, principal: &str) -> Option<AccountState> {
+        let answer = self.get("/api/account-state", &[("principal", principal)]).await.ok()?;
+        serde_json::from_value(answer).ok()
+    }
+
+    /// Sends an operator's word on a plan: `approve`, `reject` or `rollback`.
+    pub async fn decide(&self, plan: &str, verb: &str, by: &str) -> Result<(), SimulateError> {
+        let url = self.url(&format!("/api/plans/{plan}/{verb}"));
+        let request = self.signed(self.http.post(&url).json(&serde_json::json!({ "by": by })));
+        let answer = request.send().await;
+        let answer =
+            answer.map_err(|e| SimulateError::Unreachable { url: url.clone(), detail: e.to_string() })?;
+        // The plan may have moved on meanwhile: then there is nothing left to decide.
+        if answer.status().is_success() || answer.status().as_u16() == 409 {
+            return Ok(());
+        }
+        let (status, body) = (answer.status(), answer.text().await.unwrap_or_default());
+        Err(SimulateError::Answer { url, detail: format!("{status}: {}", head(&body)) })
     }
 
     pub async fn findings(&self) -> Result<Vec<Value>, SimulateError> {

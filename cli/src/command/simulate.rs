@@ -1,14 +1,18 @@
 //! `prunella simulate-attack`: attack yourself, and see whether it is found and contained.
 
-use crate::args::{Intensity as Level, Run, SimulateAttack};
+use crate::args::{Intensity as Level, Run, SimulateAttack, Suite as SuiteArgs};
 use crate::client;
 use crate::config::Config;
+use crate::output::Format;
 use crate::{App, Outcome, Refusal, output, pipeline, progress};
 use anyhow::Context;
+use prunella_ledger::{Completeness, Integrity};
 use prunella_runtime::clock;
 use prunella_schemas::plan::Mode;
+use prunella_schemas::port::LedgerView;
 use prunella_simulate::scenario::CATALOG;
-use prunella_simulate::{Intensity, Options, Progress, Report, Scenario, Traffic};
+use prunella_simulate::suite::{attacks, rehearse};
+use prunella_simulate::{Intensity, Options, Progress, Report, Scenario, Suite, Traffic};
 use std::fs::File;
 use std::io::BufWriter;
 use std::net::SocketAddr;
@@ -35,7 +39,68 @@ pub fn run(app: &App, args: SimulateAttack) -> anyhow::Result<Outcome> {
             let missed = scenario != Scenario::None && !report.detected;
             Ok(if missed { Outcome::Found } else { Outcome::Ok })
         }
+        SimulateAttack::Suite(args) => {
+            let suite = pipeline::runtime()?.block_on(suite(app, &args)).map_err(Refusal)?;
+            output::one(app.format, &suite, |suite| match app.format {
+                Format::Junit => suite.to_junit(),
+                _ => table(suite),
+            })?;
+            Ok(if suite.failed > 0 { Outcome::Found } else { Outcome::Ok })
+        }
     }
+}
+
+/// Every attack, each in an instance and a ledger of its own, one after the other: they are timed.
+async fn suite(app: &App, args: &SuiteArgs) -> anyhow::Result<Suite> {
+    let mut outcomes = Vec::new();
+    for scenario in attacks() {
+        let folder = tempfile::tempdir().context("cannot make a temporary directory")?;
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let served = pipeline::serve(&throwaway(&app.loaded.config, folder.path(), listen)).await?;
+        let mut options = Options::new(scenario, &served.url(), clock::wall());
+        (options.seed, options.intensity) = (args.seed, intensity(args.intensity));
+        let bar = progress::spinner("starting");
+        let shown = bar.clone();
+        options.progress = std::sync::Arc::new(move |progress| {
+            shown.set_message(format!("{scenario}: {}", line(&progress)))
+        });
+        let rehearsed = rehearse(options).await;
+        bar.finish_and_clear();
+        let anchor = served.embedded.ledger.checkpoint().await?;
+        served.stop().await?;
+        let mut outcome = rehearsed?;
+        let dir = folder.path().to_owned();
+        let verified =
+            tokio::task::spawn_blocking(move || prunella_runtime::ledger::verify(&dir, None, &[anchor]))
+                .await??;
+        outcome.ledger_ok = verified.integrity == Integrity::Ok && verified.completeness == Completeness::Ok;
+        outcomes.push(outcome);
+    }
+    Ok(Suite::of(outcomes))
+}
+
+fn table(suite: &Suite) -> String {
+    let line = |outcome: &prunella_simulate::Outcome| {
+        let word = |is_so: bool| if is_so { "yes" } else { "NO" };
+        let last = outcome.last_accepted_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms} ms"));
+        format!(
+            "{:<30} {:<9} {:<9} {:<19} {:<12} {:<7} {}",
+            outcome.scenario.name(),
+            word(outcome.detected),
+            word(outcome.verified),
+            outcome.evidence.as_deref().unwrap_or("-"),
+            word(outcome.rolled_back),
+            word(outcome.ledger_ok),
+            last
+        )
+    };
+    let mut lines = vec![format!(
+        "{:<30} {:<9} {:<9} {:<19} {:<12} {:<7} {}",
+        "SCENARIO", "DETECTED", "VERIFIED", "EVIDENCE", "ROLLED BACK", "LEDGER", "LAST ACCEPTED"
+    )];
+    lines.extend(suite.scenarios.iter().map(line));
+    lines.push(format!("{} passed, {} failed", suite.passed, suite.failed));
+    lines.join("\n")
 }
 
 async fn attack(app: &App, args: &Run, scenario: Scenario) -> anyhow::Result<Report> {

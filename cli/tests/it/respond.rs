@@ -138,3 +138,90 @@ fn looking_where_no_pipeline_ever_ran_is_refused() {
     run(&["findings", "list", "--severity-min", "9"]).with(3).says(&["--severity-min"]);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "looking makes no files");
 }
+
+#[test]
+fn a_lock_asked_for_by_hand_is_approved_by_another_taken_back_and_proven_offline() {
+    let dir = TempDir::new().unwrap();
+    let up = Running::start(&dir, &["--response", "auto"]);
+    attack(&up, "eve");
+    let finding = only(&up.cli(&["findings", "list", "-o", "json"]).with(0).json());
+    let uid = finding["finding_info"]["uid"].as_str().unwrap();
+    let who = principal("eve");
+    let locks = || {
+        let plans = up.cli(&["plans", "list", "--principal", &who, "-o", "json"]).with(0).json();
+        let locks = plans.as_array().unwrap().iter().filter(|p| p["plan"]["action"] == "account.lock");
+        locks.cloned().collect::<Vec<_>>()
+    };
+    let locked_until =
+        || up.get(&format!("/api/account-state?principal={who}")).json()["locked_until"].as_i64().unwrap();
+    wait_for("the lock that waits", || locks().iter().any(|p| p["to"] == "awaiting_approval").then_some(()));
+    let waiting = locks()[0]["plan_uid"].as_str().unwrap().to_owned();
+    up.cli(&["plans", "reject", &waiting, "--by", "ada"]).with(0);
+    wait_for("the rejection", || (locks()[0]["to"] == "rejected").then_some(()));
+
+    up.cli(&["respond", uid, "--playbook", "nope", "--by", "dana"])
+        .with(3)
+        .says(&["nope", "contain-log-tampering"]);
+    up.cli(&["respond", uid, "--playbook", "contain-log-tampering", "--by", "dana"]).with(0);
+    let asked = |state: &'static str| {
+        wait_for(state, || locks().into_iter().find(|p| p["plan_uid"] != *waiting && p["to"] == state))
+    };
+    let plan = asked("awaiting_approval");
+    let id = plan["plan_uid"].as_str().unwrap();
+    assert_eq!((&plan["plan"]["proposed_by"], locked_until()), (&"dana".into(), 0));
+    let shown = up.cli(&["plans", "show", id, "-o", "table"]).with(0).out;
+    for word in [
+        "account account.lock on",
+        "before {\"value\":0,\"version\":0}",
+        "THE WAY BACK",
+        "1 target(s)",
+        "may still",
+    ] {
+        assert!(shown.to_lowercase().contains(&word.to_lowercase()), "{word} is not in {shown}");
+    }
+    up.cli(&["plans", "approve", id, "--by", "dana"]).with(0);
+    let digest = plan["plan"]["digest"].as_str().unwrap();
+    up.cli(&["plans", "approve", id, "--by", "ada", "--digest", &"0".repeat(32)])
+        .with(3)
+        .says(&["other steps"]);
+    up.cli(&["plans", "approve", id, "--by", "ada", "--digest", digest]).with(0);
+    asked("verified");
+    assert!(locked_until() > finding["time"].as_i64().unwrap());
+
+    up.cli(&["plans", "rollback", id, "--by", "ada"]).with(0);
+    asked("rolled_back");
+    assert_eq!(locked_until(), 0);
+    let receipts = up.cli(&["receipts", "list", "-o", "json"]).with(0).json();
+    let back = receipts
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|r| r["prunella"]["state"] == "rolled_back")
+        .unwrap()
+        .clone();
+    let receipt = back["prunella"]["receipt_uid"].as_str().unwrap();
+    let proof = wait_for("its proof", || {
+        let shown = up.cli(&["receipts", "show", receipt, "-o", "json"]).with(0).out;
+        shown.contains("inclusion").then_some(shown)
+    });
+    up.stop().0.with(0);
+
+    let away = TempDir::new().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = away.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let key = file("key", &std::fs::read_to_string(dir.path().join("ledger.pub")).unwrap());
+    let good = file("receipt.json", &proof);
+    let forged = file("forged.json", &proof.replace("rolled_back", "verified"));
+    let checked = run(&["receipts", "verify", &good, "--key", &key, "-o", "json"]).with(0).json();
+    assert_eq!((&checked["valid"], &checked["state"]), (&true.into(), &"rolled_back".into()));
+    assert_eq!(
+        run(&["receipts", "verify", &forged, "--key", &key, "-o", "json"]).with(1).json()["valid"],
+        false
+    );
+    let other = file("other", "prunella+00000000+AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB");
+    run(&["receipts", "verify", &good, "--key", &other]).with(2).says(&["verifier key"]);
+    run(&["receipts", "verify", &key, "--key", &key]).with(2).says(&["not JSON"]);
+}

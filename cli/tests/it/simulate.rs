@@ -88,11 +88,31 @@ fn the_demo_heals_and_ends_by_itself() {
     for fact in ["detected", "contained", "verified"] {
         assert_eq!(demo["report"][fact], true, "{fact}");
     }
+    assert_eq!((&demo["offline"]["valid"], &demo["rolled_back"]), (&true.into(), &true.into()));
     assert_eq!((&demo["ledger"]["integrity"], &demo["ledger"]["completeness"]), (&"ok".into(), &"ok".into()));
     assert!(
         !demo["findings"].as_array().unwrap().is_empty() && !demo["receipts"].as_array().unwrap().is_empty()
     );
     run(&["demo", "--scenario", "nope"]).with(3).says(&["nope", "brute_force"]);
+}
+
+#[test]
+fn the_suite_takes_every_containment_back_and_keeps_its_contract() {
+    let suite = run(&["simulate-attack", "suite", "--seed", "7", "-o", "json"]).with(0).json();
+    assert_eq!((&suite["passed"], &suite["failed"]), (&6.into(), &0.into()), "{suite}");
+    let names: Vec<&str> =
+        suite["scenarios"].as_array().unwrap().iter().map(|s| s["scenario"].as_str().unwrap()).collect();
+    assert_eq!(names, ATTACKS);
+    for outcome in suite["scenarios"].as_array().unwrap() {
+        let keys: Vec<&String> = outcome.as_object().unwrap().keys().collect();
+        assert_eq!(keys.len(), 7, "{keys:?}");
+        for fact in ["detected", "verified", "rolled_back", "ledger_ok"] {
+            assert_eq!(outcome[fact], true, "{outcome}");
+        }
+        assert_eq!(outcome["evidence"], "refused_call", "{outcome}");
+        assert!(outcome["last_accepted_ms"].is_i64() || outcome["last_accepted_ms"].is_null());
+    }
+    run(&["simulate-attack", "list", "-o", "junit"]).with(3).says(&["JUnit"]);
 }
 
 #[test]

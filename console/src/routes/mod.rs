@@ -11,7 +11,7 @@ mod tokens;
 
 /// The types of requests and answers that are the console's own.
 pub(crate) mod schemas {
-    pub(crate) use super::decide::{Decision, KillSwitch, Queued};
+    pub(crate) use super::decide::{Approval, Decision, KillSwitch, Queued, Request};
     pub(crate) use super::rejected::{DeadLetterRow, DeadLetterWhole};
     pub(crate) use super::simulate::SimulatedAttack;
 }
@@ -35,6 +35,7 @@ pub(crate) fn api() -> OpenApiRouter<Console> {
         .routes(routes!(decide::approve))
         .routes(routes!(decide::reject))
         .routes(routes!(decide::rollback))
+        .routes(routes!(decide::respond))
         .routes(routes!(decide::kill_switch))
         .routes(routes!(read::receipts))
         .routes(routes!(read::receipt))
@@ -44,6 +45,7 @@ pub(crate) fn api() -> OpenApiRouter<Console> {
         .routes(routes!(rejected::show))
         .routes(routes!(rejected::replay))
         .routes(routes!(tokens::token_versions))
+        .routes(routes!(tokens::account_state))
         .routes(routes!(simulate::start))
         .routes(routes!(feed::events))
 }

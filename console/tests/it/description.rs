@@ -4,7 +4,7 @@ use crate::served::Served;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-const ROUTES: [&str; 25] = [
+const ROUTES: [&str; 27] = [
     "get /api/dashboard",
     "get /api/dlq",
     "get /api/dlq/{id}",
@@ -20,6 +20,8 @@ const ROUTES: [&str; 25] = [
     "get /api/threats",
     "get /api/threats/{id}",
     "get /api/token-versions",
+    "get /api/account-state",
+    "post /api/events/{id}/respond",
     "get /livez",
     "get /readyz",
     "get /ws/events",

@@ -6,8 +6,8 @@ use prunella_schemas::finding::{Attack, Named, RelatedEvent};
 use prunella_schemas::ocsf::{API_ACTIVITY, AUTHENTICATION, Api, Endpoint};
 use prunella_schemas::plan::{EvidenceKind, Marks, Mode, Reach};
 use prunella_schemas::port::{
-    Accepted, Dashboard, Health, HealthView, Intake, LedgerView, Live, PortError, Query, Rows, State, Store,
-    TokenVersion, Upload,
+    Accepted, AccountState, Dashboard, Health, HealthView, Intake, LedgerView, Live, PortError, Query, Rows,
+    State, Store, TokenVersion, Upload,
 };
 use prunella_schemas::{
     Command, DeadLetter, Event, Finding, Id, Message, Plan, PlanState, Principal, Receipt, Record,
@@ -90,6 +90,7 @@ impl Fake {
             simulator: Some(ports),
             clock: Arc::new(|| NOW),
             sources: vec!["aws.cloudtrail".to_owned(), "ocsf".to_owned()],
+            playbooks: vec!["lock".to_owned()],
         }
     }
 
@@ -226,6 +227,13 @@ impl State for Fake {
         let version = TokenVersion { principal: principal.to_owned(), not_before, version: 1 };
         self.checked()?.tokens.insert((tenant.to_string(), principal.to_owned()), version.clone());
         Ok(version)
+    }
+    async fn account(&self, _: &Tenant, principal: &str) -> Result<AccountState, PortError> {
+        if !self.checked()?.tokens_loaded {
+            return Err(PortError::Unavailable("account states are being loaded: try again".to_owned()));
+        }
+        let locked_until = Timestamp(if principal == ALICE { 2_000 } else { 0 });
+        Ok(AccountState { principal: principal.to_owned(), locked_until, ..AccountState::default() })
     }
 }
 
@@ -372,6 +380,7 @@ fn transition(to: PlanState, i: u8, findings: &[Id]) -> Transition {
             desired: json!({"not_before": NOW}),
             prior: None,
         }],
+        undo: vec![Step { provider: "prunella".to_owned(), target: ALICE.to_owned(), ..Step::default() }],
         created,
         expires: Some(NOW.plus_ms(3_600_000)),
         marks,

@@ -142,7 +142,13 @@ async fn commands_are_queued_for_plans_that_can_take_them() {
     assert_eq!(served.post("/api/kill-switch", &json!({"engaged": true, "by": "dana"})).await.status, 202);
     let (tenant, name) = (Tenant::default(), "dana".to_owned());
     let want = vec![
-        Command::Approve { tenant: tenant.clone(), plan_uid: waiting, by: name.clone(), at: NOW },
+        Command::Approve {
+            tenant: tenant.clone(),
+            plan_uid: waiting,
+            by: name.clone(),
+            at: NOW,
+            digest: None,
+        },
         Command::Reject { tenant: tenant.clone(), plan_uid: waiting, by: name.clone(), at: NOW },
         Command::RollBack { tenant, plan_uid: verified, by: name.clone(), at: NOW },
         Command::KillSwitch { engaged: true, by: name, at: NOW },
@@ -181,6 +187,54 @@ async fn commands_are_queued_for_plans_that_can_take_them() {
     assert_eq!(served.fake.world().commands.len(), 4);
     served.fake.world().fails = Some(PortError::Full("the disk is full".to_owned()));
     served.post("/api/kill-switch", &json!({"engaged": true, "by": "dana"})).await.is_problem(507, &["disk"]);
+}
+
+#[tokio::test]
+async fn a_playbook_is_started_by_hand_for_an_event_or_a_finding() {
+    let served = Served::start().await;
+    let (event, finding) = {
+        let world = served.fake.world();
+        (world.events[0].clone(), world.findings[0].clone())
+    };
+    let ask = json!({"by": "dana", "playbook": "lock"});
+    for (uid, principal) in [
+        (event.prunella.event_uid, event.principal().to_owned()),
+        (finding.prunella.finding_uid, finding.principal().to_owned()),
+    ] {
+        let answer = served.post(&format!("/api/events/{uid}/respond"), &ask).await;
+        assert_eq!((answer.status, answer.json()), (202, json!({"command": "respond", "by": "dana"})));
+        let world = served.fake.world();
+        let Some(Command::Respond { tenant, finding, playbook, by, at }) = world.commands.last() else {
+            panic!("no command to respond");
+        };
+        assert_eq!((finding.principal(), finding.tenant(), *at), (principal.as_str(), tenant.as_str(), NOW));
+        assert_eq!((playbook.as_str(), by.as_str()), ("lock", "dana"));
+        assert!(!finding.prunella.evidence.is_empty());
+    }
+    let path = format!("/api/events/{}/respond", event.prunella.event_uid);
+    served.post(&path, &json!({"by": "dana", "playbook": "nope"})).await.is_problem(400, &["nope", "lock"]);
+    served.post(&path, &json!({"by": " ", "playbook": "lock"})).await.is_problem(400, &["by"]);
+    let nobody = format!("/api/events/{}/respond", Id::derive("no", &[]));
+    served.post(&nobody, &ask).await.is_problem(404, &["event or finding"]);
+    assert_eq!(served.fake.world().commands.len(), 2);
+}
+
+#[tokio::test]
+async fn an_approval_for_other_steps_and_a_roll_back_of_nothing_are_refused_early() {
+    let served = Served::start().await;
+    let (waiting, verified) = {
+        let mut world = served.fake.world();
+        world.plans.iter_mut().for_each(|t| t.plan.undo.clear());
+        let of = |to: PlanState| world.plans.iter().rev().find(|t| t.to == to).map(|t| t.plan_uid).unwrap();
+        (of(PlanState::AwaitingApproval), of(PlanState::Verified))
+    };
+    let stale = json!({"by": "dana", "digest": Id::derive("stale", &[])});
+    served.post(&format!("/api/plans/{waiting}/approve"), &stale).await.is_problem(409, &["other steps"]);
+    served
+        .post(&format!("/api/plans/{verified}/rollback"), &json!({"by": "dana"}))
+        .await
+        .is_problem(409, &["nothing to take back"]);
+    assert!(served.fake.world().commands.is_empty());
 }
 
 #[tokio::test]

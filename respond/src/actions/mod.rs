@@ -1,10 +1,17 @@
 //! The actions: one file each and one visible list. A new action is a file here and a word in `CATALOG`.
 
+mod account_lock;
 mod notify_webhook;
+mod session_kill;
+mod setting;
 mod tokens_revoke;
+mod trust_reset;
 
+pub use account_lock::AccountLock;
 pub use notify_webhook::NotifyWebhook;
+pub use session_kill::SessionKill;
 pub use tokens_revoke::TokensRevoke;
+pub use trust_reset::TrustReset;
 
 use crate::Config;
 use prunella_schemas::plan::{Reach, Read, Step, TargetState};
@@ -12,7 +19,8 @@ use prunella_schemas::{Finding, Id, Timestamp};
 use serde_json::Value;
 
 /// Every action that a playbook may name. Those that contain come before those that tell.
-pub const CATALOG: &[&'static dyn Action] = &[&TokensRevoke, &NotifyWebhook];
+pub const CATALOG: &[&'static dyn Action] =
+    &[&TokensRevoke, &SessionKill, &AccountLock, &TrustReset, &NotifyWebhook];
 
 /// Most targets of one action for one finding.
 pub const TARGETS_MAX: usize = 16;
@@ -20,8 +28,10 @@ pub const TARGETS_MAX: usize = 16;
 pub const STEPS_MAX: usize = 16;
 
 /// MITRE D3FEND tactics, as `activity_id` of OCSF Remediation Activity 7001.
+pub const ISOLATE: u8 = 1;
 pub const EVICT: u8 = 2;
 pub const RESTORE: u8 = 3;
+pub const HARDEN: u8 = 4;
 pub const DETECT: u8 = 5;
 
 /// What can be done about a finding. It describes steps and never takes them.
@@ -45,6 +55,13 @@ pub trait Action: Send + Sync {
     fn stands(&self, step: &Step, found: &Value) -> bool {
         step.desired == *found
     }
+    /// Moves the instants that the steps speak of forward, just before they are sent: to the newest evidence, and the end of
+    /// a restriction to `until`. A plan that waited for a person must not speak of the time before it waited.
+    fn renew(&self, _steps: &mut [Step], _evidence: Timestamp, _until: Timestamp) {}
+    /// Whether a finding is about a session that what was done as of `done` does not reach: the attacker is back.
+    fn returned(&self, _finding: &Finding, _done: Timestamp) -> bool {
+        false
+    }
 }
 
 /// What an action plans for.
@@ -55,6 +72,8 @@ pub struct Case<'a> {
     pub incident: Id,
     /// When the plan was opened. Steps that speak of time mean this instant, so that a repeat means the same.
     pub now: Timestamp,
+    /// How long a restriction lasts.
+    pub restriction_ms: i64,
     /// How many notifications were held back since the one before.
     pub suppressed: u64,
 }

@@ -143,6 +143,7 @@ mod tests {
             plan_uid: id,
             incident: id,
             now: Timestamp(1),
+            restriction_ms: 1,
             suppressed: 0,
         };
         match NotifyWebhook.plan(&case, &[]) {

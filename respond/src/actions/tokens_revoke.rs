@@ -2,8 +2,8 @@
 
 use super::{Action, Case, EVICT, NotApplicable, Steps, state_of};
 use crate::Config;
-use prunella_schemas::Finding;
 use prunella_schemas::plan::{Reach, Read, Step, TargetState};
+use prunella_schemas::{Finding, Timestamp};
 use serde_json::{Value, json};
 
 const PROVIDER: &str = "prunella";
@@ -59,5 +59,17 @@ impl Action for TokensRevoke {
             (Some(desired), Some(found)) => found >= desired,
             _ => false,
         }
+    }
+
+    fn renew(&self, steps: &mut [Step], evidence: Timestamp, _: Timestamp) {
+        for step in steps {
+            let planned = step.desired.get("not_before").and_then(Value::as_i64).unwrap_or_default();
+            step.desired = json!({ "not_before": evidence.millis().max(planned) });
+        }
+    }
+
+    fn returned(&self, finding: &Finding, done: Timestamp) -> bool {
+        let sessions = finding.evidences.iter().filter_map(|e| e.actor.as_ref()?.session.as_ref());
+        sessions.filter_map(|session| session.created_time).any(|created| created >= done)
     }
 }

@@ -39,6 +39,7 @@ fn busy_day() -> World {
     world.tick(5 * 3_600_000);
     world.reply(tier(3));
     world.reply(undone());
+    world.reply(tier(1));
     world.tick(86_400_000);
     world
 }
@@ -107,8 +108,8 @@ fn a_snapshot_of_another_version_or_damaged_is_refused_and_the_state_kept() {
         step(&mut stage, input);
     }
     let snapshot = stage.save();
-    let newer = String::from_utf8(snapshot.clone()).unwrap().replacen("\"version\":1", "\"version\":2", 1);
-    let version = SnapshotError::Version { stage: "respond", version: 2, expected: 1 };
+    let newer = String::from_utf8(snapshot.clone()).unwrap().replacen("\"version\":2", "\"version\":3", 1);
+    let version = SnapshotError::Version { stage: "respond", version: 3, expected: 2 };
     assert_eq!(stage.restore(newer.as_bytes()), Err(version));
     for cut in [0, 1, snapshot.len() / 2, snapshot.len() - 1] {
         assert!(matches!(stage.restore(&snapshot[..cut]), Err(SnapshotError::Corrupt { .. })));

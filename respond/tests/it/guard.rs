@@ -121,7 +121,13 @@ fn another_tenants_approval_does_not_count() {
     world.reply(tokens(0));
     let (plan_uid, at) = (world.last().plan_uid, Timestamp(world.now));
     let tenant = prunella_schemas::Tenant::try_from("other".to_owned()).unwrap();
-    world.command(prunella_schemas::Command::Approve { tenant, plan_uid, by: "eve".into(), at });
+    world.command(prunella_schemas::Command::Approve {
+        tenant,
+        plan_uid,
+        by: "eve".into(),
+        at,
+        digest: None,
+    });
     assert_eq!(world.last().to, PlanState::AwaitingApproval);
 }
 
@@ -203,7 +209,7 @@ fn settings_that_make_no_sense_are_refused() {
     check(|c| c.budgets.global.max = 1_000_000, "at most 10000");
     check(
         |c| c.horizons_ms = [("x".to_owned(), 1)].into(),
-        "unknown action `x`; known: tokens.revoke, notify.webhook",
+        "unknown action `x`; known: tokens.revoke, session.kill, account.lock, trust.reset, notify.webhook",
     );
     assert!(serde_json::from_str::<Config>(r#"{"budget":{}}"#).is_err(), "unknown keys are errors");
     assert_eq!(serde_json::from_str::<Config>("{}").unwrap(), Config::default());

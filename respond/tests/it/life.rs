@@ -79,23 +79,24 @@ fn escaped_at_the_horizon() {
     check(
         world,
         &expect![[r#"
-        +0 #0 new -> Planned [read 1]: playbook revoke matches; asking for the state before
-        +5 #1 Planned -> Approved [apply tokens.set_not_before]: mode auto: playbook revoke lets it act by itself
-        +10 #2 Approved -> Applied: done
-        +10 #3 Applied -> Propagating [probe from 10]: the provider may take 5 s to enforce it; probing
-        +15 #4 Propagating -> Propagating [probe from 65]: still accepted (GetObject accepted); probing on for a refused call
-        +70 #5 Propagating -> Propagating [probe from 170]: still accepted (GetObject accepted); probing on for a refused call
-        +175 #6 Propagating -> Propagating [probe from 375]: still accepted (GetObject accepted); probing on for a refused call
-        +380 #7 Propagating -> Propagating [probe from 780]: still accepted (GetObject accepted); probing on for a refused call
-        +785 #8 Propagating -> Propagating [probe from 1585]: still accepted (GetObject accepted); probing on for a refused call
-        +1590 #9 Propagating -> Propagating [probe from 2590]: still accepted (GetObject accepted); probing on for a refused call
-        +2595 #10 Propagating -> Propagating [probe from 3595]: still accepted (GetObject accepted); probing on for a refused call
-        +3600 #11 Propagating -> Propagating [probe from 4600]: still accepted (GetObject accepted); probing on for a refused call
-        +4605 #12 Propagating -> Propagating [probe from 5010]: still accepted (GetObject accepted); probing on for a refused call
-        +5015 #13 Propagating -> Escaped: the principal was still accepted after 5 s: GetObject accepted
-        receipt Evict Failure, None, contained false, last accepted Some(4000)
-        +5015 #14 Escaped -> Escalated: a person must take over: the action did not contain the principal
-    "#]],
+            +0 #0 new -> Planned [read 1]: playbook revoke matches; asking for the state before
+            +5 #1 Planned -> Approved [apply tokens.set_not_before]: mode auto: playbook revoke lets it act by itself
+            +10 #2 Approved -> Applied: done
+            +10 #3 Applied -> Propagating [probe from 10]: the provider may take 5 s to enforce it; probing
+            +15 #4 Propagating -> Propagating [probe from 65]: still accepted (GetObject accepted); probing on for a refused call
+            +70 #5 Propagating -> Propagating [probe from 170]: still accepted (GetObject accepted); probing on for a refused call
+            +175 #6 Propagating -> Propagating [probe from 375]: still accepted (GetObject accepted); probing on for a refused call
+            +380 #7 Propagating -> Propagating [probe from 780]: still accepted (GetObject accepted); probing on for a refused call
+            +785 #8 Propagating -> Propagating [probe from 1585]: still accepted (GetObject accepted); probing on for a refused call
+            +1590 #9 Propagating -> Propagating [probe from 2590]: still accepted (GetObject accepted); probing on for a refused call
+            +2595 #10 Propagating -> Propagating [probe from 3595]: still accepted (GetObject accepted); probing on for a refused call
+            +3600 #11 Propagating -> Propagating [probe from 4600]: still accepted (GetObject accepted); probing on for a refused call
+            +4605 #12 Propagating -> Propagating [probe from 5010]: still accepted (GetObject accepted); probing on for a refused call
+            +5015 #13 Propagating -> Escaped: the principal was still accepted after 5 s: GetObject accepted
+            receipt Evict Failure, None, contained false, last accepted Some(4000)
+            +5015 #14 Escaped -> Planned: escalated: the same again, for everything up to now
+            +5015 #15 Planned -> Approved [apply tokens.set_not_before]: mode auto: playbook revoke lets it act by itself
+        "#]],
     );
 }
 
@@ -356,21 +357,23 @@ fn a_restriction_ends_by_itself() {
     world.tick(4 * 3_600_000);
     world.reply(tier(3));
     world.reply(undone());
+    world.reply(tier(1));
     assert_eq!(world.stage.open_plans(), 0);
     check(
         world,
         &expect![[r#"
-        +0 #0 new -> Planned [read 1]: playbook harden matches; asking for the state before
-        +5 #1 Planned -> Approved [apply tier.set]: mode auto: playbook harden lets it act by itself
-        +10 #2 Approved -> Applied: done
-        +10 #3 Applied -> Propagating [probe from 10]: the provider may take 100 ms to enforce it; probing
-        +15 #4 Propagating -> Verified: tier.harden on aws:user:arn:aws:iam::1:user/ann: contained, the target refused a call (401 for ListBuckets)
-        receipt Harden Success, Some(RefusedCall), contained true, last accepted None
-        +14400015 #5 Verified -> Verified [read 1]: the restriction ends: asking for the state first
-        +14400020 #6 Verified -> Verified [undo to 1]: the restriction ends
-        +14400025 #7 Verified -> Expired: the restriction ends: restored
-        receipt Restore Success, None, contained false, last accepted None
-    "#]],
+            +0 #0 new -> Planned [read 1]: playbook harden matches; asking for the state before
+            +5 #1 Planned -> Approved [apply tier.set]: mode auto: playbook harden lets it act by itself
+            +10 #2 Approved -> Applied: done
+            +10 #3 Applied -> Propagating [probe from 10]: the provider may take 100 ms to enforce it; probing
+            +15 #4 Propagating -> Verified: tier.harden on aws:user:arn:aws:iam::1:user/ann: contained, the target refused a call (401 for ListBuckets)
+            receipt Harden Success, Some(RefusedCall), contained true, last accepted None
+            +14400015 #5 Verified -> Verified [read 1]: the restriction ends: asking for the state first
+            +14400020 #6 Verified -> Verified [undo to 1]: the restriction ends
+            +14400025 #7 Verified -> Verified [read 1]: the restriction ends: restored; reading whether it is as before
+            +14400030 #8 Verified -> Expired: the restriction ends: the provider was read: it is as it was before
+            receipt Restore Success, Some(ConfigurationRead), contained false, last accepted None
+        "#]],
     );
 }
 
@@ -388,16 +391,16 @@ fn taken_back_by_a_person_while_in_flight() {
     check(
         world,
         &expect![[r#"
-        +0 #0 new -> Planned [read 1]: playbook harden matches; asking for the state before
-        +5 #1 Planned -> Approved [apply tier.set]: mode auto: playbook harden lets it act by itself
-        +5 #2 Approved -> Approved: eve wants it taken back: as soon as its outcome is known
-        +10 #3 Approved -> Applied: done
-        +10 #4 Applied -> Applied [read 1]: taken back by eve: asking for the state first
-        +15 #5 Applied -> Applied [undo to 1]: taken back by eve
-        +20 #6 Applied -> Applied [read 1]: taken back by eve: asking for the state first
-        +25 #7 Applied -> RolledBack: taken back by eve: the provider was read: it is as it was before
-        receipt Restore Success, None, contained false, last accepted None
-    "#]],
+            +0 #0 new -> Planned [read 1]: playbook harden matches; asking for the state before
+            +5 #1 Planned -> Approved [apply tier.set]: mode auto: playbook harden lets it act by itself
+            +5 #2 Approved -> Approved: eve wants it taken back: as soon as its outcome is known
+            +10 #3 Approved -> Applied: done
+            +10 #4 Applied -> Applied [read 1]: taken back by eve: asking for the state first
+            +15 #5 Applied -> Applied [undo to 1]: taken back by eve
+            +20 #6 Applied -> Applied [read 1]: taken back by eve: asking for the state first
+            +25 #7 Applied -> RolledBack: taken back by eve: the provider was read: it is as it was before
+            receipt Restore Success, Some(ConfigurationRead), contained false, last accepted None
+        "#]],
     );
 }
 
@@ -413,16 +416,16 @@ fn what_somebody_else_changed_is_left_alone() {
     check(
         world,
         &expect![[r#"
-        +0 #0 new -> Planned [read 1]: playbook harden matches; asking for the state before
-        +5 #1 Planned -> Approved [apply tier.set]: mode auto: playbook harden lets it act by itself
-        +10 #2 Approved -> Applied: done
-        +10 #3 Applied -> Propagating [probe from 10]: the provider may take 100 ms to enforce it; probing
-        +15 #4 Propagating -> Verified: tier.harden on aws:user:arn:aws:iam::1:user/ann: contained, the target refused a call (401 for ListBuckets)
-        receipt Harden Success, Some(RefusedCall), contained true, last accepted None
-        +15 #5 Verified -> Verified [read 1]: taken back by eve: asking for the state first
-        +20 #6 Verified -> Escalated: it is not as we left it: somebody else changed it since, and it stays as it is
-        receipt Harden Failure, None, contained false, last accepted None
-    "#]],
+            +0 #0 new -> Planned [read 1]: playbook harden matches; asking for the state before
+            +5 #1 Planned -> Approved [apply tier.set]: mode auto: playbook harden lets it act by itself
+            +10 #2 Approved -> Applied: done
+            +10 #3 Applied -> Propagating [probe from 10]: the provider may take 100 ms to enforce it; probing
+            +15 #4 Propagating -> Verified: tier.harden on aws:user:arn:aws:iam::1:user/ann: contained, the target refused a call (401 for ListBuckets)
+            receipt Harden Success, Some(RefusedCall), contained true, last accepted None
+            +15 #5 Verified -> Verified [read 1]: taken back by eve: asking for the state first
+            +20 #6 Verified -> Conflict: it is not as we left it: somebody else changed it since, and it stays as it is
+            receipt Harden Failure, None, contained false, last accepted None
+        "#]],
     );
 }
 
@@ -470,7 +473,13 @@ fn the_kill_switch_holds_everything() {
     let waiting = world.sent.iter().rev().find(|t| t.plan.principal == BOB).unwrap().plan_uid;
     let at = prunella_schemas::Timestamp(world.now);
     let tenant = prunella_schemas::Tenant::default();
-    world.command(prunella_schemas::Command::Approve { tenant, plan_uid: waiting, by: "eve".into(), at });
+    world.command(prunella_schemas::Command::Approve {
+        tenant,
+        plan_uid: waiting,
+        by: "eve".into(),
+        at,
+        digest: None,
+    });
     world.reply(failed(KILL_SWITCH_ENGAGED));
     check(
         world,

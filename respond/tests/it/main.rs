@@ -7,10 +7,12 @@
     reason = "a test that cannot go on must fail"
 )]
 
+mod back;
 mod crash;
 mod guard;
 mod life;
 mod notify;
 mod playbooks;
 mod property;
+mod provider;
 mod world;

@@ -6,7 +6,7 @@ use prunella_respond::{Config, Playbooks, Respond};
 #[test]
 fn the_built_in_playbooks_are_sound() {
     let playbooks = Playbooks::built_in().unwrap();
-    assert_eq!(playbooks.iter().count(), 6);
+    assert_eq!(playbooks.iter().count(), 7);
     assert!(playbooks.iter().all(|p| !p.description.is_empty()));
     assert!(Respond::new(Config::default(), playbooks).is_ok());
 }
@@ -23,7 +23,11 @@ fn faults_name_the_file_the_playbook_and_what_is_known() {
     let ok = "[{ action: tokens.revoke }]";
     check(
         &with("{ severity_min: low }", "[{ action: tokens.burn }]"),
-        &["`p`", "tokens.burn", "known: tokens.revoke, notify.webhook"],
+        &[
+            "`p`",
+            "tokens.burn",
+            "known: tokens.revoke, session.kill, account.lock, trust.reset, notify.webhook",
+        ],
     );
     check(&with("{ severity_min: low }", "[]"), &["`p`", "no actions"]);
     check(

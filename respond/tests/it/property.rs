@@ -119,14 +119,15 @@ impl Past {
             _ => assert!(t.to != PlanState::Approved || t.from == Some(PlanState::Approved)),
         }
         use PlanState as S;
-        if matches!(t.to, S::Rejected | S::Expired | S::Failed | S::RolledBack) {
+        if matches!(t.to, S::Rejected | S::Expired | S::Failed | S::RolledBack | S::Conflict) {
             self.closed.insert(key);
         }
         if let Some(receipt) = &t.receipt {
             let refused =
                 receipt.prunella.evidence == Some(prunella_schemas::plan::EvidenceKind::RefusedCall);
             assert_eq!(receipt.prunella.contained, refused, "contained means refused call");
-            let ends = [S::Verified, S::Escaped, S::Escalated, S::Failed, S::RolledBack, S::Expired];
+            let ends =
+                [S::Verified, S::Escaped, S::Escalated, S::Failed, S::RolledBack, S::Expired, S::Conflict];
             assert!(ends.contains(&t.to));
             assert_eq!(receipt.prunella.state, Some(t.to));
         }
@@ -153,7 +154,7 @@ fn check_invariants(ops: Vec<Op>) {
                 let Some(plan_uid) = recent(&world, back) else { continue };
                 let by = ["eve", "bob", "Eve"][by].to_owned();
                 past.approvals.entry(plan_uid).or_default().insert(by.to_lowercase());
-                world.command(Command::Approve { tenant, plan_uid, by, at });
+                world.command(Command::Approve { tenant, plan_uid, by, at, digest: None });
             }
             Op::Reject { back } => {
                 let Some(plan_uid) = recent(&world, back) else { continue };

@@ -159,7 +159,14 @@ impl World {
         let plan_uid = self.last().plan_uid;
         self.now += 1_000;
         let (tenant, at) = (Tenant::default(), Timestamp(self.now));
-        self.command(Command::Approve { tenant, plan_uid, by: by.into(), at });
+        self.command(Command::Approve { tenant, plan_uid, by: by.into(), at, digest: None });
+    }
+
+    /// Approves the plan that was looked at when it had this digest.
+    pub fn approve_what_was_seen(&mut self, digest: Id) {
+        let plan_uid = self.last().plan_uid;
+        let (tenant, at) = (Tenant::default(), Timestamp(self.now));
+        self.command(Command::Approve { tenant, plan_uid, by: "eve".into(), at, digest: Some(digest) });
     }
 
     pub fn reject(&mut self, by: &str) {
@@ -291,5 +298,7 @@ pub fn not_yet() -> Reply {
 
 pub fn accepted(at: i64) -> Reply {
     let last_accepted = Some(Timestamp(at));
-    Reply::Probed { probe: Probe::Escaped { detail: "GetObject accepted".into(), last_accepted } }
+    Reply::Probed {
+        probe: Probe::Escaped { detail: "GetObject accepted".into(), last_accepted, successors: Vec::new() },
+    }
 }

@@ -1,3 +1,5 @@
 //! Effectors of our own: what Prunella can change without any provider's SDK.
 
+pub mod account;
+pub mod successors;
 pub mod tokens;

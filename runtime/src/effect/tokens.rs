@@ -13,7 +13,7 @@ pub const PROVIDER: &str = "prunella";
 pub const SET_NOT_BEFORE: &str = "tokens.set_not_before";
 
 /// Error codes with which targets refuse a credential as such, rather than one call: AWS STS and API common errors.
-const CREDENTIAL_REFUSED: [&str; 7] = [
+pub(super) const CREDENTIAL_REFUSED: [&str; 7] = [
     "ExpiredToken",
     "ExpiredTokenException",
     "InvalidClientTokenId",
@@ -26,7 +26,7 @@ const CREDENTIAL_REFUSED: [&str; 7] = [
 /// Most calls of one principal that one probe looks at.
 const PROBE_EVENTS_MAX: u32 = 1_000;
 /// Providers write event times in whole seconds, cut off, so a call can be this much later than it says.
-const EVENT_TIME_GRAIN_MS: i64 = 1_000;
+pub(super) const EVENT_TIME_GRAIN_MS: i64 = 1_000;
 
 /// Acts on token versions; sees what came of it in the events of the principal.
 pub struct TokenEffector {
@@ -38,22 +38,24 @@ impl TokenEffector {
     pub fn new(state: Arc<dyn State>, store: Arc<dyn Store>) -> Self {
         TokenEffector { state, store }
     }
+}
 
-    async fn calls_since(
-        &self,
-        tenant: &Tenant,
-        principal: &str,
-        since: Timestamp,
-    ) -> Result<Vec<Event>, PortError> {
-        let query = Query {
-            tenant: Some(tenant.as_str().to_owned()),
-            principal: Some(principal.to_owned()),
-            since: Some(since),
-            limit: PROBE_EVENTS_MAX,
-            ..Query::default()
-        };
-        Ok(self.store.events(&query).await?.rows)
-    }
+/// The newest calls of a principal around the time of a change; the minute before shows the last that were accepted.
+pub(super) async fn calls_since(
+    store: &dyn Store,
+    tenant: &Tenant,
+    principal: &str,
+    applied: Timestamp,
+) -> Result<Vec<Event>, PortError> {
+    let since = Timestamp(applied.0 - applied.0.rem_euclid(EVENT_TIME_GRAIN_MS) - 60 * EVENT_TIME_GRAIN_MS);
+    let query = Query {
+        tenant: Some(tenant.as_str().to_owned()),
+        principal: Some(principal.to_owned()),
+        since: Some(since),
+        limit: PROBE_EVENTS_MAX,
+        ..Query::default()
+    };
+    Ok(store.events(&query).await?.rows)
 }
 
 #[async_trait]
@@ -96,12 +98,9 @@ impl Effector for TokenEffector {
         };
         if version.not_before < wanted {
             let detail = format!("tokens issued since {} are still accepted", version.not_before);
-            return Probe::Escaped { detail, last_accepted: None };
+            return Probe::Escaped { detail, last_accepted: None, successors: Vec::new() };
         }
-        // The second before shows the last calls that were accepted.
-        let since =
-            Timestamp(applied.0 - applied.0.rem_euclid(EVENT_TIME_GRAIN_MS) - 60 * EVENT_TIME_GRAIN_MS);
-        match self.calls_since(tenant, principal, since).await {
+        match calls_since(self.store.as_ref(), tenant, principal, applied).await {
             Ok(calls) => judge(&calls, version.not_before, applied),
             Err(e) => Probe::NotYet { detail: format!("the principal's calls cannot be read: {e}") },
         }
@@ -144,7 +143,7 @@ fn judge(calls: &[Event], not_before: Timestamp, applied: Timestamp) -> Probe {
         (Some(escape), refusal) if escape.time > applied && refusal.is_none_or(|r| r.time < escape.time) => {
             let detail =
                 format!("`{}` was accepted at {}, after the change", escape.operation(), escape.time);
-            Probe::Escaped { detail, last_accepted }
+            Probe::Escaped { detail, last_accepted, successors: Vec::new() }
         }
         (_, Some(refusal)) => {
             let (code, uid) =

@@ -2,4 +2,4 @@
 
 pub mod sqlite;
 
-pub use sqlite::SqliteState;
+pub use sqlite::{Change, SqliteState};

@@ -1,8 +1,13 @@
-//! The embedded hot state: token versions in a file of their own, answered from memory.
+//! The embedded hot state: token versions and accounts in a file of their own, answered from memory.
 
+mod settings;
+
+pub use settings::Change;
+
+use self::settings::Settings;
 use crate::sqlite::{StoreError, blocking, describe, lock, open};
 use async_trait::async_trait;
-use prunella_schemas::port::{PortError, State, TokenVersion};
+use prunella_schemas::port::{AccountState, PortError, Setting, State, TokenVersion};
 use prunella_schemas::{Tenant, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::BTreeMap;
@@ -12,7 +17,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 /// Most principals whose tokens were ever revoked; they are held in memory.
 const TOKENS_MAX: usize = 1_000_000;
 const KIND: &str = "state";
-const MIGRATIONS: &[&str] = &[include_str!("../../../schemas/sqlite/state/0001.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../schemas/sqlite/state/0001.sql"),
+    include_str!("../../../schemas/sqlite/state/0002.sql"),
+];
 
 /// A revocation only ever goes further.
 const REVOKE: &str = "INSERT INTO token VALUES (?1, ?2, ?3, 1) ON CONFLICT DO UPDATE \
@@ -33,6 +41,7 @@ struct Shared {
     file: Mutex<Option<Connection>>,
     /// `None` until loaded.
     tokens: RwLock<Option<Tokens>>,
+    settings: RwLock<Option<Settings>>,
 }
 
 impl SqliteState {
@@ -45,8 +54,8 @@ impl SqliteState {
 
     /// A state that answers `Unavailable` until `load` succeeds.
     pub fn unloaded(path: &Path) -> Self {
-        let (file, tokens) = (Mutex::default(), RwLock::default());
-        SqliteState { shared: Arc::new(Shared { path: path.to_owned(), file, tokens }) }
+        let (file, tokens, settings) = (Mutex::default(), RwLock::default(), RwLock::default());
+        SqliteState { shared: Arc::new(Shared { path: path.to_owned(), file, tokens, settings }) }
     }
 
     /// Reads the file into memory.
@@ -58,24 +67,34 @@ impl SqliteState {
         // An answer "revoked" that a power cut takes back would let the attacker in again.
         connection.pragma_update(None, "synchronous", "FULL").map_err(fail)?;
         let tokens = read_tokens(&connection).map_err(fail)?;
+        let settings = Settings::read(&connection).map_err(fail)?;
+        *shared.settings.write().unwrap_or_else(PoisonError::into_inner) = Some(settings);
         *shared.tokens.write().unwrap_or_else(PoisonError::into_inner) = Some(tokens);
         *file = Some(connection);
         Ok(())
     }
 
-    /// Whether nobody's tokens were ever revoked, as far as the file knows.
+    /// Whether nobody was ever acted on, as far as the file knows.
     pub fn is_empty(&self) -> bool {
-        self.shared.count() == 0
+        let settings = self.shared.settings.read().unwrap_or_else(PoisonError::into_inner);
+        self.shared.count() == 0 && settings.as_ref().is_none_or(Settings::is_empty)
     }
 
     /// Takes over revocations in their order, all of them or none: for a file that was lost.
-    pub fn restore(&self, revoked: &[(Tenant, String, Timestamp)]) -> Result<(), StoreError> {
+    pub fn restore(
+        &self,
+        revoked: &[(Tenant, String, Timestamp)],
+        changes: &[Change],
+    ) -> Result<(), StoreError> {
         if let Some(connection) = lock(&self.shared.file).as_ref() {
             let take_over = || {
                 let transaction = connection.unchecked_transaction()?;
                 for (tenant, principal, not_before) in revoked {
                     let values = params![tenant.as_str(), principal, not_before.0];
                     transaction.prepare_cached(REVOKE)?.query_row(values, |_| Ok(())).optional()?;
+                }
+                for change in changes {
+                    settings::replay(&transaction, change)?;
                 }
                 transaction.commit()
             };
@@ -110,6 +129,37 @@ impl State for SqliteState {
         }
         let (shared, tenant, principal) = (Arc::clone(&self.shared), tenant.clone(), principal.to_owned());
         blocking(move || shared.revoke(tenant.as_str(), &principal, not_before)).await
+    }
+
+    async fn account(&self, tenant: &Tenant, principal: &str) -> Result<AccountState, PortError> {
+        let settings = self.shared.settings.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(settings.as_ref().ok_or_else(not_loaded)?.account(tenant.as_str(), principal))
+    }
+
+    async fn setting(&self, tenant: &Tenant, principal: &str, name: &str) -> Result<Setting, PortError> {
+        let settings = self.shared.settings.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(settings.as_ref().ok_or_else(not_loaded)?.get(tenant.as_str(), principal, name))
+    }
+
+    async fn set(
+        &self,
+        tenant: &Tenant,
+        principal: &str,
+        name: &str,
+        value: Timestamp,
+        expected: u64,
+    ) -> Result<Setting, PortError> {
+        if principal.is_empty() || name.is_empty() {
+            return Err(PortError::Invalid("cannot set nothing, or for nobody".into()));
+        }
+        let change = Change {
+            tenant: tenant.as_str().to_owned(),
+            principal: principal.to_owned(),
+            name: name.to_owned(),
+            value,
+        };
+        let shared = Arc::clone(&self.shared);
+        blocking(move || shared.set(change, expected)).await
     }
 }
 
@@ -157,6 +207,34 @@ impl Shared {
         let tenants = tokens.get_or_insert_default();
         tenants.entry(tenant.to_owned()).or_default().insert(principal.to_owned(), changed.clone());
         Ok(changed)
+    }
+
+    /// Durable in the file first, visible in memory second. The file's lock makes compare and set one.
+    fn set(&self, change: Change, expected: u64) -> Result<Setting, StoreError> {
+        let file = lock(&self.file);
+        let path = || self.path.display().to_string();
+        let Some(connection) = file.as_ref() else {
+            let detail = "the account states are not loaded yet".into();
+            return Err(StoreError::Unavailable { path: path(), detail });
+        };
+        let (known, is_full) = {
+            let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner);
+            let found = settings.as_ref().map(|s| s.get(&change.tenant, &change.principal, &change.name));
+            (found.unwrap_or_default(), settings.as_ref().is_some_and(Settings::is_full))
+        };
+        if known.value == change.value || known.version != expected {
+            return Ok(known);
+        }
+        if is_full && known.version == 0 {
+            return Err(StoreError::Full {
+                path: path(),
+                detail: "it holds too many account settings".into(),
+            });
+        }
+        let setting = settings::write(connection, &change).map_err(|e| describe(&self.path, &e))?;
+        let mut settings = self.settings.write().unwrap_or_else(PoisonError::into_inner);
+        settings.get_or_insert_default().put(change, setting);
+        Ok(setting)
     }
 
     fn known(&self, tenant: &str, principal: &str) -> Option<TokenVersion> {

@@ -54,7 +54,7 @@ impl Deliverer {
                 .user_agent(concat!("prunella/", env!("CARGO_PKG_VERSION")))
         };
         let fail = |e: reqwest::Error| WebhookError::Client(e.to_string());
-        let guarded = client().dns_resolver(PublicOnly).build().map_err(fail)?;
+        let guarded = client().dns_resolver(PublicOnly::system()).build().map_err(fail)?;
         let open = client().build().map_err(fail)?;
         let endpoints = endpoints.into_iter().map(|e| (e.name.clone(), e)).collect();
         Ok(Deliverer { outbox, shared: Arc::new(Shared { endpoints, guarded, open }) })

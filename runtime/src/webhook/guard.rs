@@ -2,6 +2,8 @@
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
 
 /// Why an address must not be called, if it must not.
 pub fn refusal(address: IpAddr) -> Option<&'static str> {
@@ -20,12 +22,26 @@ pub(super) fn literal(url: &reqwest::Url) -> Option<&'static str> {
 
 /// Resolves names and drops every address that `refusal` names. The check is on the addresses that are then connected
 /// to, so that a name cannot resolve differently a moment later.
-pub(super) struct PublicOnly;
+pub(super) struct PublicOnly(pub Lookup);
+
+/// Who is asked for the addresses of a name.
+pub(super) type Lookup = Arc<dyn Fn(String) -> Found + Send + Sync>;
+pub(super) type Found = Pin<Box<dyn Future<Output = std::io::Result<Vec<SocketAddr>>> + Send>>;
+
+impl PublicOnly {
+    /// Asks the system.
+    pub fn system() -> Self {
+        PublicOnly(Arc::new(|name| {
+            Box::pin(async move { Ok(tokio::net::lookup_host((name, 0)).await?.collect()) })
+        }))
+    }
+}
 
 impl Resolve for PublicOnly {
     fn resolve(&self, name: Name) -> Resolving {
+        let found = (self.0)(name.as_str().to_owned());
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let found = found.await?;
             let why = found.iter().find_map(|a| refusal(a.ip()));
             let public: Vec<SocketAddr> = found.into_iter().filter(|a| refusal(a.ip()).is_none()).collect();
             match why {
@@ -140,5 +156,104 @@ mod tests {
             check(public, true);
         }
         assert_eq!(literal(&reqwest::Url::parse("https://example.com/").expect("a url")), None);
+    }
+
+    /// Addresses that must not be called, of every range, its first and last and one between.
+    fn forbidden() -> Vec<IpAddr> {
+        let mut all = Vec::new();
+        for (net, bits, _) in REFUSED_V4 {
+            let (first, size) = (u32::from(net) >> (32 - bits) << (32 - bits), 1u64 << (32 - bits));
+            let last = first + u32::try_from(size - 1).expect("within 32 bits");
+            all.extend([first, first / 2 + last / 2, last].map(|v4| IpAddr::V4(v4.into())));
+        }
+        for (net, bits, _) in REFUSED_V6 {
+            let first = u128::from(net) >> (128 - bits) << (128 - bits);
+            let last = first | u128::MAX.checked_shr(u32::from(bits)).unwrap_or(0);
+            all.extend([first, first / 2 + last / 2, last].map(|v6| IpAddr::V6(v6.into())));
+        }
+        all.dedup();
+        all
+    }
+
+    /// The ways in which attackers write an address.
+    fn forms(address: IpAddr) -> Vec<String> {
+        match address {
+            IpAddr::V6(v6) => {
+                vec![format!("[{v6}]"), format!("[{}]", v6.segments().map(|s| format!("{s:x}")).join(":"))]
+            }
+            IpAddr::V4(v4) => {
+                let [a, b, c, d] = v4.octets();
+                let number = u32::from(v4);
+                vec![
+                    v4.to_string(),
+                    number.to_string(),
+                    format!("{number:#x}"),
+                    format!("0{number:o}"),
+                    format!("{a:#x}.{b:#x}.{c:#x}.{d:#x}"),
+                    format!("0{a:o}.{b}.{}", u32::from(c) << 8 | u32::from(d)),
+                    format!("[::ffff:{v4}]"),
+                    format!("[::ffff:{:x}:{:x}]", number >> 16, number & 0xffff),
+                    format!("[64:ff9b::{v4}]"),
+                    format!("[2002:{:x}:{:x}::1]", number >> 16, number & 0xffff),
+                    format!("{v4}."),
+                ]
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn no_form_of_a_forbidden_address_is_ever_connected_to() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&connections);
+        tokio::spawn(async move {
+            while listener.accept().await.is_ok() {
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        let (mut written, mut named) = (0, 0);
+        for address in forbidden() {
+            for form in forms(address) {
+                let url = reqwest::Url::parse(&format!("http://{form}:{port}/")).expect("a url");
+                assert!(literal(&url).is_some(), "{form} is let through as {url}");
+                written += 1;
+            }
+            // A name that stands for it, and one that changes its answer between two questions.
+            let asked = Arc::new(AtomicUsize::new(0));
+            let lookup: Lookup = Arc::new(move |_| {
+                let rebound = asked.fetch_add(1, Ordering::SeqCst) % 2 == 1;
+                let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+                let found =
+                    if rebound { vec![loopback] } else { vec![SocketAddr::new(address, 0), loopback] };
+                Box::pin(async move { Ok(found) })
+            });
+            let client = reqwest::Client::builder().no_proxy().dns_resolver(PublicOnly(lookup)).build();
+            let client = client.expect("a client");
+            for _ in 0..2 {
+                let sent = client.get(format!("http://rebind.example:{port}/")).send().await;
+                assert!(sent.is_err(), "{address}");
+                named += 1;
+            }
+        }
+        assert!(written >= 200 && named >= 80, "{written} written forms, {named} names");
+        assert_eq!(connections.load(Ordering::SeqCst), 0);
+    }
+
+    #[tokio::test]
+    async fn of_several_addresses_only_the_public_ones_are_left() {
+        let found: Vec<SocketAddr> =
+            ["10.0.0.1:0", "1.1.1.1:0", "[::1]:0"].iter().map(|a| a.parse().expect("an address")).collect();
+        let lookup: Lookup = Arc::new(move |_| {
+            let found = found.clone();
+            Box::pin(async move { Ok(found) })
+        });
+        let name: Name = "example.com".parse().expect("a name");
+        let left: Vec<String> = match PublicOnly(lookup).resolve(name).await {
+            Ok(left) => left.map(|a| a.to_string()).collect(),
+            Err(e) => vec![e.to_string()],
+        };
+        assert_eq!(left, ["1.1.1.1:0"]);
     }
 }

@@ -242,7 +242,8 @@ fn probes_that_wait_for_their_time_hold_up_nobody() {
     let not_before = clock::wall()().plus_ms(3_600_000);
     for n in 2..=200 {
         let (steps, principal, applied) = (Vec::new(), String::new(), Timestamp(1));
-        world.order(n, Order::Probe { steps, principal, applied, not_before });
+        let (since, known) = (Timestamp::ZERO, Vec::new());
+        world.order(n, Order::Probe { steps, principal, applied, not_before, since, known });
     }
     world.order(1, Order::Read { reads: vec![what()] });
     until("an answer", || world.replies().len() == 1);
@@ -348,6 +349,7 @@ impl World {
             vec![Arc::new(effector)],
             clock::wall(),
             KillSwitch::in_directory(dir.path()),
+            None,
             runtime.handle().clone(),
         )
         .unwrap();

@@ -80,3 +80,47 @@ fn concurrent_revocations_end_at_the_latest() {
         assert_eq!(stored, seen);
     });
 }
+
+#[tokio::test]
+async fn a_setting_is_changed_only_in_the_version_that_was_looked_at() {
+    use prunella_schemas::port::{LOCKED_UNTIL, STEP_UP_SINCE, Setting};
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("state.db");
+    let (tenant, other) = (Tenant::default(), Tenant::try_from("other".to_owned()).unwrap());
+    let unloaded = SqliteState::unloaded(&path);
+    assert!(matches!(unloaded.account(&tenant, "a").await, Err(PortError::Unavailable(_))));
+    {
+        let state = SqliteState::open(&path).unwrap();
+        for (name, value, expected, want) in [
+            (LOCKED_UNTIL, 500, 0, (500, 1)),
+            (LOCKED_UNTIL, 500, 0, (500, 1)),
+            (LOCKED_UNTIL, 900, 0, (500, 1)),
+            (STEP_UP_SINCE, 70, 0, (70, 1)),
+            (LOCKED_UNTIL, 0, 1, (0, 2)),
+            (LOCKED_UNTIL, 600, 2, (600, 3)),
+            ("session/K1", 800, 0, (800, 1)),
+            ("session/K2", 800, 0, (800, 1)),
+            ("session/K2", 0, 1, (0, 2)),
+        ] {
+            let want = Setting { value: Timestamp(want.0), version: want.1 };
+            assert_eq!(
+                state.set(&tenant, "a", name, Timestamp(value), expected).await,
+                Ok(want),
+                "{name} {value}"
+            );
+            assert_eq!(state.setting(&tenant, "a", name).await, Ok(want));
+        }
+        assert!(matches!(
+            state.set(&tenant, "", LOCKED_UNTIL, Timestamp(1), 0).await,
+            Err(PortError::Invalid(_))
+        ));
+        assert_eq!(
+            state.account(&other, "a").await.unwrap().locked_until,
+            Timestamp::ZERO,
+            "tenants are apart"
+        );
+    }
+    let account = SqliteState::open(&path).unwrap().account(&tenant, "a").await.unwrap();
+    assert_eq!((account.locked_until, account.step_up_since), (Timestamp(600), Timestamp(70)));
+    assert_eq!((account.refused_sessions, account.version), (vec!["K1".to_owned()], 3 + 1 + 1 + 2));
+}

@@ -2,11 +2,13 @@
 
 use crate::fake::{Fake, Script, clock};
 use crate::records::NIGHT;
+use prunella_schemas::Timestamp;
+use prunella_schemas::port::AccountState;
 use prunella_simulate::record::{REVOKED_ERROR_CODE, Verdict};
 use prunella_simulate::scenario::attack;
 use prunella_simulate::target::{Answer, Setup, Target};
 use prunella_simulate::watch::Prunella;
-use prunella_simulate::{Call, Intensity, Scenario};
+use prunella_simulate::{Call, Intensity, Scenario, Token};
 
 const VICTIM: &str = "aws:user:arn:aws:iam::111122223333:user/dmitri.petrov";
 
@@ -83,4 +85,49 @@ async fn a_wrong_password_fails_and_the_right_one_opens_a_session_as_of_now() {
     assert_eq!(knock(&target, denied).await.0, 403, "heard, and told no by the service");
     assert_eq!(target.stop().await.expect("delivered")[2].verdict, Verdict::Accepted);
     assert_eq!(fake.script().records[2]["errorCode"], "AccessDenied");
+}
+
+#[tokio::test]
+async fn it_honours_locks_refused_sessions_and_the_demand_for_a_second_factor() {
+    let fake = Fake::start(Script::default()).await;
+    let target = door(&fake).await;
+    let call = calls(Scenario::CredentialTheftEnumeration)[0].clone();
+    let token = call.token.clone().expect("a session");
+    let asks = |change: fn(&mut AccountState, &Token)| {
+        let mut account = AccountState::default();
+        change(&mut account, &token);
+        fake.script().account = account;
+    };
+    assert_eq!(knock(&target, &call).await.1.verdict, Verdict::Accepted);
+    asks(|account, _| account.locked_until = Timestamp(i64::MAX));
+    assert_eq!(knock(&target, &call).await.1.verdict, Verdict::Refused, "locked");
+    let sign_in = calls(Scenario::BruteForce)[8].clone();
+    let (status, answer) = knock(&target, &sign_in).await;
+    assert_eq!((status, answer.token), (401, None), "the right password opens nothing while it is locked");
+    asks(|account, _| account.locked_until = Timestamp(1));
+    assert_eq!(knock(&target, &call).await.1.verdict, Verdict::Accepted, "the lock is over");
+    asks(|account, token| account.refused_sessions = vec![token.credential.clone()]);
+    assert_eq!(knock(&target, &call).await.1.verdict, Verdict::Refused, "this session");
+    asks(|account, _| account.refused_sessions = vec!["another".to_owned()]);
+    assert_eq!(knock(&target, &call).await.1.verdict, Verdict::Accepted, "another session");
+    asks(|account, _| account.step_up_since = Timestamp(5_000));
+    assert_eq!(knock(&target, &call).await.1.verdict, Verdict::Refused, "no second factor was shown");
+    for (shown, want) in [(4_999, Verdict::Refused), (5_000, Verdict::Accepted)] {
+        let stepped_up_at = Some(Timestamp(shown));
+        let call = Call { token: Some(Token { stepped_up_at, ..token.clone() }), ..call.clone() };
+        assert_eq!(knock(&target, &call).await.1.verdict, want, "shown at {shown}");
+    }
+    target.stop().await.expect("everything was delivered");
+    let records = std::mem::take(&mut fake.script().records);
+    let codes: Vec<_> = records.iter().filter_map(|record| record["errorCode"].as_str()).collect();
+    let want = [
+        "InvalidClientTokenId",
+        "InvalidClientTokenId",
+        "ExpiredToken",
+        "TokenRefreshRequired",
+        "TokenRefreshRequired",
+    ];
+    assert_eq!(codes, want);
+    let shown = &records.last().expect("a record")["userIdentity"]["sessionContext"]["attributes"]["mfaAuthenticated"];
+    assert_eq!(shown, "true");
 }

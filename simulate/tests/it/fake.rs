@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use prunella_schemas::Timestamp;
+use prunella_schemas::port::AccountState;
 use prunella_simulate::Clock;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ pub struct Script {
     pub records: Vec<Value>,
     /// Answers of `/api/token-versions`; a principal that is not in it has `not_before` 0.
     pub not_before: BTreeMap<String, i64>,
+    /// Answers of `/api/account-state`, for every principal.
+    pub account: AccountState,
     /// `/api/token-versions` answers 503.
     pub unknown: bool,
     /// Intake answers 503 this often before it accepts.
@@ -53,6 +56,10 @@ impl Fake {
         let routes = Router::new()
             .route("/api/events", post(intake))
             .route("/api/token-versions", get(versions))
+            .route(
+                "/api/account-state",
+                get(async |State(fake): State<Fake>| Json(fake.script().account.clone())),
+            )
             .route(
                 "/api/health",
                 get(async || Json(json!({"status": "ok", "lag": {"ingest": 0, "detect": 0}}))),

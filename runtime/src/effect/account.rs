@@ -1,0 +1,240 @@
+//! Account states as something to act on: lock, step-up, one session refused; and whether the attacker felt it.
+
+use super::tokens::{CREDENTIAL_REFUSED, EVENT_TIME_GRAIN_MS, calls_since};
+use crate::ledger::Entries;
+use crate::sqlite::StoreError;
+use crate::state::Change;
+use async_trait::async_trait;
+use prunella_schemas::plan::{EvidenceKind, Outcome, Probe, Read, TargetState};
+use prunella_schemas::port::{
+    Effector, LOCKED_UNTIL, PortError, SESSION_PREFIX, STEP_UP_SINCE, Setting, State, Store,
+};
+use prunella_schemas::{Event, Id, Message, PlanState, Step, Tenant, Timestamp, Transition};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// The provider word of the account states that applications ask for.
+pub const PROVIDER: &str = "account";
+pub const LOCK: &str = "account.lock";
+pub const STEP_UP: &str = "trust.reset";
+pub const KILL_SESSION: &str = "session.kill";
+
+/// Acts on account states; sees what came of it in the events of the principal.
+pub struct AccountEffector {
+    state: Arc<dyn State>,
+    store: Arc<dyn Store>,
+}
+
+impl AccountEffector {
+    pub fn new(state: Arc<dyn State>, store: Arc<dyn Store>) -> Self {
+        AccountEffector { state, store }
+    }
+}
+
+/// One setting of one account, as a step's operation and target name it.
+struct Place {
+    principal: String,
+    name: String,
+    session: Option<String>,
+}
+
+impl Place {
+    fn of(operation: &str, target: &str) -> Option<Self> {
+        let (principal, name, session) = match operation {
+            LOCK => (target, LOCKED_UNTIL.to_owned(), None),
+            STEP_UP => (target, STEP_UP_SINCE.to_owned(), None),
+            KILL_SESSION => {
+                let (principal, session) = target.rsplit_once('#')?;
+                (principal, format!("{SESSION_PREFIX}{session}"), Some(session.to_owned()))
+            }
+            _ => return None,
+        };
+        Some(Place { principal: principal.to_owned(), name, session })
+    }
+}
+
+#[async_trait]
+impl Effector for AccountEffector {
+    fn provider(&self) -> &str {
+        PROVIDER
+    }
+
+    async fn read(&self, tenant: &Tenant, what: &Read) -> Result<TargetState, PortError> {
+        let place = Place::of(&what.operation, &what.target)
+            .ok_or_else(|| PortError::Invalid(format!("`{}` is no setting of an account", what.operation)))?;
+        let setting = self.state.setting(tenant, &place.principal, &place.name).await?;
+        let value = json!({ "value": setting.value, "version": setting.version });
+        Ok(TargetState { provider: PROVIDER.into(), target: what.target.clone(), value })
+    }
+
+    async fn apply(&self, tenant: &Tenant, step: &Step, _: Id) -> Outcome {
+        let (Some(place), Some(wanted), Some(expected)) = (
+            Place::of(&step.operation, &step.target),
+            value_of(&step.desired),
+            step.prior.as_ref().and_then(|prior| prior.get("version")?.as_u64()),
+        ) else {
+            let detail = format!("step `{}` does not say what to set, and on which version", step.operation);
+            return Outcome::Failed { detail };
+        };
+        match self.state.set(tenant, &place.principal, &place.name, wanted, expected).await {
+            Ok(found) => judge_set(&place, wanted, expected, found),
+            Err(e @ (PortError::Invalid(_) | PortError::Full(_))) => {
+                Outcome::Failed { detail: e.to_string() }
+            }
+            Err(e) => Outcome::Unknown { detail: e.to_string() },
+        }
+    }
+
+    async fn probe(&self, tenant: &Tenant, step: &Step, principal: &str, applied: Timestamp) -> Probe {
+        let (Some(place), Some(wanted)) = (Place::of(&step.operation, &step.target), value_of(&step.desired))
+        else {
+            return Probe::NotYet { detail: "the step names no setting of an account".into() };
+        };
+        let Ok(found) = self.state.setting(tenant, &place.principal, &place.name).await else {
+            return Probe::NotYet { detail: "the account's state cannot be read".into() };
+        };
+        if found.value < wanted {
+            let detail = format!("`{}` is {} again", place.name, found.value);
+            return Probe::Escaped { detail, last_accepted: None, successors: Vec::new() };
+        }
+        match calls_since(self.store.as_ref(), tenant, principal, applied).await {
+            Ok(calls) => judge(&calls, &place, applied),
+            Err(e) => Probe::NotYet { detail: format!("the principal's calls cannot be read: {e}") },
+        }
+    }
+}
+
+fn judge_set(place: &Place, wanted: Timestamp, expected: u64, found: Setting) -> Outcome {
+    if found.value == wanted {
+        return Outcome::Done { detail: format!("`{}` is {wanted}, version {}", place.name, found.version) };
+    }
+    let detail = format!(
+        "`{}` is {} in version {}, where version {expected} was expected",
+        place.name, found.value, found.version
+    );
+    Outcome::Conflict { detail }
+}
+
+/// What the principal's own calls say about a restriction that every application must honour.
+fn judge(calls: &[Event], place: &Place, applied: Timestamp) -> Probe {
+    let concerned = |e: &&Event| match &place.session {
+        Some(session) => e.credential() == Some(session),
+        // Whoever has shown a second factor, or has signed in anew, may go on; a lock holds for everybody.
+        None if place.name == STEP_UP_SINCE => {
+            let session = e.actor.as_ref().and_then(|actor| actor.session.as_ref());
+            session.is_none_or(|s| s.is_mfa != Some(true) && s.created_time.is_none_or(|at| at < applied))
+        }
+        None => true,
+    };
+    let newest = |e: &&Event| (e.time, e.prunella.event_uid);
+    let accepted = calls.iter().filter(|e| e.succeeded()).filter(concerned).max_by_key(newest);
+    let last_accepted = accepted.map(|e| e.time);
+    let refused = |e: &&Event| {
+        let code = e.status_code.as_deref();
+        e.failed()
+            && code.is_some_and(|code| CREDENTIAL_REFUSED.contains(&code))
+            && e.time.plus_ms(EVENT_TIME_GRAIN_MS) > applied
+    };
+    let refusal = calls.iter().filter(concerned).filter(refused).max_by_key(newest);
+    match (accepted, refusal) {
+        (Some(escape), refusal) if escape.time > applied && refusal.is_none_or(|r| r.time < escape.time) => {
+            let detail =
+                format!("`{}` was accepted at {}, after the change", escape.operation(), escape.time);
+            Probe::Escaped { detail, last_accepted, successors: Vec::new() }
+        }
+        (_, Some(refusal)) => {
+            let (code, uid) =
+                (refusal.status_code.as_deref().unwrap_or_default(), refusal.prunella.event_uid);
+            let detail = format!(
+                "`{}` was refused with {code} at {} (event {uid})",
+                refusal.operation(),
+                refusal.time
+            );
+            Probe::Held { evidence: EvidenceKind::RefusedCall, detail, last_accepted }
+        }
+        (_, None) => {
+            let detail = format!("`{}` stands; no call has tried it yet", place.name);
+            Probe::Held { evidence: EvidenceKind::ConfigurationRead, detail, last_accepted }
+        }
+    }
+}
+
+/// What the ledger says was set and taken back, oldest first: from it the account states can be made again.
+pub fn changed(entries: Entries) -> Result<Vec<Change>, StoreError> {
+    let mut changes = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(StoreError::Invalid)?;
+        // Entries of other kinds and of other versions say nothing about accounts.
+        let Ok(transition) = Transition::decode(Transition::VERSION, &entry.body) else { continue };
+        let steps = match transition.to {
+            PlanState::Applied if transition.from != Some(PlanState::Applied) => &transition.plan.steps,
+            PlanState::RolledBack | PlanState::Expired
+                if transition.plan.marks.applied != Timestamp::ZERO =>
+            {
+                &transition.plan.undo
+            }
+            _ => continue,
+        };
+        for step in steps.iter().filter(|step| step.provider == PROVIDER) {
+            let place = Place::of(&step.operation, &step.target).zip(value_of(&step.desired));
+            let tenant = transition.plan.tenant.as_str();
+            changes.extend(place.map(|(place, value)| Change {
+                tenant: tenant.to_owned(),
+                principal: place.principal,
+                name: place.name,
+                value,
+            }));
+        }
+    }
+    Ok(changes)
+}
+
+fn value_of(value: &Value) -> Option<Timestamp> {
+    value.get("value")?.as_i64().map(Timestamp)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prunella_schemas::ocsf::{API_ACTIVITY, Actor, Session, User};
+
+    fn call(time: i64, code: Option<&str>, created: i64, mfa: bool, key: &str) -> Event {
+        let mut event = Event::new(API_ACTIVITY, 2, if code.is_some() { 2 } else { 1 }, 1);
+        event.time = Timestamp(time);
+        event.status_code = code.map(str::to_owned);
+        let session =
+            Session { created_time: Some(Timestamp(created)), is_mfa: Some(mfa), ..Session::default() };
+        let user = User { credential_uid: Some(key.to_owned()), ..User::default() };
+        event.actor = Some(Actor { session: Some(session), user: Some(user), ..Actor::default() });
+        event
+    }
+
+    #[test]
+    fn each_restriction_is_judged_by_the_calls_it_concerns() {
+        let check = |operation: &str, calls: &[Event], want: &str| {
+            let target = if operation == KILL_SESSION { "aws:user:x#K1" } else { "aws:user:x" };
+            let place = Place::of(operation, target).unwrap();
+            let got = match judge(calls, &place, Timestamp(10_400)) {
+                Probe::Held { evidence: EvidenceKind::RefusedCall, .. } => "refused",
+                Probe::Held { .. } => "configuration",
+                Probe::NotYet { .. } => "not yet",
+                Probe::Escaped { .. } => "escaped",
+            };
+            assert_eq!(got, want, "{operation} {calls:?}");
+        };
+        let refused = Some("InvalidClientTokenId");
+        for operation in [LOCK, STEP_UP, KILL_SESSION] {
+            check(operation, &[], "configuration");
+            check(operation, &[call(10_000, None, 5_000, false, "K1")], "configuration");
+            check(operation, &[call(11_000, None, 5_000, false, "K1")], "escaped");
+            check(operation, &[call(11_000, refused, 5_000, false, "K1")], "refused");
+            check(operation, &[call(11_000, Some("AccessDenied"), 5_000, false, "K1")], "configuration");
+        }
+        let stepped_up = call(11_000, None, 5_000, true, "K1");
+        check(STEP_UP, std::slice::from_ref(&stepped_up), "configuration");
+        check(LOCK, &[stepped_up], "escaped");
+        let other = call(11_000, None, 5_000, false, "K2");
+        check(KILL_SESSION, std::slice::from_ref(&other), "configuration");
+        check(LOCK, &[other], "escaped");
+    }
+}

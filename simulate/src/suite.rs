@@ -1,0 +1,190 @@
+//! Suite: every attack as a regression test: found, acted on, verified, taken back, and all of it in a ledger that holds.
+
+use crate::run::{Options, SimulateError, latest, run};
+use crate::scenario::{CATALOG, Scenario};
+use crate::watch::Prunella;
+use prunella_schemas::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// In whose name plans are approved and taken back.
+pub const OPERATOR: &str = "simulate-attack";
+/// How long a roll-back may take, in milliseconds.
+const ROLL_BACK_MS_MAX: i64 = 20_000;
+/// Pause between two looks at the plans, in milliseconds.
+const LOOK_MS: u64 = 100;
+
+/// What one attack showed. The fields are a contract that others script against.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Outcome {
+    pub scenario: Scenario,
+    pub detected: bool,
+    /// A receipt says that the containment was verified.
+    pub verified: bool,
+    /// `refused_call` or `configuration_read`; `null` without a receipt.
+    pub evidence: Option<String>,
+    /// Every restriction was taken back, and the account's state is as it was.
+    pub rolled_back: bool,
+    pub ledger_ok: bool,
+    /// From durable intake of the first attack event to the attacker's last accepted call; `null` when none was accepted.
+    pub last_accepted_ms: Option<i64>,
+}
+
+impl Outcome {
+    pub fn passed(&self) -> bool {
+        self.detected && self.verified && self.rolled_back && self.ledger_ok
+    }
+}
+
+/// What all attacks showed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Suite {
+    pub scenarios: Vec<Outcome>,
+    pub passed: usize,
+    pub failed: usize,
+}
+
+impl Suite {
+    pub fn of(scenarios: Vec<Outcome>) -> Self {
+        let passed = scenarios.iter().filter(|outcome| outcome.passed()).count();
+        Suite { passed, failed: scenarios.len() - passed, scenarios }
+    }
+
+    /// JUnit XML, as continuous integration reads it.
+    pub fn to_junit(&self) -> String {
+        let mut xml = format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"simulate-attack\" tests=\"{}\" failures=\"{}\">\n",
+            self.scenarios.len(),
+            self.failed
+        );
+        for outcome in &self.scenarios {
+            let seconds = outcome.last_accepted_ms.unwrap_or_default().max(0);
+            let name = outcome.scenario;
+            // Writing to a string cannot fail.
+            let _ = write!(
+                xml,
+                "  <testcase classname=\"simulate-attack\" name=\"{name}\" time=\"{}.{:03}\"",
+                seconds / 1_000,
+                seconds % 1_000
+            );
+            if outcome.passed() {
+                xml.push_str("/>\n");
+                continue;
+            }
+            let facts = [
+                (outcome.detected, "not detected"),
+                (outcome.verified, "not verified"),
+                (outcome.rolled_back, "not rolled back"),
+                (outcome.ledger_ok, "the ledger does not verify"),
+            ];
+            let missing: Vec<&str> =
+                facts.iter().filter(|(is_so, _)| !is_so).map(|(_, what)| *what).collect();
+            let _ = writeln!(xml, ">\n    <failure message=\"{}\"/>\n  </testcase>", missing.join(", "));
+        }
+        xml.push_str("</testsuite>\n");
+        xml
+    }
+}
+
+/// The attacks, in the order of the catalog.
+pub fn attacks() -> impl Iterator<Item = Scenario> {
+    CATALOG.iter().map(|entry| entry.scenario).filter(|scenario| *scenario != Scenario::None)
+}
+
+/// Plays one attack, approves what waits for a person, and takes every restriction back. `ledger_ok` is for the caller to
+/// say: whoever has the files verifies them.
+pub async fn rehearse(mut options: Options) -> Result<Outcome, SimulateError> {
+    options.approve_as.get_or_insert_with(|| OPERATOR.to_owned());
+    let prunella = Prunella::new(&options.base_url, options.bearer.clone())?;
+    let (scenario, clock) = (options.scenario, options.clock.clone());
+    let report = run(options).await?;
+    let rolled_back = match &report.principal {
+        Some(principal) => roll_back(&prunella, principal, || clock()).await?,
+        None => false,
+    };
+    let (detected, verified, evidence) = (report.detected, report.verified, report.evidence);
+    let last_accepted_ms = report.last_accepted_ms;
+    Ok(Outcome { scenario, detected, verified, evidence, rolled_back, ledger_ok: false, last_accepted_ms })
+}
+
+/// Takes back every restriction on a principal. Whether there was one, all were taken back, and nothing is left of them.
+pub async fn roll_back(
+    prunella: &Prunella,
+    principal: &str,
+    clock: impl Fn() -> Timestamp,
+) -> Result<bool, SimulateError> {
+    let begin = clock();
+    let mut asked = Vec::new();
+    loop {
+        let plans = prunella.plans().await;
+        let plans = latest(&plans, Some(principal));
+        let stands =
+            |plan: &Value| plan.get("undo").and_then(Value::as_array).is_some_and(|undo| !undo.is_empty());
+        for (uid, state, plan) in &plans {
+            if state == "verified" && stands(plan) && !asked.contains(uid) {
+                prunella.decide(uid, "rollback", OPERATOR).await?;
+                asked.push(uid.clone());
+            }
+        }
+        let states: Vec<&str> = plans
+            .iter()
+            .filter(|(uid, ..)| asked.contains(uid))
+            .map(|(_, state, _)| state.as_str())
+            .collect();
+        if states.iter().all(|state| *state == "rolled_back") {
+            let account = prunella.account(principal).await;
+            let free = account.is_some_and(|account| {
+                account.locked_until == Timestamp::ZERO && account.refused_sessions.is_empty()
+            });
+            return Ok(!asked.is_empty() && free);
+        }
+        if states.iter().any(|state| ["conflict", "escalated"].contains(state))
+            || clock().since_ms(begin) >= ROLL_BACK_MS_MAX
+        {
+            return Ok(false);
+        }
+        sleep(Duration::from_millis(LOOK_MS)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_says_what_is_missing() {
+        let good = Outcome {
+            scenario: Scenario::BruteForce,
+            detected: true,
+            verified: true,
+            evidence: Some("refused_call".to_owned()),
+            rolled_back: true,
+            ledger_ok: true,
+            last_accepted_ms: Some(1_204),
+        };
+        let bad = Outcome {
+            scenario: Scenario::LogTampering,
+            rolled_back: false,
+            ledger_ok: false,
+            ..good.clone()
+        };
+        let suite = Suite::of(vec![good, bad]);
+        assert_eq!((suite.passed, suite.failed), (1, 1));
+        let xml = suite.to_junit();
+        for part in [
+            "tests=\"2\" failures=\"1\"",
+            "name=\"brute_force\" time=\"1.204\"/>",
+            "<failure message=\"not rolled back, the ledger does not verify\"/>",
+        ] {
+            assert!(xml.contains(part), "{part} is not in {xml}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_no_attack() {
+        assert_eq!(attacks().count(), CATALOG.len() - 1);
+    }
+}
