@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("prunella-runtime", &["schemas", "ingest", "detect", "respond", "ledger"]),
     ("prunella-console", &["schemas", "ledger"]),
     ("prunella-simulate", &["schemas"]),
+    ("prunella-vault-crypto", &[]),
     (
         "prunella-cli",
         &["schemas", "translate", "ingest", "detect", "respond", "ledger", "runtime", "console", "simulate"],
@@ -23,13 +24,14 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that never wait, and what they must never pull in, however indirectly.
-const PURE: [&str; 6] = [
+const PURE: [&str; 7] = [
     "prunella-schemas",
     "prunella-translate",
     "prunella-ingest",
     "prunella-detect",
     "prunella-respond",
     "prunella-ledger",
+    "prunella-vault-crypto",
 ];
 const NEVER_IN_PURE: [&str; 9] =
     ["tokio", "async-std", "rdkafka", "rusqlite", "sqlx", "reqwest", "hyper", "aws-config", "axum"];
