@@ -13,5 +13,7 @@ pub mod ledger;
 pub mod normalize;
 pub mod plans;
 pub mod receipts;
+#[cfg(feature = "kafka")]
+pub mod run;
 pub mod simulate;
 pub mod up;
