@@ -38,6 +38,13 @@ pub struct Global {
 pub enum Command {
     /// Run the whole pipeline in this process, over SQLite
     Up(Up),
+    /// Run stages as roles over Kafka, each role in as many processes as you like
+    #[cfg_attr(not(feature = "kafka"), doc = "(not in this build: build with `--features kafka`)")]
+    Run(RunRoles),
+    /// Look after the topics on Kafka
+    #[cfg_attr(not(feature = "kafka"), doc = "(not in this build: build with `--features kafka`)")]
+    #[command(subcommand)]
+    Topics(Topics),
     /// Simulate an attack into a running pipeline and watch it heal
     Demo(Demo),
     /// Give files to the pipeline and wait until they are durable
@@ -84,6 +91,37 @@ pub struct Up {
     /// Let playbooks act by themselves: none beyond this mode
     #[arg(long, value_enum, value_name = "MODE")]
     pub response: Option<Mode>,
+}
+
+#[derive(Debug, Args)]
+pub struct RunRoles {
+    /// Which ones, separated by commas
+    #[arg(long, value_enum, value_delimiter = ',', required = true, value_name = "ROLE")]
+    pub role: Vec<Role>,
+    /// Address and port of /livez, /readyz and /metrics, and of POST /api/events for `connect`; default: none but for
+    /// `connect`, which takes `api.listen`
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// HTTP bodies to records
+    Connect,
+    /// Records to events
+    Ingest,
+    /// Events to findings, per principal
+    Detect,
+    /// Findings, scores and signals to the tenant's view
+    Correlate,
+    /// Every one of them
+    All,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Topics {
+    /// Make the topics that are missing, and check those that are there
+    Create,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -25,6 +25,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     pub api: Api,
     pub log: Log,
+    pub kafka: Kafka,
     pub detect: prunella_detect::Config,
     pub response: prunella_respond::Config,
     /// Where playbooks are read from, beside the built-in ones. Empty: built-in only.
@@ -52,6 +53,30 @@ pub struct Log {
     pub retention_mib_max: u64,
 }
 
+/// The log between roles that run as processes of their own. `prunella up` does not use it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kafka {
+    /// `host:port` of one or more brokers, separated by commas.
+    pub brokers: String,
+    /// What the names of our topics start with.
+    pub topic_prefix: String,
+    /// Make missing topics when a role starts. Off: `prunella topics create` makes them.
+    pub create_topics: bool,
+    /// Partitions of every topic that we make. Fixed once made: a key would move away from its past.
+    pub partitions: u16,
+    /// Copies of every partition, at most as many as there are brokers.
+    pub replication: u16,
+    /// Name of this process across restarts, one for each process: a quick restart then moves no partition. Empty: none.
+    pub member: String,
+    /// Empty: no SASL. Set `properties` `security.protocol` and `sasl.mechanism` too.
+    pub sasl_username: String,
+    /// File that holds the SASL password.
+    pub sasl_password_file: PathBuf,
+    /// Given to librdkafka as they are, such as `security.protocol` or `ssl.ca.location`.
+    pub properties: BTreeMap<String, String>,
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Webhook {
@@ -71,6 +96,17 @@ impl Default for Config {
             data_dir: "prunella-data".into(),
             api: Api { listen: SocketAddr::from(([127, 0, 0, 1], 7766)), token_file: PathBuf::new() },
             log: Log { retention_hours_max: 168, retention_mib_max: 4_096 },
+            kafka: Kafka {
+                brokers: "127.0.0.1:9092".to_owned(),
+                topic_prefix: "prunella".to_owned(),
+                create_topics: true,
+                partitions: 4,
+                replication: 1,
+                member: String::new(),
+                sasl_username: String::new(),
+                sasl_password_file: PathBuf::new(),
+                properties: BTreeMap::new(),
+            },
             detect: prunella_detect::Config::default(),
             response: prunella_respond::Config::default(),
             playbooks_dir: PathBuf::new(),

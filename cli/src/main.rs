@@ -84,6 +84,15 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
     let context = App { format, format_asked: cli.global.output.is_some(), loaded };
     match cli.command {
         Command::Up(args) => command::up::run(&context, &args),
+        #[cfg(feature = "kafka")]
+        Command::Run(args) => command::run::run(&context, &args),
+        #[cfg(feature = "kafka")]
+        Command::Topics(args) => command::run::topics(&context, &args),
+        #[cfg(not(feature = "kafka"))]
+        Command::Run(_) | Command::Topics(_) => Err(Refusal(anyhow::anyhow!(
+            "this build has no Kafka: build with `cargo build -p prunella-cli --features kafka`"
+        ))
+        .into()),
         Command::Demo(args) => command::demo::run(&context, &args),
         Command::Ingest(args) => command::ingest::run(&context, &args),
         Command::Normalize(args) => command::normalize::run(&context, &args),

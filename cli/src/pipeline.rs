@@ -105,7 +105,7 @@ fn playbooks(dir: &Path) -> anyhow::Result<prunella_respond::Playbooks> {
     Ok(prunella_respond::Playbooks::parse(&borrowed)?)
 }
 
-fn secret_text(path: &Path) -> anyhow::Result<String> {
+pub fn secret_text(path: &Path) -> anyhow::Result<String> {
     let size = std::fs::metadata(path)
         .with_context(|| format!("cannot read the secret file {}", path.display()))?
         .len();

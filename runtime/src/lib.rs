@@ -6,7 +6,10 @@ pub mod executor;
 pub mod intake;
 pub mod ledger;
 pub mod log;
+pub mod metrics;
 pub mod pump;
+#[cfg(feature = "kafka")]
+pub mod roles;
 pub mod sink;
 pub mod sqlite;
 pub mod state;

@@ -3,6 +3,8 @@
 //! Recovery is replay. A pump starts from the newest snapshot it can read and steps through what was already
 //! consumed with its outputs dropped, because the transaction that moved the position also holds them.
 
+pub use crate::metrics::Counts;
+
 use crate::log::{Batch, Commit, Log, LogError, Portion, START};
 use prunella_schemas::limits::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, DEDUPE_IDS_MAX};
 use prunella_schemas::{
@@ -10,7 +12,7 @@ use prunella_schemas::{
 };
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// A snapshot is taken after this many messages ...
@@ -23,15 +25,6 @@ const IDLE_BATCHES_MAX: i64 = 256;
 const IDLE_SNAPSHOT_BATCHES_MAX: i64 = 1_024;
 /// How long an idle pump sleeps before it looks whether it should stop.
 const IDLE_MS_MAX: u64 = 100;
-
-/// Counts of one stage, for health and metrics.
-#[derive(Debug, Default)]
-pub struct Counts {
-    pub consumed: AtomicU64,
-    pub produced: AtomicU64,
-    pub repeats: AtomicU64,
-    pub undecodable: AtomicU64,
-}
 
 /// What one turn did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,5 +14,7 @@ pub mod normalize;
 pub mod plans;
 pub mod receipts;
 pub mod respond;
+#[cfg(feature = "kafka")]
+pub mod run;
 pub mod simulate;
 pub mod up;

@@ -6,6 +6,7 @@
 mod inbox;
 mod lane;
 mod manifest;
+mod preflight;
 mod producer;
 mod pump;
 mod reader;
@@ -13,6 +14,7 @@ mod snapshot;
 mod topics;
 mod wire;
 
+pub use preflight::{SetupError, answers, check};
 pub use pump::KafkaPump;
 pub use topics::{Replication, create_topics};
 pub use wire::{HEADER_ID, HEADER_ORIGIN, HEADER_SOURCE, HEADER_TYPE, HEADER_VERSION, attributes};

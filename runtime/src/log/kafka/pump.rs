@@ -42,6 +42,11 @@ impl<S: Stage, F: Fn() -> S + Sync> KafkaPump<F> {
         KafkaPump { settings, make, counts: Arc::default() }
     }
 
+    /// The name of the stage.
+    pub fn name(&self) -> &'static str {
+        (self.make)().name()
+    }
+
     pub fn counts(&self) -> Arc<Counts> {
         Arc::clone(&self.counts)
     }

@@ -23,11 +23,7 @@ pub struct Replication {
 pub async fn create_topics(settings: &Settings, replication: Replication) -> Result<(), LogError> {
     let admin: AdminClient<DefaultClientContext> = settings.client().create()?;
     let bytes = MESSAGE_BYTES_MAX.to_string();
-    let mut names: Vec<(String, bool)> = Vec::new();
-    for topic in Topic::ALL {
-        names.push((settings.topic(topic), matches!(topic, Topic::Manifest | Topic::Risk)));
-    }
-    names.push((settings.snapshots(), true));
+    let names = names(settings);
     let topics: Vec<NewTopic<'_>> = names
         .iter()
         .map(|(name, compacted)| {
@@ -65,4 +61,11 @@ pub async fn create_topics(settings: &Settings, replication: Replication) -> Res
         tokio::time::sleep(BETWEEN_LOOKS).await;
     }
     Err(LogError::Unavailable("the topics were made, but the brokers do not know them yet; try again".into()))
+}
+
+/// Every topic of ours, and whether it keeps the newest of each key instead of the newest of all.
+pub fn names(settings: &Settings) -> Vec<(String, bool)> {
+    let is_compacted = |topic: Topic| matches!(topic, Topic::Manifest | Topic::Risk);
+    let named = Topic::ALL.into_iter().map(|topic| (settings.topic(topic), is_compacted(topic)));
+    named.chain([(settings.snapshots(), true)]).collect()
 }

@@ -1,0 +1,104 @@
+//! `prunella run`: roles over Kafka in this process, until it is told to stop. `prunella topics`: what they need there.
+
+mod http;
+
+use crate::args::{self, RunRoles, Topics};
+use crate::config::Config;
+use crate::{App, Outcome, Refusal, pipeline};
+use anyhow::Context;
+use prunella_runtime::log::kafka::{Replication, Settings, check, create_topics};
+use prunella_runtime::roles::{Role, Roles};
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// What hangs longer than this while stopping is cut off, as a kill at any other moment would: the protocol bears it.
+const STOP_MAX: Duration = Duration::from_millis(9_000);
+
+pub fn run(app: &App, args: &RunRoles) -> anyhow::Result<Outcome> {
+    let runtime = pipeline::runtime()?;
+    let ran = runtime.block_on(run_until_stopped(&app.loaded.config, args));
+    // Dropping the runtime would wait for whatever still hangs.
+    runtime.shutdown_background();
+    ran.map_err(Refusal)?;
+    Ok(Outcome::Ok)
+}
+
+pub fn topics(app: &App, Topics::Create: &Topics) -> anyhow::Result<Outcome> {
+    let config = &app.loaded.config;
+    let made = pipeline::runtime()?.block_on(async {
+        let settings = settings(config)?;
+        make_topics(config, &settings).await?;
+        Ok(check(&settings).await?)
+    });
+    made.map_err(Refusal)?;
+    Ok(Outcome::Ok)
+}
+
+#[allow(clippy::print_stderr, reason = "what runs is for the person at the terminal")]
+async fn run_until_stopped(config: &Config, args: &RunRoles) -> anyhow::Result<()> {
+    let mut term = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let settings = settings(config)?;
+    if config.kafka.create_topics {
+        make_topics(config, &settings).await?;
+    }
+    check(&settings).await?;
+    let asked: BTreeSet<Role> = args.role.iter().flat_map(|role| stages(*role)).copied().collect();
+    let asked: Vec<Role> = asked.into_iter().collect();
+    let roles = Roles::start(&settings, &config.detect, &asked).context("cannot start a thread")?;
+    let server = match args.listen {
+        Some(address) => Some(http::serve(address, &settings, &roles.vitals).await?),
+        None => None,
+    };
+    let at = server.as_ref().map_or(String::new(), |server| format!(", http://{}", server.address));
+    eprintln!("prunella runs {asked:?} over Kafka at {}{at} (Ctrl-C stops)", settings.brokers);
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    let stopping = tokio::task::spawn_blocking(move || roles.stop());
+    tokio::select! {
+        stopped = tokio::time::timeout(STOP_MAX, stopping) => match stopped {
+            Ok(stopped) => stopped.context("a role was cut short while stopping")?,
+            Err(_) => eprintln!("prunella: something hung while stopping and was cut off; the next start carries on"),
+        },
+        _ = interrupt.recv() => {}
+        _ = term.recv() => {}
+    }
+    Ok(())
+}
+
+fn stages(role: args::Role) -> &'static [Role] {
+    match role {
+        args::Role::Connect | args::Role::Correlate => &[],
+        args::Role::Ingest => &[Role::Ingest],
+        args::Role::Detect => &[Role::Detect],
+        args::Role::All => &[Role::Ingest, Role::Detect],
+    }
+}
+
+/// What the configuration means for Kafka.
+pub fn settings(config: &Config) -> anyhow::Result<Settings> {
+    let kafka = &config.kafka;
+    let mut settings = Settings::new(&kafka.brokers);
+    settings.prefix.clone_from(&kafka.topic_prefix);
+    settings.tenant = config.tenant.clone();
+    settings.member = (!kafka.member.is_empty()).then(|| kafka.member.clone());
+    settings.properties = kafka.properties.clone().into_iter().collect();
+    if !kafka.sasl_username.is_empty() {
+        let password =
+            pipeline::secret_text(&kafka.sasl_password_file).context("`kafka.sasl_password_file`")?;
+        settings.properties.push(("sasl.username".to_owned(), kafka.sasl_username.clone()));
+        settings.properties.push(("sasl.password".to_owned(), password.trim().to_owned()));
+    }
+    Ok(settings)
+}
+
+async fn make_topics(config: &Config, settings: &Settings) -> anyhow::Result<()> {
+    let asked = settings.clone();
+    // What is wrong with the connection is told better by a look than by a request that times out.
+    tokio::task::spawn_blocking(move || prunella_runtime::log::kafka::answers(&asked)).await??;
+    let (partitions, replicas) = (i32::from(config.kafka.partitions), i32::from(config.kafka.replication));
+    Ok(create_topics(settings, Replication { partitions, replicas }).await?)
+}

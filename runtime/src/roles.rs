@@ -1,0 +1,122 @@
+//! Distributed mode: some roles in this process, each a stage over Kafka on threads of its own.
+
+use crate::log::LogError;
+use crate::log::kafka::{KafkaPump, Settings};
+use crate::metrics::{self, Counts};
+use crate::sqlite::lock;
+use prunella_schemas::Stage;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long a role waits before it starts again after the world refused it.
+const RESTART: Duration = Duration::from_millis(500);
+/// The pollers' stacks.
+const STACK_BYTES: usize = 2 * 1024 * 1024;
+
+/// A stage that runs as a role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    Ingest,
+    Detect,
+}
+
+/// The roles of a process while they run.
+pub struct Roles {
+    pub vitals: Vitals,
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Roles {
+    /// Starts every role on a thread of its own. One that the world refuses is started again until `stop`.
+    pub fn start(
+        settings: &Settings,
+        detect: &prunella_detect::Config,
+        roles: &[Role],
+    ) -> std::io::Result<Self> {
+        let (stop, vitals) = (Arc::default(), Vitals::default());
+        let mut started = Roles { vitals, stop, threads: Vec::new() };
+        for role in roles {
+            match role {
+                Role::Ingest => {
+                    started.spawn(KafkaPump::new(settings.clone(), prunella_ingest::Ingest::default))?
+                }
+                Role::Detect => {
+                    let config = detect.clone();
+                    let make = move || prunella_detect::Detect::new(config.clone());
+                    started.spawn(KafkaPump::new(settings.clone(), make))?;
+                }
+            }
+        }
+        Ok(started)
+    }
+
+    /// Lets every lane end its step and save itself, and waits for that. Blocks for seconds.
+    pub fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a role had panicked");
+            }
+        }
+    }
+
+    fn spawn<S: Stage, F: Fn() -> S + Send + Sync + 'static>(
+        &mut self,
+        pump: KafkaPump<F>,
+    ) -> std::io::Result<()> {
+        let (name, stop, vitals) = (pump.name(), Arc::clone(&self.stop), self.vitals.clone());
+        lock(&vitals.stages).push((name, pump.counts()));
+        let body = move || {
+            while !stop.load(Ordering::Relaxed) {
+                vitals.clear(name);
+                // A panic is a defect of ours. It must be seen, and must not take the role away for good.
+                let worked = catch_unwind(AssertUnwindSafe(|| pump.run(&stop)));
+                let panicked =
+                    |_| Err(LogError::Unavailable("it panicked; please report this with the log".into()));
+                if let Err(e) = worked.unwrap_or_else(panicked) {
+                    tracing::error!(stage = name, error = %e, "stopped by the world; starting again");
+                    vitals.report(name, e.to_string());
+                    std::thread::sleep(RESTART);
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name(name.into()).stack_size(STACK_BYTES).spawn(body)?;
+        self.threads.push(thread);
+        Ok(())
+    }
+}
+
+/// How the roles are, for probes and scrapers. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Vitals {
+    stages: Arc<Mutex<Vec<(&'static str, Arc<Counts>)>>>,
+    problems: Arc<Mutex<BTreeMap<&'static str, String>>>,
+}
+
+impl Vitals {
+    /// What keeps each role from working now.
+    pub fn problems(&self) -> Vec<String> {
+        lock(&self.problems).iter().map(|(stage, problem)| format!("{stage}: {problem}")).collect()
+    }
+
+    /// The text of a scrape.
+    pub fn metrics(&self) -> String {
+        let stages = lock(&self.stages);
+        let borrowed: Vec<(&str, &Counts)> =
+            stages.iter().map(|(name, counts)| (*name, counts.as_ref())).collect();
+        metrics::render(&borrowed)
+    }
+
+    fn report(&self, stage: &'static str, problem: String) {
+        lock(&self.problems).insert(stage, problem);
+    }
+
+    fn clear(&self, stage: &'static str) {
+        lock(&self.problems).remove(stage);
+    }
+}
