@@ -1,5 +1,8 @@
 //! The store: events, findings, plans, receipts and dead letters as the console and the probes ask for them.
 
+#[cfg(feature = "clickhouse")]
+pub mod clickhouse;
+mod page;
 mod query;
 mod row;
 pub mod sqlite;

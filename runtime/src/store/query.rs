@@ -1,44 +1,12 @@
 //! The store's reads: filters with keyset pagination, single rows, and the numbers of the front page.
 
+use super::page::{CALLS_MAX, MINUTES_MAX, PageEnd, RISKIEST_MAX, rows_of};
 use crate::sqlite::damaged;
-use prunella_schemas::port::{Dashboard, QUERY_ROWS_MAX, Query, Rows};
+use prunella_schemas::port::{Dashboard, Query, Rows};
 use prunella_schemas::risk::decay;
 use prunella_schemas::{Event, Id, Message, Timestamp, Transition};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
-
-/// Rows of a page when the query does not say.
-const PAGE_ROWS: u32 = 100;
-/// Most calls given to a probe at once.
-pub(super) const CALLS_MAX: usize = 10_000;
-/// Principals on the front page.
-const RISKIEST_MAX: usize = 10;
-const MINUTES_MAX: i64 = 60;
-
-/// Where a page ends: the time and id of its last row, written `<time>:<uid>`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct PageEnd {
-    time: i64,
-    uid: Id,
-}
-
-impl PageEnd {
-    fn parse(text: &str) -> Option<Self> {
-        let (time, uid) = text.split_once(':')?;
-        Some(PageEnd { time: time.parse().ok()?, uid: uid.parse().ok()? })
-    }
-}
-
-/// Says whether a query makes sense, before it reaches a connection.
-pub(super) fn check(query: &Query) -> Result<(), String> {
-    match &query.before {
-        Some(before) if PageEnd::parse(before).is_none() => Err(format!(
-            "`before` is not a page cursor: `{}`; give the `next` of the page before",
-            before.escape_debug()
-        )),
-        _ => Ok(()),
-    }
-}
 
 /// A page of a table, newest first.
 pub(super) fn page<M: Message>(
@@ -46,10 +14,7 @@ pub(super) fn page<M: Message>(
     table: &str,
     query: &Query,
 ) -> rusqlite::Result<Rows<M>> {
-    let limit = match query.limit {
-        0 => PAGE_ROWS,
-        n => n.min(QUERY_ROWS_MAX),
-    };
+    let limit = rows_of(query);
     let (condition, mut values) = filter(query);
     let hidden = if table == "dead_letter" { " AND NOT replayed" } else { "" };
     values.push(Value::Integer(i64::from(limit) + 1));
@@ -63,7 +28,7 @@ pub(super) fn page<M: Message>(
     let mut last = None;
     while let Some(row) = rows.next()? {
         if out.rows.len() >= limit as usize {
-            out.next = last.map(|(time, uid)| format!("{time}:{}", Id(uid)));
+            out.next = last.map(|(time, uid)| PageEnd { time, uid: Id(uid) }.to_string());
             break;
         }
         last = Some((row.get::<_, i64>(0)?, row.get::<_, [u8; 16]>(1)?));

@@ -1,7 +1,8 @@
 //! The embedded store: the port's reads over a few read-only connections, which never block the writer.
 
 use super::StoreWriter;
-use super::query::{self, calls, dashboard, one, page, transitions};
+use super::page::check;
+use super::query::{calls, dashboard, one, page, transitions};
 use crate::sqlite::{Readers, StoreError, blocking, open};
 use async_trait::async_trait;
 use prunella_schemas::port::{Dashboard, PortError, Query, Rows, Store};
@@ -62,7 +63,7 @@ impl SqliteStore {
         table: &'static str,
         query: &Query,
     ) -> Result<Rows<M>, PortError> {
-        query::check(query).map_err(PortError::Invalid)?;
+        check(query).map_err(PortError::Invalid)?;
         let query = query.clone();
         self.read(move |connection| page(connection, table, &query)).await
     }

@@ -14,67 +14,6 @@ use prunella_schemas::{
 use std::path::Path;
 use tempfile::TempDir;
 
-const START: Timestamp = Timestamp(1_700_000_000_000);
-
-fn event(n: i64) -> Event {
-    let mut event = Event::new(API_ACTIVITY, 1, 1, 1);
-    event.time = START.plus_ms(n * 1_000);
-    event.metadata.uid = Some(format!("native-{n}"));
-    event.api =
-        Some(Api { operation: if n % 2 == 0 { "GetObject" } else { "PutObject" }.into(), ..Api::default() });
-    event.prunella.principal = Principal::from_key(format!("aws:user:{}", n % 3));
-    event.prunella.received = START.plus_ms(n * 1_000 + 500);
-    event.identify();
-    event
-}
-
-fn finding(n: i64, severity: u8) -> Finding {
-    let mut finding = Finding::new(severity);
-    finding.time = START.plus_ms(n);
-    finding.finding_info.analytic.uid = "test.rule".into();
-    let technique = Named { uid: "T1110".into(), name: "Brute Force".into() };
-    finding.finding_info.attacks = vec![Attack { technique, ..Attack::default() }];
-    finding.identify(&n.to_le_bytes());
-    finding
-}
-
-fn transition(sequence: u32, to: PlanState) -> Transition {
-    let plan = Plan { uid: Id([7; 16]), action: "tokens.revoke".into(), ..Plan::default() };
-    let at = START.plus_ms(i64::from(sequence));
-    Transition {
-        plan_uid: plan.uid,
-        sequence,
-        from: None,
-        to,
-        at,
-        why: "test".into(),
-        plan,
-        order: None,
-        receipt: None,
-    }
-}
-
-fn dead_letter(time: i64) -> DeadLetter {
-    let (source, tenant) = ("aws.cloudtrail".to_owned(), Tenant::default());
-    let record = Record { source, tenant, received: START, origin: String::new(), body: b"{".to_vec() };
-    DeadLetter {
-        record,
-        reason: RejectReason::NotJson,
-        detail: "ends early".into(),
-        offset: Some(1),
-        time: Timestamp(time),
-    }
-}
-
-fn risk(principal: &str, score: f64, time: Timestamp) -> Risk {
-    let (level, previous, principal) = (RiskLevel::of(score), RiskLevel::Low, principal.to_owned());
-    Risk { tenant: Tenant::default(), principal, score, level, previous, time, finding_uid: None }
-}
-
-fn post<M: Message>(message: &M) -> Posted {
-    Posted::new(message, START)
-}
-
 fn write(writer: &mut StoreWriter, posted: &[Posted], position: i64) -> Written {
     let rows: Vec<Row<'_>> = posted.iter().filter_map(|p| Row::of(p).unwrap()).collect();
     writer.write(&rows, position).unwrap()

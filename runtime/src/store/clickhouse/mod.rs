@@ -1,0 +1,79 @@
+//! ClickHouse as the event store: its schema, the sink's writer with the delivery protocol, and the port's reads.
+
+mod columns;
+mod migrate;
+pub mod protocol;
+mod reader;
+mod rows;
+mod writer;
+
+pub use migrate::{Applied, MIGRATIONS, Schema};
+pub use reader::ClickHouseStore;
+pub use rows::{Located, Rows};
+pub use writer::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, Lane, Writer, portion};
+
+use clickhouse::Client;
+use clickhouse::error::Error;
+use prunella_schemas::port::PortError;
+
+/// How to reach a server, and as whom.
+#[derive(Clone)]
+pub struct Server {
+    /// `http://host:port`
+    pub url: String,
+    /// Letters, digits and `_`.
+    pub database: String,
+    pub user: String,
+    pub password: String,
+}
+
+impl Server {
+    /// Connects when first used.
+    fn client(&self) -> Client {
+        Client::default()
+            .with_url(&self.url)
+            .with_database(&self.database)
+            .with_user(&self.user)
+            .with_password(&self.password)
+    }
+}
+
+/// Error codes of the server that have a meaning of their own here.
+const UNKNOWN_TABLE: u32 = 60;
+const UNKNOWN_DATABASE: u32 = 81;
+const NO_SPACE: [u32; 2] = [243, 201];
+const DENIED: [u32; 4] = [516, 497, 192, 193];
+/// A request that will fail again however often it is repeated: syntax, types, columns, partitions.
+const SENSELESS: [u32; 7] = [62, 53, 47, 16, 252, 457, 36];
+
+/// The code in `Code: 516. DB::Exception: ...`.
+fn code(error: &Error) -> Option<u32> {
+    let Error::BadResponse(text) = error else { return None };
+    text.split_once("Code: ")?.1.split_once('.')?.0.trim().parse().ok()
+}
+
+/// What the server or the way to it reported, in words.
+fn describe(error: &Error) -> PortError {
+    let mut text = format!("ClickHouse: {error}");
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    match code(error) {
+        Some(UNKNOWN_TABLE | UNKNOWN_DATABASE) => {
+            PortError::Unavailable(format!("{text}; run `prunella schema apply` first"))
+        }
+        Some(code) if NO_SPACE.contains(&code) => {
+            PortError::Full(format!("{text}; free space or raise the quota and it goes on by itself"))
+        }
+        Some(code) if DENIED.contains(&code) => {
+            PortError::Unavailable(format!("{text}; check the user, its password file and its grants"))
+        }
+        Some(code) if SENSELESS.contains(&code) => PortError::Invalid(text),
+        _ => match error {
+            Error::SchemaMismatch(_) => PortError::Corrupt(format!("{text}; run `prunella schema check`")),
+            _ => PortError::Unavailable(text),
+        },
+    }
+}
