@@ -5,7 +5,7 @@ SHELL := bash
 CARGO ?= cargo
 BIN := target/release/prunella
 
-.PHONY: help demo test check bench fuzz chaos up down release
+.PHONY: help demo test services check bench fuzz chaos up down release
 
 help: ## Show these verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -17,8 +17,14 @@ demo: ## Build, then attack a throw-away pipeline and watch it heal (no services
 test: ## Everything that is tested, with what it needs
 	$(CARGO) xtask need data
 	$(CARGO) test --workspace
+	$(MAKE) --no-print-directory services
 	$(CARGO) build --release -p prunella-cli
 	$(CARGO) xtask chaos --kills 12 --seed 1
+
+services: ## What is tested over real Kafka, ClickHouse, Redis and PostgreSQL, which it starts and stops
+	$(CARGO) xtask services up
+	$(CARGO) test -p prunella-runtime -p prunella-cli --features kafka,clickhouse --test it; \
+	  code=$$?; $(CARGO) xtask services down; exit $$code
 
 check: ## Format, lints, the rules of the house, licences
 	$(CARGO) fmt --all --check

@@ -284,6 +284,8 @@ proptest! {
         bytes[at] ^= 1 << bit;
         if let Ok(mut learner) = Learner::restore(&NAMES, &bytes) {
             (0..300).for_each(|number| drop(learner.observe(&lesson(9_000 + number))));
+            let p_value = learner.model().map_or(1.0, |model| model.p_value(6003, 0.9));
+            prop_assert!((0.0..=1.0).contains(&p_value), "{}", p_value);
         }
     }
 
