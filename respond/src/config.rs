@@ -59,6 +59,8 @@ pub struct Budgets {
     pub tenant: Budget,
     /// Holds for persons as well.
     pub global: Budget,
+    /// Most of a tenant's principals that may be acted on by themselves within an hour, in percent; at least `tenant.max`.
+    pub principals_percent: u8,
     /// Notifications per tenant; the rest is summed up in one that says how many were suppressed.
     pub notify: Budget,
 }
@@ -98,6 +100,7 @@ impl Default for Budgets {
             playbook: Budget { max: 10, window_ms: 3_600_000 },
             tenant: Budget { max: 5, window_ms: 600_000 },
             global: Budget { max: 50, window_ms: 600_000 },
+            principals_percent: 1,
             notify: Budget { max: 60, window_ms: 60_000 },
         }
     }
@@ -137,6 +140,9 @@ impl Config {
         let budgets = [self.budgets.playbook, self.budgets.tenant, self.budgets.global, self.budgets.notify];
         if budgets.iter().any(|b| b.max > BUDGET_MAX) {
             return Err(Error::Config(format!("a budget may allow at most {BUDGET_MAX}")));
+        }
+        if !(1..=100).contains(&self.budgets.principals_percent) {
+            return Err(Error::Config("`budgets.principals_percent` must be from 1 to 100".to_owned()));
         }
         if [self.breaker.failures, self.breaker.rollbacks].iter().any(|b| b.max == 0 || b.max > BUDGET_MAX) {
             return Err(Error::Config(format!("`breaker` limits must be from 1 to {BUDGET_MAX}")));

@@ -17,6 +17,10 @@ const TENANTS_MAX: usize = 1_024;
 const APPROVED_ENOUGH: u32 = 3;
 /// Most demotions remembered; with so many, every playbook asks first.
 const DEMOTIONS_MAX: usize = 4_096;
+/// Time over which the principals of a tenant that were acted on are counted.
+const REACHED_MS: i64 = 3_600_000;
+/// Most principals counted for each tenant; the global budget is far below.
+const REACHED_MAX: usize = 65_536;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Guard {
@@ -29,6 +33,12 @@ pub(crate) struct Guard {
     /// The plan that is let through an open breaker to see whether actions work again.
     #[serde(default)]
     trial: Option<Id>,
+    /// How many principals each tenant has; unknown until somebody has counted.
+    #[serde(default)]
+    population: BTreeMap<String, u64>,
+    /// Per tenant: the principals acted on within the hour, and when last.
+    #[serde(default)]
+    reached: BTreeMap<String, BTreeMap<String, Timestamp>>,
     /// Per tenant and playbook: why it asks first again.
     #[serde(default)]
     demoted: BTreeMap<String, Demotion>,
@@ -137,7 +147,7 @@ impl Guard {
         if let Some(why) = self.breaker(config, plan, now) {
             return ask(persons, &why);
         }
-        match self.exhausted(config, plan, now) {
+        match self.exhausted(config, plan, now).or_else(|| self.share(config, plan)) {
             Some(why) => ask(persons, &why),
             None => Verdict::Allow,
         }
@@ -160,9 +170,33 @@ impl Guard {
         self.playbooks.entry(plan.playbook.clone()).or_default().add(config.budgets.playbook, now);
         self.tenants.entry(tenant_key(plan)).or_default().add(config.budgets.tenant, now);
         self.global.add(config.budgets.global, now);
+        let reached = self.reached.entry(plan.tenant.to_string()).or_default();
+        if reached.len() < REACHED_MAX {
+            reached.insert(plan.principal.clone(), now);
+        }
         if self.open(config, now).is_some() {
             self.trial = Some(plan.uid);
         }
+    }
+
+    pub fn count(&mut self, principals: &BTreeMap<String, u64>) {
+        self.population =
+            principals.iter().take(TENANTS_MAX).map(|(name, count)| (name.clone(), *count)).collect();
+    }
+
+    /// Why too many of a tenant's principals would be reached within an hour.
+    fn share(&self, config: &Config, plan: &Plan) -> Option<String> {
+        let population = *self.population.get(plan.tenant.as_str())?;
+        let reached = self.reached.get(plan.tenant.as_str())?;
+        let percent = config.budgets.principals_percent;
+        let most = (population * u64::from(percent) / 100).max(u64::from(config.budgets.tenant.max));
+        let is_new = !reached.contains_key(&plan.principal);
+        (is_new && reached.len() as u64 >= most).then(|| {
+            format!(
+                "{most} principals of tenant {} were acted on within an hour: {percent} % of {population}, or as many as its budget allows at once",
+                plan.tenant
+            )
+        })
     }
 
     /// Which breaker is open: how many actions, what became of them, within which time, and when the last of them was.
@@ -224,6 +258,8 @@ impl Guard {
     pub fn prune(&mut self, config: &Config, now: Timestamp) {
         let (playbook, tenant, notify) =
             (config.budgets.playbook, config.budgets.tenant, config.budgets.notify);
+        self.reached.values_mut().for_each(|r| r.retain(|_, at| now.since_ms(*at) < REACHED_MS));
+        self.reached.retain(|_, r| !r.is_empty());
         self.playbooks.values_mut().for_each(|w| w.prune(playbook, now));
         self.playbooks.retain(|_, w| !w.0.is_empty());
         self.tenants.values_mut().for_each(|w| w.prune(tenant, now));

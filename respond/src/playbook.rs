@@ -124,6 +124,18 @@ impl Playbooks {
         Playbooks::parse(BUILT_IN)
     }
 
+    /// What the playbooks may call: action, provider, operation, each once.
+    pub fn calls(&self) -> Vec<(&'static str, String, String)> {
+        let named = |action: &&&'static dyn Action| {
+            self.playbooks.iter().flat_map(|p| &p.actions).any(|r| r.action == action.name())
+        };
+        let calls = |action: &&'static dyn Action| {
+            let name = action.name();
+            action.calls().into_iter().map(move |(provider, operation)| (name, provider, operation))
+        };
+        CATALOG.iter().filter(named).flat_map(calls).collect()
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &Playbook> {
         self.playbooks.iter()
     }

@@ -276,6 +276,7 @@ impl Respond {
                     self.by_hand(finding, playbook, by, sent);
                 }
             }
+            Command::Census { principals, .. } => self.memory.guard.count(principals),
             Command::Tick { .. } => {}
         }
     }

@@ -1,10 +1,12 @@
 //! Embedded mode: every stage in this process, over SQLite files in one directory, each on a thread of its own.
 
+mod census;
 mod directory;
 
 use self::directory::DirectoryLock;
 use crate::clock::Clock;
 use crate::effect::account::{self, AccountEffector};
+use crate::effect::preflight;
 use crate::effect::tokens::{self, TokenEffector};
 use crate::executor::{self, Executor, ExecutorError, KillSwitch};
 use crate::intake::{LogIntake, given_again};
@@ -130,9 +132,18 @@ impl Embedded {
             Arc::new(AccountEffector::new(Arc::clone(&state) as _, Arc::clone(&seen))),
             Arc::new(WebhookEffector::new(outbox.clone(), deliverer.endpoints())),
         ];
+        let calls = settings.playbooks.calls();
+        let lacking = runtime.block_on(preflight::missing(&effectors, &calls));
         let sink = Sink::open(Arc::clone(&log), writer, live.clone())?;
         let health =
             EmbeddedHealth::new(Arc::clone(&log), sink.position(), Arc::clone(&clock), kill_switch.clone());
+        if !lacking.is_empty() {
+            tracing::warn!(
+                lacking = lacking.join("; "),
+                "actions that the playbooks name cannot be carried out"
+            );
+            health.report("preflight", lacking.join("; "));
+        }
         let ledger = Arc::new(Mutex::new(ledger));
         let stop = Arc::new(AtomicBool::new(false));
         let mut crew = Crew { stop: Arc::clone(&stop), health: health.clone(), threads: Vec::new() };
@@ -158,6 +169,7 @@ impl Embedded {
         crew.start_stage(&log, move || Ok(prunella_detect::Detect::new(detect.clone())), || |_, _| {})?;
         crew.start_stage(&log, || Ok(prunella_ingest::Ingest::default()), || |_, _| {})?;
         crew.start_housekeeping(&log, outbox, settings.retention, clock)?;
+        crew.start_census(&log, Arc::clone(&store), runtime.clone())?;
         let deliveries = runtime.spawn(deliverer.run(stopped));
         let (threads, ledger) = (crew.threads, reader);
         Ok(Embedded {

@@ -340,6 +340,11 @@ pub enum Command {
         by: String,
         at: Timestamp,
     },
+    /// How many principals each tenant has, by its events: the guard's caps are parts of it.
+    Census {
+        principals: std::collections::BTreeMap<String, u64>,
+        at: Timestamp,
+    },
     /// Time passed. The shell posts one when the stage has something due.
     Tick {
         at: Timestamp,
@@ -355,6 +360,7 @@ impl Command {
             | Command::KillSwitch { at, .. }
             | Command::Reply { at, .. }
             | Command::Respond { at, .. }
+            | Command::Census { at, .. }
             | Command::Tick { at } => *at,
         }
     }

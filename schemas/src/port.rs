@@ -50,6 +50,10 @@ pub trait Source: Send + Sync {
 pub trait Effector: Send + Sync {
     /// The provider word that steps name: `prunella`, `webhook`, `aws`, ...
     fn provider(&self) -> &str;
+    /// Whether it may carry out `operation`, asked at start-up rather than in an incident. `Err` says what is missing.
+    async fn preflight(&self, _operation: &str) -> Result<(), PortError> {
+        Ok(())
+    }
     /// The target as it is now.
     async fn read(&self, tenant: &Tenant, what: &Read) -> Result<TargetState, PortError>;
     /// Makes the desired state hold. The same key twice is one effect.

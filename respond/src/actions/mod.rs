@@ -51,6 +51,10 @@ pub trait Action: Send + Sync {
     /// The steps, and those that take them back. What a step desires depends on the case alone, never on `states`: the plan's
     /// id is known, and may be signed, without them.
     fn plan(&self, case: &Case<'_>, states: &[TargetState]) -> Result<Steps, NotApplicable>;
+    /// The providers and operations that its steps name, to be asked for at start-up.
+    fn calls(&self) -> Vec<(String, String)> {
+        self.needs("preflight").into_iter().map(|read| (read.provider, read.operation)).collect()
+    }
     /// Whether the state found is what the step wants.
     fn stands(&self, step: &Step, found: &Value) -> bool {
         step.desired == *found

@@ -42,6 +42,10 @@ impl Action for NotifyWebhook {
         Vec::new()
     }
 
+    fn calls(&self) -> Vec<(String, String)> {
+        vec![("webhook".to_owned(), "alert.created".to_owned())]
+    }
+
     fn plan(&self, case: &Case<'_>, _: &[TargetState]) -> Result<Steps, NotApplicable> {
         let desired = payload(case);
         let bytes = desired.to_string().len();

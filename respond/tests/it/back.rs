@@ -364,3 +364,37 @@ fn by_hand_nothing_goes_further_than_the_configuration_lets_it() {
     world.reply(tokens(0));
     assert_eq!(world.last().to, PlanState::DryRun);
 }
+
+#[test]
+fn one_part_of_the_principals_is_the_most_that_an_hour_may_reach() {
+    let mut config = auto();
+    config.budgets.tenant = prunella_respond::Budget { max: 3, window_ms: 60_000 };
+    config.budgets.principals_percent = 10;
+    config.reply_wait_ms = 20 * 86_400_000;
+    config.budgets.playbook.max = 1_000;
+    let mut world = World::new(config, &[LOCK]);
+    let census = |world: &mut World, count: u64| {
+        let (principals, at) = ([("default".to_owned(), count)].into(), Timestamp(world.now));
+        world.command(prunella_schemas::Command::Census { principals, at });
+    };
+    let acted = |world: &mut World, from: usize| {
+        let mut acted = 0;
+        for n in from..from + 20 {
+            let who = principal(n);
+            world.now += 61_000;
+            world.find(&who, "T1110");
+            world.reply(account(&who, 0, 0));
+            acted += usize::from(world.last().to == PlanState::Approved);
+        }
+        acted
+    };
+    census(&mut world, 50);
+    assert_eq!(acted(&mut world, 0), 5, "a tenth of fifty");
+    assert!(world.last().why.contains("10 % of 50"), "{}", world.last().why);
+    world.now += 3_600_000;
+    census(&mut world, 4);
+    assert_eq!(acted(&mut world, 100), 3, "at least what the budget allows at once");
+    world.now += 3_600_000;
+    census(&mut world, 10_000);
+    assert_eq!(acted(&mut world, 200), 20);
+}

@@ -59,6 +59,12 @@ impl Effector for AccountEffector {
         PROVIDER
     }
 
+    async fn preflight(&self, operation: &str) -> Result<(), PortError> {
+        let unknown = || PortError::Invalid(format!("`{operation}` is no setting of an account"));
+        let place = Place::of(operation, "preflight:user:nobody#none").ok_or_else(unknown)?;
+        self.state.setting(&Tenant::default(), &place.principal, &place.name).await.map(drop)
+    }
+
     async fn read(&self, tenant: &Tenant, what: &Read) -> Result<TargetState, PortError> {
         let place = Place::of(&what.operation, &what.target)
             .ok_or_else(|| PortError::Invalid(format!("`{}` is no setting of an account", what.operation)))?;

@@ -64,6 +64,13 @@ impl Effector for TokenEffector {
         PROVIDER
     }
 
+    async fn preflight(&self, operation: &str) -> Result<(), PortError> {
+        if operation != SET_NOT_BEFORE {
+            return Err(PortError::Invalid(format!("`{operation}` is not what it can set")));
+        }
+        self.state.token_version(&Tenant::default(), "preflight:user:nobody").await.map(drop)
+    }
+
     async fn read(&self, tenant: &Tenant, what: &Read) -> Result<TargetState, PortError> {
         let version = self.state.token_version(tenant, &what.target).await?;
         let value = serde_json::json!({ "not_before": version.not_before, "version": version.version });

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use prunella_schemas::port::{Dashboard, PortError, Query, Rows, Store};
 use prunella_schemas::{DeadLetter, Event, Finding, Id, Message, Receipt, Timestamp, Transition};
 use rusqlite::Connection;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -66,6 +67,20 @@ impl SqliteStore {
         check(query).map_err(PortError::Invalid)?;
         let query = query.clone();
         self.read(move |connection| page(connection, table, &query)).await
+    }
+}
+
+impl SqliteStore {
+    /// How many principals each tenant has, by its events since `since`.
+    pub async fn census(&self, since: Timestamp) -> Result<BTreeMap<String, u64>, PortError> {
+        const CENSUS: &str =
+            "SELECT tenant, COUNT(DISTINCT principal) FROM event WHERE time >= ?1 GROUP BY tenant";
+        let count = move |connection: &Connection| {
+            let mut statement = connection.prepare_cached(CENSUS)?;
+            let counted = statement.query_map([since.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            counted.collect()
+        };
+        self.read(count).await
     }
 }
 
