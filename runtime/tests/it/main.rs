@@ -2,6 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[cfg(feature = "clickhouse")]
+mod clickhouse;
+mod contract;
+#[cfg(feature = "clickhouse")]
+mod delivery;
 mod faults;
 #[cfg(feature = "kafka")]
 mod kafka;

@@ -1,16 +1,13 @@
 //! The embedded store and what every database file of ours has in common: repeats, pages, counts, damage, full disks.
 
+use crate::contract::{
+    START, check_everything, check_pages, check_risks, dead_letter, event, everything, finding, post, risks,
+    tied, transition,
+};
 use prunella_runtime::sqlite::{StoreError, open};
 use prunella_runtime::store::{Row, Shed, SqliteStore, StoreWriter, Written};
-use prunella_schemas::finding::{Attack, Named};
-use prunella_schemas::ocsf::{API_ACTIVITY, Api};
-use prunella_schemas::plan::Plan;
 use prunella_schemas::port::{PortError, Query, Store};
-use prunella_schemas::risk::{RISK_HALF_LIFE_MS, RiskLevel};
-use prunella_schemas::{
-    DeadLetter, Event, Finding, Id, Message, PlanState, Posted, Principal, Receipt, Record, RejectReason,
-    Risk, Tenant, Timestamp, Transition,
-};
+use prunella_schemas::{Message, PlanState, Posted, Timestamp};
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -27,12 +24,7 @@ fn opened(directory: &Path) -> (SqliteStore, StoreWriter) {
 #[tokio::test]
 async fn what_is_written_is_found_and_a_repeat_changes_nothing() {
     let directory = TempDir::new().unwrap();
-    let mut posted: Vec<Posted> = (0..10).map(|n| post(&event(n))).collect();
-    posted.extend([post(&finding(1, 4)), post(&finding(2, 5)), post(&dead_letter(5))]);
-    posted.extend([post(&transition(0, PlanState::Planned)), post(&transition(1, PlanState::Verified))]);
-    let receipt = Receipt::of(&transition(1, PlanState::Verified).plan, PlanState::Verified, 2, 1, START);
-    posted.extend([post(&receipt), post(&risk("a", 80.0, START)), post(&risk("b", 60.0, START))]);
-    posted.push(post(&dead_letter(5).record));
+    let posted = everything();
     {
         let (_, mut writer) = opened(directory.path());
         assert_eq!(writer.position().unwrap(), 0);
@@ -46,70 +38,15 @@ async fn what_is_written_is_found_and_a_repeat_changes_nothing() {
     assert_eq!(writer.position().unwrap(), 41);
     assert_eq!(write(&mut writer, &posted, 42), Written { new: 0, repeated: 18 });
     assert_eq!(writer.position().unwrap(), 42);
-
-    assert_eq!(store.event(event(3).id()).await.unwrap(), Some(event(3)));
-    assert_eq!(store.event(Id([9; 16])).await.unwrap(), None);
-    assert_eq!(store.finding(finding(1, 4).id()).await.unwrap(), Some(finding(1, 4)));
-    assert_eq!(store.receipt(receipt.id()).await.unwrap(), Some(receipt));
-    let plans = store.plans(&Query::default()).await.unwrap().rows;
-    assert_eq!(plans, [transition(1, PlanState::Verified)], "the newest transition of the plan");
-    let steps = store.plan(Id([7; 16])).await.unwrap();
-    assert_eq!(steps.iter().map(|t| t.sequence).collect::<Vec<_>>(), [0, 1]);
-
-    let dashboard = store.dashboard(None).await.unwrap();
-    let counts = (dashboard.events, dashboard.findings, dashboard.receipts, dashboard.dead_letters);
-    assert_eq!(counts, (10, 2, 1, 1));
-    assert_eq!(dashboard.findings_by_technique.get("T1110"), Some(&2));
-    assert_eq!(dashboard.findings_by_severity.values().sum::<u64>(), 2);
-    assert_eq!(dashboard.plans_by_state.get("verified"), Some(&1));
-    assert_eq!(dashboard.newest_event, Some(event(9).time));
-    assert_eq!(dashboard.events_per_minute.iter().map(|(_, n)| n).sum::<u64>(), 10);
-    assert_eq!(dashboard.riskiest, [("a".to_owned(), 80), ("b".to_owned(), 60)]);
-    assert_eq!(store.dashboard(Some("nobody")).await.unwrap().events, 0);
+    check_everything(&store).await;
 }
 
 #[tokio::test]
 async fn queries_filter_and_page_without_gap_or_repeat() {
     let directory = TempDir::new().unwrap();
     let (store, mut writer) = opened(directory.path());
-    // Pairs share one time, so that pages must go on inside a tie.
-    let tied = |n: i64| {
-        let mut event = event(n);
-        event.time = START.plus_ms(n / 2);
-        event.identify();
-        event
-    };
-    let events: Vec<Event> = (0..100).map(tied).collect();
-    write(&mut writer, &events.iter().map(post).collect::<Vec<_>>(), 1);
-    let mut query = Query { limit: 7, ..Query::default() };
-    let mut seen = Vec::new();
-    loop {
-        let page = store.events(&query).await.unwrap();
-        seen.extend(page.rows.iter().map(|e| (e.time, e.id())));
-        match page.next {
-            Some(next) => query.before = Some(next),
-            None => break,
-        }
-    }
-    let mut expected: Vec<_> = events.iter().map(|e| (e.time, e.id())).collect();
-    expected.sort();
-    expected.reverse();
-    assert_eq!(seen, expected);
-
-    let check = async |query: Query, want: usize| {
-        let found = store.events(&Query { limit: 1_000, ..query.clone() }).await.unwrap();
-        assert_eq!((found.rows.len(), found.next), (want, None), "{query:?}");
-    };
-    let text = |s: &str| Some(s.to_owned());
-    check(Query { principal: text("aws:user:1"), ..Query::default() }, 33).await;
-    check(Query { operation: text("GetObject"), ..Query::default() }, 50).await;
-    check(Query { tenant: text("other"), ..Query::default() }, 0).await;
-    check(Query { severity_min: Some(2), ..Query::default() }, 0).await;
-    check(Query { since: Some(START.plus_ms(10)), until: Some(START.plus_ms(19)), ..Query::default() }, 20)
-        .await;
-    let hostile = Query { principal: text("' OR 1=1 --"), before: text("1:00"), ..Query::default() };
-    assert!(matches!(store.events(&hostile).await, Err(PortError::Invalid(_))));
-
+    write(&mut writer, &tied().iter().map(post).collect::<Vec<_>>(), 1);
+    check_pages(&store).await;
     let calls = store.calls_since("default", "aws:user:1", START.plus_ms(40)).await.unwrap();
     assert!(!calls.is_empty() && calls.is_sorted_by_key(|e| e.time) && calls[0].time >= START.plus_ms(40));
 }
@@ -134,21 +71,8 @@ async fn dead_letters_are_resolved_and_return_when_refused_again() {
 async fn risk_decays_on_the_front_page_and_a_fast_clock_does_not_move_it() {
     let directory = TempDir::new().unwrap();
     let (store, mut writer) = opened(directory.path());
-    let mut late = event(0);
-    late.time = START.plus_ms(RISK_HALF_LIFE_MS);
-    late.prunella.received = late.time;
-    late.identify();
-    let mut ahead = event(1);
-    ahead.time = START.plus_ms(1_000 * RISK_HALF_LIFE_MS);
-    ahead.prunella.received = START;
-    ahead.identify();
-    let risks = [risk("old", 90.0, START), risk("new", 50.0, late.time), risk("new", 10.0, START)];
-    let mut posted = vec![post(&late), post(&ahead)];
-    posted.extend(risks.iter().map(post));
-    write(&mut writer, &posted, 1);
-    let dashboard = store.dashboard(None).await.unwrap();
-    assert_eq!(dashboard.newest_event, Some(late.time));
-    assert_eq!(dashboard.riskiest, [("new".to_owned(), 50), ("old".to_owned(), 45)]);
+    write(&mut writer, &risks(), 1);
+    check_risks(&store).await;
 }
 
 #[tokio::test]
