@@ -5,6 +5,8 @@
 mod faults;
 #[cfg(feature = "kafka")]
 mod kafka;
+#[cfg(feature = "kafka")]
+mod kafka_inputs;
 mod ledger;
 mod log;
 mod pump;

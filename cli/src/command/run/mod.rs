@@ -71,10 +71,11 @@ async fn run_until_stopped(config: &Config, args: &RunRoles) -> anyhow::Result<(
 
 fn stages(role: args::Role) -> &'static [Role] {
     match role {
-        args::Role::Connect | args::Role::Correlate => &[],
+        args::Role::Connect => &[],
+        args::Role::Correlate => &[Role::Correlate],
         args::Role::Ingest => &[Role::Ingest],
         args::Role::Detect => &[Role::Detect],
-        args::Role::All => &[Role::Ingest, Role::Detect],
+        args::Role::All => &[Role::Ingest, Role::Detect, Role::Correlate],
     }
 }
 
