@@ -27,6 +27,16 @@ pub enum Role {
     Correlate,
 }
 
+impl Role {
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Ingest => "ingest",
+            Role::Detect => "detect",
+            Role::Correlate => "correlate",
+        }
+    }
+}
+
 /// The roles of a process while they run.
 pub struct Roles {
     pub vitals: Vitals,

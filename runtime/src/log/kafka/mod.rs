@@ -4,6 +4,7 @@
 //! makes a step exact instead is written down in decision 0014.
 
 mod inbox;
+mod intake;
 mod lane;
 mod manifest;
 mod preflight;
@@ -15,6 +16,7 @@ mod ticks;
 mod topics;
 mod wire;
 
+pub use intake::KafkaIntake;
 pub use preflight::{SetupError, answers, check};
 pub use pump::KafkaPump;
 pub use topics::{Replication, create_topics};
