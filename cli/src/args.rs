@@ -175,7 +175,7 @@ pub struct Offline {
 pub struct Ingest {
     #[command(flatten)]
     pub input: Input,
-    /// Address of a running pipeline; default: the one that runs on the data directory
+    /// Address of a running pipeline, or `kafka`; default: the one that runs on the data directory
     #[arg(long, value_name = "URL")]
     pub into: Option<String>,
 }

@@ -74,6 +74,7 @@ pub struct Kafka {
     /// File that holds the SASL password.
     pub sasl_password_file: PathBuf,
     /// Given to librdkafka as they are, such as `security.protocol` or `ssl.ca.location`.
+    #[serde(default)]
     pub properties: BTreeMap<String, String>,
 }
 

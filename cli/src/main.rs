@@ -62,6 +62,11 @@ fn main() -> ExitCode {
     }
 }
 
+#[cfg(not(feature = "kafka"))]
+fn no_kafka() -> anyhow::Error {
+    anyhow::anyhow!("this build has no Kafka: build with `cargo build -p prunella-cli --features kafka`")
+}
+
 /// Whoever read our output has seen enough, as `head` does.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let kinds = error.chain().filter_map(|cause| {
@@ -89,10 +94,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         #[cfg(feature = "kafka")]
         Command::Topics(args) => command::run::topics(&context, &args),
         #[cfg(not(feature = "kafka"))]
-        Command::Run(_) | Command::Topics(_) => Err(Refusal(anyhow::anyhow!(
-            "this build has no Kafka: build with `cargo build -p prunella-cli --features kafka`"
-        ))
-        .into()),
+        Command::Run(_) | Command::Topics(_) => Err(Refusal(no_kafka()).into()),
         Command::Demo(args) => command::demo::run(&context, &args),
         Command::Ingest(args) => command::ingest::run(&context, &args),
         Command::Normalize(args) => command::normalize::run(&context, &args),

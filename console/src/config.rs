@@ -104,7 +104,8 @@ impl Token {
         Token::new(&text)
     }
 
-    pub(crate) fn matches(&self, presented: &[u8]) -> bool {
+    /// Whether this is the token.
+    pub fn matches(&self, presented: &[u8]) -> bool {
         // `blake3::Hash` compares in constant time.
         self.0 == blake3::hash(presented)
     }

@@ -1,10 +1,12 @@
 //! Distributed mode: some roles in this process, each a stage over Kafka on threads of its own.
 
+use crate::clock;
 use crate::log::LogError;
 use crate::log::kafka::{KafkaPump, Settings};
 use crate::metrics::{self, Counts};
 use crate::sqlite::lock;
-use prunella_schemas::Stage;
+use prunella_detect::correlate::Correlate;
+use prunella_schemas::{Stage, Topic};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +24,17 @@ const STACK_BYTES: usize = 2 * 1024 * 1024;
 pub enum Role {
     Ingest,
     Detect,
+    Correlate,
+}
+
+impl Role {
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Ingest => "ingest",
+            Role::Detect => "detect",
+            Role::Correlate => "correlate",
+        }
+    }
 }
 
 /// The roles of a process while they run.
@@ -50,6 +63,13 @@ impl Roles {
                     let make = move || prunella_detect::Detect::new(config.clone());
                     started.spawn(KafkaPump::new(settings.clone(), make))?;
                 }
+                Role::Correlate => {
+                    let config = detect.correlate.clone();
+                    let mut settings = settings.clone();
+                    settings.inputs.insert(Topic::Findings, settings.findings_by_tenant());
+                    let pump = KafkaPump::new(settings, move || Correlate::new(config.clone()));
+                    started.spawn(pump.with_ticks(clock::wall(), Correlate::next_due))?;
+                }
             }
         }
         Ok(started)
@@ -65,9 +85,9 @@ impl Roles {
         }
     }
 
-    fn spawn<S: Stage, F: Fn() -> S + Send + Sync + 'static>(
+    fn spawn<S: Stage + 'static, F: Fn() -> S + Send + Sync + 'static>(
         &mut self,
-        pump: KafkaPump<F>,
+        pump: KafkaPump<S, F>,
     ) -> std::io::Result<()> {
         let (name, stop, vitals) = (pump.name(), Arc::clone(&self.stop), self.vitals.clone());
         lock(&vitals.stages).push((name, pump.counts()));

@@ -19,8 +19,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-const PARTITIONS: i32 = 2;
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PARTITIONS: i32 = 2;
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Numbers what it sees on its partition: any loss, repeat or reordering changes its outputs.
 #[derive(Default)]
@@ -58,16 +58,17 @@ impl Stage for Numbering {
 }
 
 /// The address of the broker that `cargo xtask services up` has started.
-fn broker() -> Option<String> {
+pub fn broker() -> Option<String> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/services/services.json");
     let services: Vec<serde_json::Value> = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
     let kafka = services.iter().find(|s| s["name"] == "kafka")?;
     Some(kafka["address"].as_str()?.to_owned())
 }
 
+#[macro_export]
 macro_rules! broker_or_skip {
     () => {
-        match broker() {
+        match $crate::kafka::broker() {
             Some(address) => address,
             None => {
                 eprintln!("SKIPPED: no Kafka runs here; `cargo xtask services up` starts one");
@@ -78,14 +79,14 @@ macro_rules! broker_or_skip {
 }
 
 /// Settings under a prefix that nobody else has, with small batches and frequent snapshots.
-fn settings(brokers: &str, name: &str) -> Settings {
+pub fn settings(brokers: &str, name: &str) -> Settings {
     #[allow(clippy::disallowed_methods, reason = "topics of an earlier run must not be met again")]
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
     let pace = Pace { batch_messages_max: 16, snapshot_messages_max: 64, snapshot_ms_max: i64::MAX };
     Settings { prefix: format!("test-{name}-{now:x}"), pace, ..Settings::new(brokers) }
 }
 
-fn create(settings: &Settings) {
+pub fn create(settings: &Settings) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let spread = Replication { partitions: PARTITIONS, replicas: 1 };
     runtime.block_on(create_topics(settings, spread)).unwrap();
@@ -133,7 +134,7 @@ fn send(brokers: &str, topic: &str, records: &[(String, String)], source: &str) 
 }
 
 /// Every message of a topic: its id, and the rest of it. Also how many there are with repeats.
-fn outputs(settings: &Settings, topic: Topic) -> (BTreeMap<String, (String, Vec<u8>)>, usize) {
+pub fn outputs(settings: &Settings, topic: Topic) -> (BTreeMap<String, (String, Vec<u8>)>, usize) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &settings.brokers).set("group.id", "looking");
     config.set("enable.auto.commit", "false").set("enable.partition.eof", "true");
@@ -164,14 +165,15 @@ fn outputs(settings: &Settings, topic: Topic) -> (BTreeMap<String, (String, Vec<
 
 /// Lives until `done` says so; a life that ends before is followed by another. How many lives there were.
 #[allow(clippy::disallowed_methods, reason = "a test that hangs must fail")]
-fn live_until<S: Stage, F: Fn() -> S + Sync>(pump: &KafkaPump<F>, done: impl Fn() -> bool) -> usize {
+pub fn live_until<S: Stage, F: Fn() -> S + Sync>(pump: &KafkaPump<S, F>, done: impl Fn() -> bool) -> usize {
     let (stop, lives, since) = (AtomicBool::new(false), AtomicUsize::new(0), Instant::now());
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
                 lives.fetch_add(1, Ordering::Relaxed);
                 if let Err(e) = pump.run(&stop) {
-                    assert!(e.to_string().contains("injected"), "{e}");
+                    let text = e.to_string();
+                    assert!(text.contains("injected") || text.contains("new owner"), "{text}");
                 }
             }
         });
@@ -201,7 +203,8 @@ fn a_death_at_every_point_loses_nothing_and_changes_nothing() {
     let letter = prunella_schemas::DeadLetter::decode(1, &letters.values().next().unwrap().1).unwrap();
     assert!(letters.len() == 1 && letter.record.body == b"poison", "{letter:?}");
     std::thread::scope(|scope| {
-        for point in FailPoint::ALL {
+        // A stage of one input has no order to write down.
+        for point in FailPoint::ALL.into_iter().filter(|point| *point != FailPoint::Intended) {
             let (brokers, input, risk, letters) = (&brokers, &input, &risk, &letters);
             scope.spawn(move || die_at(point, brokers, input, risk, letters));
         }
@@ -214,7 +217,7 @@ type Outputs = BTreeMap<String, (String, Vec<u8>)>;
 fn die_at(point: FailPoint, brokers: &str, input: &str, risk: &Outputs, letters: &Outputs) {
     let mut struck = settings(brokers, &format!("struck-{point:?}"));
     create(&struck);
-    struck.input = Some(input.to_owned());
+    struck.inputs.insert(Topic::Records, input.to_owned());
     let hits = AtomicUsize::new(0);
     // The first time, and then ever later.
     struck.fault =
@@ -270,7 +273,8 @@ impl Drop for End<'_> {
 
 /// Ingest and detect at once, until the findings are `wanted` many, or for the first time until both have seen all.
 fn chain(settings: &Settings, ingest_input: &str, done: impl Fn(u64, u64) -> bool) -> usize {
-    let ingest_settings = Settings { input: Some(ingest_input.to_owned()), ..settings.clone() };
+    let ingest_settings =
+        Settings { inputs: BTreeMap::from([(Topic::Records, ingest_input.to_owned())]), ..settings.clone() };
     let ingest = KafkaPump::new(ingest_settings, prunella_ingest::Ingest::new);
     let detect =
         KafkaPump::new(settings.clone(), || prunella_detect::Detect::new(prunella_detect::Config::default()));
@@ -356,7 +360,7 @@ fn members_that_come_and_go_lose_nothing() {
     }));
     let input = calm.topic(Topic::Records);
     let pump = KafkaPump::new(calm.clone(), Numbering::default);
-    moved.input = Some(input.clone());
+    moved.inputs.insert(Topic::Records, input.clone());
     let visitor = KafkaPump::new(moved.clone(), Numbering::default);
     let frozen = Settings { fault: Some(freeze_until_replaced(&claims)), ..moved.clone() };
     let stayer = KafkaPump::new(frozen, Numbering::default);

@@ -10,6 +10,8 @@ mod delivery;
 mod faults;
 #[cfg(feature = "kafka")]
 mod kafka;
+#[cfg(feature = "kafka")]
+mod kafka_inputs;
 mod ledger;
 mod log;
 mod pump;

@@ -6,7 +6,9 @@ use crate::args::{self, RunRoles, Topics};
 use crate::config::Config;
 use crate::{App, Outcome, Refusal, pipeline};
 use anyhow::Context;
-use prunella_runtime::log::kafka::{Replication, Settings, check, create_topics};
+use prunella_console::Token;
+use prunella_runtime::clock;
+use prunella_runtime::log::kafka::{KafkaIntake, Replication, Settings, check, create_topics};
 use prunella_runtime::roles::{Role, Roles};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -47,12 +49,16 @@ async fn run_until_stopped(config: &Config, args: &RunRoles) -> anyhow::Result<(
     let asked: BTreeSet<Role> = args.role.iter().flat_map(|role| stages(*role)).copied().collect();
     let asked: Vec<Role> = asked.into_iter().collect();
     let roles = Roles::start(&settings, &config.detect, &asked).context("cannot start a thread")?;
-    let server = match args.listen {
-        Some(address) => Some(http::serve(address, &settings, &roles.vitals).await?),
+    let connects = args.role.iter().any(|role| matches!(role, args::Role::Connect | args::Role::All));
+    let door = if connects { Some(door(config, &settings)?) } else { None };
+    let server = match args.listen.or(connects.then_some(config.api.listen)) {
+        Some(address) => Some(http::serve(address, &settings, &roles.vitals, door).await?),
         None => None,
     };
     let at = server.as_ref().map_or(String::new(), |server| format!(", http://{}", server.address));
-    eprintln!("prunella runs {asked:?} over Kafka at {}{at} (Ctrl-C stops)", settings.brokers);
+    let names: Vec<&str> =
+        connects.then_some("connect").into_iter().chain(asked.iter().map(|r| r.name())).collect();
+    eprintln!("prunella runs {} over Kafka at {}{at}  (Ctrl-C stops)", names.join(", "), settings.brokers);
     tokio::select! {
         _ = term.recv() => {}
         _ = interrupt.recv() => {}
@@ -69,12 +75,20 @@ async fn run_until_stopped(config: &Config, args: &RunRoles) -> anyhow::Result<(
     Ok(())
 }
 
+fn door(config: &Config, settings: &Settings) -> anyhow::Result<http::Door> {
+    let file = &config.api.token_file;
+    let token = if file.as_os_str().is_empty() { None } else { Some(Token::load(file)?) };
+    let intake = KafkaIntake::open(settings, clock::wall())?;
+    Ok(http::Door { intake, tenant: config.tenant.clone(), token })
+}
+
 fn stages(role: args::Role) -> &'static [Role] {
     match role {
-        args::Role::Connect | args::Role::Correlate => &[],
+        args::Role::Connect => &[],
+        args::Role::Correlate => &[Role::Correlate],
         args::Role::Ingest => &[Role::Ingest],
         args::Role::Detect => &[Role::Detect],
-        args::Role::All => &[Role::Ingest, Role::Detect],
+        args::Role::All => &[Role::Ingest, Role::Detect, Role::Correlate],
     }
 }
 

@@ -1,6 +1,6 @@
 //! Between the thread that polls and the thread of a lane: a bounded queue one way, a few words the other way.
 
-use super::Halt;
+use super::{Halt, wire};
 use crate::sqlite::lock;
 use prunella_schemas::limits::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX};
 use rdkafka::Message;
@@ -13,82 +13,160 @@ use std::time::{Duration, Instant};
 const WAITING_MESSAGES_MAX: usize = 4 * BATCH_MESSAGES_MAX;
 const WAITING_BYTES_MAX: usize = 2 * BATCH_BYTES_MAX;
 
-#[derive(Default)]
+/// How long an input that has something waits for one that has nothing, so that what belongs together is taken together.
+const GRACE: Duration = Duration::from_millis(50);
+
 pub struct Inbox {
     state: Mutex<State>,
     changed: Condvar,
 }
 
-#[derive(Default)]
 struct State {
-    waiting: VecDeque<OwnedMessage>,
-    bytes: usize,
+    /// One for each input of the stage.
+    queues: Vec<Queue>,
+    /// Since when the present state of the queues has been waited for to change.
+    since: Option<Instant>,
     /// The lane should be gone by then.
     over_by: Option<Instant>,
-    /// Where the lane wants to read from, until the poller has taken it.
-    start: Option<i64>,
+    /// Where the lane wants to read each input from, until the poller has taken it.
+    start: Option<Vec<i64>>,
     /// How far the lane is, until the poller has taken it.
-    progress: Option<i64>,
+    progress: Option<Vec<i64>>,
     has_ended: bool,
     /// Why it ended, until somebody has asked.
     halt: Option<Halt>,
 }
 
-/// What the thread that polls wants to know of a lane.
 #[derive(Default)]
+struct Queue {
+    /// With the time of the first cause, by which several inputs are merged.
+    waiting: VecDeque<(i64, OwnedMessage)>,
+    bytes: usize,
+}
+
+/// What the thread that polls wants to know of a lane.
 pub struct Report {
-    pub start: Option<i64>,
-    pub progress: Option<i64>,
-    pub is_full: bool,
-    pub has_room: bool,
+    pub start: Option<Vec<i64>>,
+    pub progress: Option<Vec<i64>>,
+    /// Of each input.
+    pub fills: Vec<Fill>,
     pub has_ended: bool,
 }
 
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fill {
+    pub is_full: bool,
+    pub has_room: bool,
+}
+
+/// A message and the input that it came from.
+pub type Taken = (usize, OwnedMessage);
+
 impl Inbox {
-    pub fn push(&self, message: OwnedMessage) {
+    pub fn new(inputs: usize) -> Self {
+        let queues = (0..inputs).map(|_| Queue::default()).collect();
+        let state = State {
+            queues,
+            since: None,
+            over_by: None,
+            start: None,
+            progress: None,
+            has_ended: false,
+            halt: None,
+        };
+        Inbox { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "how long to wait for the world is the shell's to measure")]
+    pub fn push(&self, input: usize, message: OwnedMessage) {
         let mut state = lock(&self.state);
-        state.bytes += size(&message);
-        state.waiting.push_back(message);
+        if let Some(queue) = state.queues.get_mut(input) {
+            queue.bytes += size(&message);
+            queue.waiting.push_back((wire::origin(&message), message));
+            state.since.get_or_insert_with(Instant::now);
+        }
         self.changed.notify_all();
     }
 
-    /// Some of what waits, in order; nothing when nothing came for `at_most`, or when the lane should end.
-    pub fn take(&self, messages_max: usize, bytes_max: usize, at_most: Duration) -> Vec<OwnedMessage> {
-        let state = lock(&self.state);
-        let idle = |state: &mut State| state.waiting.is_empty() && state.over_by.is_none();
-        let mut state =
-            self.changed.wait_timeout_while(state, at_most, idle).unwrap_or_else(PoisonError::into_inner).0;
-        if state.over_by.is_some() {
-            return Vec::new();
+    /// Some of what waits, oldest cause first; nothing when nothing came for `at_most`, or when the lane should end.
+    /// An input without messages is waited for a moment: it may lag behind the others.
+    #[allow(clippy::disallowed_methods, reason = "how long to wait for the world is the shell's to measure")]
+    pub fn take(&self, messages_max: usize, bytes_max: usize, at_most: Duration) -> Vec<Taken> {
+        let by = Instant::now() + at_most;
+        let mut state = lock(&self.state);
+        let mut is_patient = true;
+        loop {
+            let left = by.saturating_duration_since(Instant::now());
+            let has_any = state.queues.iter().any(|queue| !queue.waiting.is_empty());
+            if state.over_by.is_some() || (!has_any && left.is_zero()) {
+                return Vec::new();
+            }
+            let grace = GRACE.saturating_sub(state.since.map_or(Duration::ZERO, |since| since.elapsed()));
+            is_patient &= !grace.is_zero();
+            if has_any && (state.has_all() || !is_patient) {
+                break;
+            }
+            let patience = if has_any { grace } else { left };
+            let waited = self.changed.wait_timeout(state, patience);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         let (mut taken, mut bytes) = (Vec::new(), 0);
-        while let Some(next) = state.waiting.front().map(size)
-            && taken.len() < messages_max
+        while taken.len() < messages_max
+            && (taken.is_empty() || !is_patient || state.has_all())
+            && let Some((input, next)) = state.oldest()
             && (taken.is_empty() || bytes + next <= bytes_max)
         {
             bytes += next;
-            taken.extend(state.waiting.pop_front());
+            taken.extend(state.pop(input));
         }
-        state.bytes = state.bytes.saturating_sub(bytes);
+        state.since = state.queues.iter().any(|queue| !queue.waiting.is_empty()).then(Instant::now);
         taken
     }
 
-    pub fn start_at(&self, offset: i64) {
-        lock(&self.state).start = Some(offset);
+    /// What waits of one input before offset `until`, and whether everything before it has come.
+    pub fn take_until(
+        &self,
+        input: usize,
+        until: i64,
+        messages_max: usize,
+        at_most: Duration,
+    ) -> (Vec<Taken>, bool) {
+        let idle = |state: &mut State| state.front(input).is_none() && state.over_by.is_none();
+        let waited = self.changed.wait_timeout_while(lock(&self.state), at_most, idle);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let mut taken = Vec::new();
+        if state.over_by.is_some() {
+            return (taken, false);
+        }
+        while taken.len() < messages_max && state.front(input).is_some_and(|offset| offset < until) {
+            taken.extend(state.pop(input));
+        }
+        let last = taken.last().map(|(_, message)| message.offset() + 1);
+        let is_whole = last == Some(until) || state.front(input).is_some_and(|offset| offset >= until);
+        (taken, is_whole)
     }
 
-    pub fn progressed(&self, end: i64) {
+    pub fn start_at(&self, offsets: Vec<i64>) {
+        lock(&self.state).start = Some(offsets);
+    }
+
+    pub fn progressed(&self, end: Vec<i64>) {
         lock(&self.state).progress = Some(end);
     }
 
     pub fn report(&self) -> Report {
         let mut state = lock(&self.state);
-        let (messages, bytes) = (state.waiting.len(), state.bytes);
+        let fill = |queue: &Queue| {
+            let (messages, bytes) = (queue.waiting.len(), queue.bytes);
+            Fill {
+                is_full: messages >= WAITING_MESSAGES_MAX || bytes >= WAITING_BYTES_MAX,
+                has_room: messages <= WAITING_MESSAGES_MAX / 2 && bytes <= WAITING_BYTES_MAX / 2,
+            }
+        };
         Report {
+            fills: state.queues.iter().map(fill).collect(),
             start: state.start.take(),
             progress: state.progress.take(),
-            is_full: messages >= WAITING_MESSAGES_MAX || bytes >= WAITING_BYTES_MAX,
-            has_room: messages <= WAITING_MESSAGES_MAX / 2 && bytes <= WAITING_BYTES_MAX / 2,
             has_ended: state.has_ended,
         }
     }
@@ -99,7 +177,7 @@ impl Inbox {
         let mut state = lock(&self.state);
         let by = Instant::now() + patience;
         state.over_by = Some(state.over_by.map_or(by, |earlier| earlier.min(by)));
-        state.waiting.clear();
+        state.queues.iter_mut().for_each(|queue| *queue = Queue::default());
         self.changed.notify_all();
     }
 
@@ -130,6 +208,33 @@ impl Inbox {
     }
 }
 
+impl State {
+    fn has_all(&self) -> bool {
+        self.queues.iter().all(|queue| !queue.waiting.is_empty())
+    }
+
+    /// The input whose next message has the oldest cause, and the size of that message.
+    fn oldest(&self) -> Option<(usize, usize)> {
+        let fronts = self.queues.iter().enumerate();
+        let fronts = fronts.filter_map(|(input, queue)| queue.waiting.front().map(|front| (front, input)));
+        fronts
+            .min_by_key(|((origin, _), input)| (*origin, *input))
+            .map(|((_, message), input)| (input, size(message)))
+    }
+
+    /// The offset of the next message of an input.
+    fn front(&self, input: usize) -> Option<i64> {
+        self.queues.get(input)?.waiting.front().map(|(_, message)| message.offset())
+    }
+
+    fn pop(&mut self, input: usize) -> Option<Taken> {
+        let queue = self.queues.get_mut(input)?;
+        let (_, message) = queue.waiting.pop_front()?;
+        queue.bytes = queue.bytes.saturating_sub(size(&message));
+        Some((input, message))
+    }
+}
+
 fn size(message: &OwnedMessage) -> usize {
     message.payload().map_or(0, <[u8]>::len) + message.key().map_or(0, <[u8]>::len)
 }
@@ -138,23 +243,47 @@ fn size(message: &OwnedMessage) -> usize {
 mod tests {
     use super::*;
 
+    fn message(bytes: usize, offset: i64, at: i64) -> OwnedMessage {
+        let at = rdkafka::Timestamp::LogAppendTime(at);
+        OwnedMessage::new(Some(vec![0; bytes]), None, String::new(), at, 0, offset, None)
+    }
+
     #[test]
     fn it_is_full_by_bytes_or_messages_and_says_when_there_is_room() {
-        let message = |bytes: usize| {
-            let at = rdkafka::Timestamp::NotAvailable;
-            OwnedMessage::new(Some(vec![0; bytes]), None, String::new(), at, 0, 0, None)
-        };
-        let inbox = Inbox::default();
+        let inbox = Inbox::new(1);
+        let fill = || inbox.report().fills[0];
         for _ in 0..3 {
-            inbox.push(message(WAITING_BYTES_MAX / 3 + 1));
+            inbox.push(0, message(WAITING_BYTES_MAX / 3 + 1, 0, 0));
         }
-        assert!(inbox.report().is_full && !inbox.report().has_room);
+        assert_eq!(fill(), Fill { is_full: true, has_room: false });
         assert_eq!(inbox.take(9, 1, Duration::ZERO).len(), 1, "one comes, however large");
         assert_eq!(inbox.take(9, usize::MAX, Duration::ZERO).len(), 2);
-        assert!(inbox.report().has_room && !inbox.report().is_full);
-        (0..WAITING_MESSAGES_MAX).for_each(|_| inbox.push(message(0)));
-        assert!(inbox.report().is_full);
+        assert_eq!(fill(), Fill { is_full: false, has_room: true });
+        (0..WAITING_MESSAGES_MAX).for_each(|_| inbox.push(0, message(0, 0, 0)));
+        assert!(fill().is_full);
         inbox.close(Duration::ZERO);
         assert!(inbox.take(9, 9, Duration::ZERO).is_empty() && inbox.is_over());
+    }
+
+    #[test]
+    fn inputs_are_merged_by_cause_and_replayed_as_told() {
+        let fill = || {
+            let inbox = Inbox::new(2);
+            for (input, offset, at) in [(0, 0, 5), (0, 1, 7), (1, 0, 6), (1, 1, 7), (0, 2, 9)] {
+                inbox.push(input, message(1, offset, at));
+            }
+            inbox
+        };
+        let places = |taken: Vec<Taken>| taken.iter().map(|(i, m)| (*i, m.offset())).collect::<Vec<_>>();
+        let inbox = fill();
+        assert_eq!(places(inbox.take(9, 99, Duration::ZERO)), [(0, 0), (1, 0), (0, 1), (1, 1)]);
+        assert_eq!(places(inbox.take(9, 99, Duration::ZERO)), [(0, 2)], "after the other had its time");
+        let inbox = fill();
+        let (taken, is_whole) = inbox.take_until(1, 2, 9, Duration::ZERO);
+        assert_eq!((places(taken), is_whole), (vec![(1, 0), (1, 1)], true));
+        let (taken, is_whole) = inbox.take_until(0, 9, 2, Duration::ZERO);
+        assert_eq!((places(taken), is_whole), (vec![(0, 0), (0, 1)], false));
+        let (taken, is_whole) = inbox.take_until(0, 2, 9, Duration::ZERO);
+        assert_eq!((places(taken), is_whole), (vec![], true), "what comes next lies behind it");
     }
 }

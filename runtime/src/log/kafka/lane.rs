@@ -1,19 +1,20 @@
-//! One input partition and the stage that lives on it: restored, stepped, its outputs made durable, then said to be done.
+//! One partition of each input and the stage that lives on them: restored, stepped, its outputs made durable, then said to be done.
 
-use super::inbox::Inbox;
-use super::manifest::{Entry, Kept, Manifest};
+use super::inbox::{Inbox, Taken};
+use super::manifest::{Entry, Kept, Manifest, is_covered};
 use super::producer::{Outbound, Parcel, Receipts};
 use super::snapshot::Shelf;
+use super::ticks::{Due, Ticks};
 use super::{FailPoint, Halt, MESSAGE_BYTES_MAX, Settings, wire};
 use crate::log::LogError;
 use crate::pump::{Counts, Seen, admit};
 use prunella_schemas::limits::BATCH_BYTES_MAX;
-use prunella_schemas::{Message, Outbox, Posted, Stage, Timestamp, Topic};
+use prunella_schemas::{Finding, Message, Outbox, Posted, Stage, Timestamp, Topic};
 use rdkafka::Message as _;
-use rdkafka::message::OwnedMessage;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a lane without input sleeps before it looks whether it should end.
 const IDLE: Duration = Duration::from_millis(100);
@@ -21,6 +22,9 @@ const IDLE: Duration = Duration::from_millis(100);
 const IDLE_TURNS_MAX: u32 = 300;
 /// Snapshots kept: the newest, and one to fall back to.
 const SNAPSHOTS_MAX: usize = 2;
+/// After so many runs of its order since the newest snapshot a lane takes another one: every word to the manifest
+/// holds them.
+const ORDER_RUNS_MAX: usize = 2_048;
 
 /// What a lane is given.
 pub struct Place<'a> {
@@ -28,9 +32,8 @@ pub struct Place<'a> {
     pub out: &'a Outbound,
     pub counts: &'a Counts,
     pub inbox: &'a Inbox,
-    /// The input as the stage knows it, and its name on Kafka.
-    pub topic: Topic,
-    pub input: &'a str,
+    /// The inputs as the stage knows them, and their names on Kafka.
+    pub inputs: &'a [(Topic, String)],
     pub partition: i32,
     /// Where in the manifest and among the snapshots the lane has its place.
     pub manifest_partition: i32,
@@ -38,16 +41,20 @@ pub struct Place<'a> {
 }
 
 /// From the claim to the end: told to stop, killed by a test, or stopped by the world.
-pub fn run<S: Stage>(place: &Place<'_>, stage: S) -> Result<(), Halt> {
+pub fn run<S: Stage>(place: &Place<'_>, stage: S, due: Option<&Due<S>>) -> Result<(), Halt> {
     let mut lane = Lane::open(place, stage)?;
+    let mut ticks = due.map(Ticks::new);
     place.dies(FailPoint::Restored)?;
-    place.inbox.start_at(lane.next);
+    place.inbox.start_at(lane.next.clone());
     let mut idle_turns = 0;
     while !place.inbox.is_closed() {
-        let messages = place.inbox.take(place.settings.pace.batch_messages_max, BATCH_BYTES_MAX, IDLE);
-        if !messages.is_empty() {
+        if let Some(ticks) = &mut ticks
+            && lane.plan.is_empty()
+        {
+            ticks.post(&lane.stage, place)?;
+        }
+        if lane.turn()? {
             idle_turns = 0;
-            lane.step(messages)?;
             continue;
         }
         idle_turns += 1;
@@ -78,13 +85,17 @@ struct Lane<'a, S: Stage> {
     manifest: Manifest,
     shelf: Shelf,
     entry: Entry,
-    /// Every input before this offset has gone through the stage; before `entry.end`, its outputs are durable too.
-    next: i64,
+    /// What is left of the recorded order: to be followed before anything else is taken.
+    plan: VecDeque<(usize, i64)>,
+    /// Of each input: everything before this offset has gone through the stage; before `entry.end`, its outputs are
+    /// durable too.
+    next: Vec<i64>,
     /// The newest time of an input. What a stage calls now never runs backwards.
     at: Timestamp,
     /// Snapshots taken under this claim.
     number: u64,
     since_snapshot: u64,
+    runs_since_snapshot: usize,
     /// When the oldest input that no snapshot covers became durable.
     snapshot_at: Option<Timestamp>,
     /// What became of the last word to the manifest.
@@ -95,23 +106,28 @@ impl<'a, S: Stage> Lane<'a, S> {
     /// Claims the lane and restores the stage from the newest readable snapshot. Replay happens in the first steps.
     fn open(place: &'a Place<'a>, mut stage: S) -> Result<Self, Halt> {
         let (settings, give_up) = (place.settings, || place.inbox.is_over());
-        let name = format!("{}/{}/{}", stage.name(), place.input, place.partition);
+        let first = place.inputs.first().map_or("", |(_, name)| name);
+        let name = format!("{}/{first}/{}", stage.name(), place.partition);
         let (topic, partition) = (settings.snapshots(), place.snapshot_partition);
         let shelf = Shelf { topic, partition, lane: name.clone() };
         let (manifest, entry) =
             Manifest::claim(settings, place.out, name, place.manifest_partition, &give_up)?;
         place.dies(FailPoint::Claimed)?;
-        let entry = entry.unwrap_or_default();
-        let (mut next, mut at, mut seen) = (0, Timestamp::ZERO, Seen::default());
+        let mut entry = entry.unwrap_or_default();
+        entry.end.resize(place.inputs.len(), 0);
+        let (mut next, mut at, mut seen) = (vec![0; place.inputs.len()], Timestamp::ZERO, Seen::default());
         for kept in &entry.snapshots {
             let bytes = shelf.get(settings, kept, &give_up)?;
             if let Some(restored) = bytes.and_then(|bytes| restore(&mut stage, &bytes)) {
-                (next, at, seen) = (kept.next, kept.at, restored);
+                next.clone_from(&kept.next);
+                next.resize(place.inputs.len(), 0);
+                (at, seen) = (kept.at, restored);
                 break;
             }
-            tracing::warn!(lane = shelf.lane, next = kept.next, "snapshot refused");
+            tracing::warn!(lane = shelf.lane, next = ?kept.next, "snapshot refused");
         }
-        tracing::info!(lane = shelf.lane, epoch = manifest.epoch, from = next, to = entry.end, "claimed");
+        tracing::info!(lane = shelf.lane, epoch = manifest.epoch, from = ?next, to = ?entry.end, "claimed");
+        let plan = entry.order.iter().copied().filter(|run| !is_covered(run, &next)).collect();
         Ok(Lane {
             place,
             stage,
@@ -119,63 +135,118 @@ impl<'a, S: Stage> Lane<'a, S> {
             manifest,
             shelf,
             entry,
+            plan,
             next,
             at,
             number: 0,
             since_snapshot: 0,
+            runs_since_snapshot: 0,
             snapshot_at: None,
             said: Arc::default(),
         })
     }
 
-    fn step(&mut self, mut messages: Vec<OwnedMessage>) -> Result<(), Halt> {
-        // The consumer stood at `next`. If older ones come, the topic is another one under the same name.
-        if let Some(first) = messages.first().filter(|m| m.offset() < self.next) {
-            let (lane, offset, next) = (&self.shelf.lane, first.offset(), self.next);
-            return Err(Halt::World(LogError::Corrupt(format!(
-                "lane {lane} stands at offset {next} and its topic gives {offset}: the topic was made anew; make the \
-                 topics of the manifest and the snapshots anew too"
-            ))));
+    /// Takes what comes next and steps through it. Whether there was something.
+    fn turn(&mut self) -> Result<bool, Halt> {
+        let (inbox, messages_max) = (self.place.inbox, self.place.settings.pace.batch_messages_max);
+        let Some((input, until)) = self.plan.front().copied() else {
+            let messages = inbox.take(messages_max, BATCH_BYTES_MAX, IDLE);
+            let has_some = !messages.is_empty();
+            if has_some {
+                self.step(messages, false)?;
+            }
+            return Ok(has_some);
+        };
+        let (messages, is_whole) = inbox.take_until(input, until, messages_max, IDLE);
+        let has_some = !messages.is_empty();
+        if has_some {
+            self.step(messages, true)?;
         }
-        let replayed = messages.partition_point(|m| m.offset() < self.entry.end);
+        if is_whole {
+            self.plan.pop_front();
+        }
+        Ok(has_some || is_whole)
+    }
+
+    fn step(&mut self, mut messages: Vec<Taken>, is_planned: bool) -> Result<(), Halt> {
+        self.check_offsets(&messages)?;
+        let end = &self.entry.end;
+        let is_done = |(input, message): &Taken| end.get(*input).is_some_and(|end| message.offset() < *end);
+        let replayed = messages.partition_point(is_done);
         let fresh = messages.split_off(replayed);
         // What these lead to was durable before the manifest said so: it would only be written again.
         self.absorb(&messages);
         if fresh.is_empty() {
             return Ok(());
         }
+        if self.place.inputs.len() > 1 && !is_planned {
+            self.intend(&fresh)?;
+        }
+        #[allow(clippy::disallowed_methods, reason = "how long a step takes is the shell's to measure")]
+        let since = Instant::now();
         let outputs = self.absorb(&fresh);
         self.place.dies(FailPoint::Stepped)?;
         self.publish(outputs)?;
-        self.entry.end = self.next;
+        self.place.counts.steps.record(since.elapsed());
+        self.entry.end.clone_from(&self.next);
         let age_ms = self.snapshot_at.map_or(0, |since| self.at.since_ms(since));
         let pace = self.place.settings.pace;
-        let is_first = self.entry.snapshots.is_empty();
-        if is_first || self.since_snapshot >= pace.snapshot_messages_max || age_ms >= pace.snapshot_ms_max {
-            self.save()
-        } else {
-            self.say()
+        let is_due = self.entry.snapshots.is_empty()
+            || self.since_snapshot >= pace.snapshot_messages_max
+            || age_ms >= pace.snapshot_ms_max
+            || self.runs_since_snapshot >= ORDER_RUNS_MAX;
+        if is_due { self.save() } else { self.say() }
+    }
+
+    /// The consumer stood at `next`. If older ones come, the topic is another one under the same name.
+    fn check_offsets(&self, messages: &[Taken]) -> Result<(), Halt> {
+        let is_older =
+            |(input, message): &&Taken| self.next.get(*input).is_some_and(|next| message.offset() < *next);
+        let Some((input, message)) = messages.iter().find(is_older) else { return Ok(()) };
+        let (lane, offset, next) = (&self.shelf.lane, message.offset(), self.next.get(*input));
+        Err(Halt::World(LogError::Corrupt(format!(
+            "lane {lane} stands at offset {} and its topic {} gives {offset}: the topic was made anew; make the \
+             topics of the manifest and the snapshots anew too",
+            next.copied().unwrap_or_default(),
+            message.topic()
+        ))))
+    }
+
+    /// Kafka does not say which of two inputs came first. Says in which order they will be stepped through, and goes on
+    /// only when that is durable and the lane still ours: whoever owns it next does the same.
+    fn intend(&mut self, messages: &[Taken]) -> Result<(), Halt> {
+        let runs = self.entry.order.len();
+        for (input, message) in messages {
+            self.entry.record(*input, message.offset());
         }
+        self.runs_since_snapshot += self.entry.order.len() - runs;
+        let (settings, give_up) = (self.place.settings, || self.place.inbox.is_over());
+        let receipts = Arc::<Receipts>::default();
+        self.manifest.say(&self.entry, self.place.out, &receipts, &give_up)?;
+        if let Some(offset) = receipts.wait(&give_up)? {
+            self.manifest.confirm(settings, offset, &give_up)?;
+        }
+        self.place.dies(FailPoint::Intended)
     }
 
     /// Lets the stage step through the messages. What it wants to say to the world.
-    fn absorb(&mut self, messages: &[OwnedMessage]) -> Vec<Posted> {
+    fn absorb(&mut self, messages: &[Taken]) -> Vec<Posted> {
         let (mut out, mut delivered) = (Outbox::default(), Vec::with_capacity(messages.len()));
-        for message in messages {
-            if message.offset() > self.next && self.next > 0 {
-                let (from, to) = (self.next, message.offset());
-                tracing::error!(
-                    lane = self.shelf.lane,
-                    from,
-                    to,
-                    "the topic lost these before they were read"
-                );
+        for (input, message) in messages {
+            let (Some(next), Some((topic, name))) =
+                (self.next.get_mut(*input), self.place.inputs.get(*input))
+            else {
+                continue;
+            };
+            if message.offset() > *next && *next > 0 {
+                let (lane, from, to) = (&self.shelf.lane, *next, message.offset());
+                tracing::error!(lane, topic = name, from, to, "the topic lost these before they were read");
             }
-            self.next = message.offset() + 1;
+            *next = message.offset() + 1;
             self.at = self.at.max(Timestamp(message.timestamp().to_millis().unwrap_or_default()));
             self.snapshot_at = self.snapshot_at.or(Some(self.at));
             let counts = self.place.counts;
-            match wire::read(message, self.place.topic, &self.place.settings.tenant, self.at) {
+            match wire::read(message, *topic, &self.place.settings.tenant, self.at) {
                 Ok(posted) => delivered.extend(admit(&mut self.seen, counts, posted, self.at, &mut out)),
                 Err(letter) if self.seen.first(letter.record.id()) => {
                     counts.undecodable.fetch_add(1, Ordering::Relaxed);
@@ -208,6 +279,9 @@ impl<'a, S: Stage> Lane<'a, S> {
                 headers: Some(wire::attributes(&posted, &topic)),
             };
             self.place.out.send(parcel, &receipts, &give_up)?;
+            if posted.topic == Topic::Findings {
+                self.publish_by_tenant(&posted, &receipts, &give_up)?;
+            }
             if at == count / 2 {
                 self.place.dies(FailPoint::HalfSent)?;
             }
@@ -225,12 +299,30 @@ impl<'a, S: Stage> Lane<'a, S> {
         self.said = Arc::default();
         self.manifest.say(&self.entry, self.place.out, &self.said, &give_up)?;
         self.place.dies(FailPoint::Done)?;
-        self.place.inbox.progressed(self.entry.end);
+        self.place.inbox.progressed(self.entry.end.clone());
         Ok(())
     }
 
+    /// The findings of all principals of a tenant on one partition, for the tenant's view.
+    fn publish_by_tenant(
+        &self,
+        posted: &Posted,
+        receipts: &Arc<Receipts>,
+        give_up: &dyn Fn() -> bool,
+    ) -> Result<(), Halt> {
+        let finding = Finding::decode(posted.version, &posted.bytes);
+        let Ok(finding) = finding else { return Ok(()) };
+        let topic = self.place.settings.findings_by_tenant();
+        let headers = Some(wire::attributes(posted, &topic));
+        let (key, payload) = (finding.tenant(), Some(posted.bytes.as_slice()));
+        let parcel = Parcel { topic: &topic, partition: None, key, payload, headers };
+        self.place.out.send(parcel, receipts, give_up)
+    }
+
+    /// Whether inputs were stepped through that no snapshot covers; never in the middle of a replay.
     fn has_unsaved(&self) -> bool {
-        self.since_snapshot > 0 && self.next >= self.entry.end
+        let is_past = self.next.iter().zip(&self.entry.end).all(|(next, end)| next >= end);
+        self.since_snapshot > 0 && is_past
     }
 
     /// A snapshot, then the word to the manifest that names it, then the end of the one that nobody needs any more.
@@ -242,8 +334,12 @@ impl<'a, S: Stage> Lane<'a, S> {
         let (first, parts) = self.shelf.put((epoch, number), &bytes, place.out, &give_up, &dies)?;
         place.dies(FailPoint::Saved)?;
         self.number += 1;
-        self.entry.snapshots.insert(0, Kept { next: self.next, at: self.at, epoch, number, first, parts });
+        self.entry
+            .snapshots
+            .insert(0, Kept { next: self.next.clone(), at: self.at, epoch, number, first, parts });
+        self.runs_since_snapshot = 0;
         let unneeded = self.entry.snapshots.split_off(self.entry.snapshots.len().min(SNAPSHOTS_MAX));
+        self.entry.trim();
         self.say()?;
         self.since_snapshot = 0;
         self.snapshot_at = None;

@@ -5,10 +5,11 @@
 //! yet that it was replaced cannot overwrite, not even by compaction, what its successor said.
 
 use super::producer::{Outbound, Parcel, Receipts};
-use super::reader::read_stretch;
+use super::reader::{read_on, read_stretch, reader};
 use super::{Halt, Settings};
 use crate::log::LogError;
 use prunella_schemas::Timestamp;
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::{Message, Offset};
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
@@ -17,8 +18,12 @@ use std::sync::Arc;
 /// What the owner of a lane last said.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Every input before this offset is consumed, and its outputs are durable.
-    pub end: i64,
+    /// Of each input: everything before this offset is consumed, and its outputs are durable.
+    pub end: Vec<i64>,
+    /// The order in which a stage of several inputs takes them, from the older snapshot on: from input `.0` everything
+    /// before offset `.1`, then the next. It may go on behind `end`: then it is what will be done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub order: Vec<(usize, i64)>,
     /// The newest snapshot, and one to fall back to.
     #[serde(default)]
     pub snapshots: Vec<Kept>,
@@ -27,8 +32,8 @@ pub struct Entry {
 /// Where a snapshot lies, and what it covers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
-    /// The stage has stepped through every input before this offset.
-    pub next: i64,
+    /// Of each input: the stage has stepped through everything before this offset.
+    pub next: Vec<i64>,
     /// The newest time that the stage was told.
     pub at: Timestamp,
     pub epoch: i64,
@@ -37,6 +42,29 @@ pub struct Kept {
     /// Offset of its first part in the topic of snapshots.
     pub first: i64,
     pub parts: usize,
+}
+
+impl Entry {
+    /// Adds a message to the order.
+    pub fn record(&mut self, input: usize, offset: i64) {
+        match self.order.last_mut() {
+            Some((last, until)) if *last == input => *until = offset + 1,
+            _ => self.order.push((input, offset + 1)),
+        }
+    }
+
+    /// Forgets the order before the oldest snapshot.
+    pub fn trim(&mut self) {
+        if let Some(oldest) = self.snapshots.last() {
+            let covered = self.order.iter().take_while(|run| is_covered(run, &oldest.next)).count();
+            self.order.drain(..covered);
+        }
+    }
+}
+
+/// Whether everything of the run lies before `next`.
+pub fn is_covered((input, until): &(usize, i64), next: &[i64]) -> bool {
+    next.get(*input).is_some_and(|next| until <= next)
 }
 
 /// One lane's place in the manifest.
@@ -48,6 +76,8 @@ pub struct Manifest {
     pub epoch: i64,
     /// The epoch whose entry was taken over; deleted once ours stands.
     inherited: Option<i64>,
+    /// Reads on from our claim, to see whether somebody else has claimed the lane.
+    watch: Option<BaseConsumer>,
 }
 
 impl Manifest {
@@ -87,7 +117,7 @@ impl Manifest {
             ControlFlow::Continue(())
         })?;
         let (inherited, entry) = newest.unzip();
-        Ok((Manifest { topic, partition, lane, epoch, inherited }, entry))
+        Ok((Manifest { topic, partition, lane, epoch, inherited, watch: None }, entry))
     }
 
     /// Says how far the lane is. The caller has made sure that what it says is durable already.
@@ -106,6 +136,33 @@ impl Manifest {
             self.put(inherited, None, out, receipts, give_up)?;
         }
         Ok(())
+    }
+
+    /// Makes sure that nobody has claimed the lane before `offset`, where our word stands. Whoever claims it later
+    /// reads that word.
+    pub fn confirm(
+        &mut self,
+        settings: &Settings,
+        offset: i64,
+        give_up: &dyn Fn() -> bool,
+    ) -> Result<(), Halt> {
+        let watch = match self.watch.take() {
+            Some(watch) => watch,
+            None => reader(settings, &self.topic, self.partition, Offset::Offset(self.epoch + 1))?,
+        };
+        let mut is_ours = true;
+        read_on(&watch, give_up, |message| {
+            is_ours &= message.offset() <= self.epoch || message.key() != Some(self.lane.as_bytes());
+            match message.offset() >= offset || !is_ours {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        })?;
+        self.watch = Some(watch);
+        match is_ours {
+            true => Ok(()),
+            false => Err(Halt::World(LogError::Unavailable(format!("lane {} has a new owner", self.lane)))),
+        }
     }
 
     fn put(
@@ -136,7 +193,7 @@ mod tests {
 
     #[test]
     fn only_entries_of_the_lane_count() {
-        let entry = Entry { end: 9, snapshots: Vec::new() };
+        let entry = Entry { end: vec![9], ..Entry::default() };
         let bytes = serde_json::to_vec(&entry).unwrap();
         let check = |key: &str, payload: Option<&[u8]>, want: Option<i64>| {
             let said = said("detect/t/3", Some(key.as_bytes()), payload);
@@ -148,5 +205,25 @@ mod tests {
         check("detect/t/3/17", None, None);
         check("detect/t/3/x", Some(&bytes), None);
         check("detect/t/3/17", Some(b"{"), None);
+    }
+
+    #[test]
+    fn the_order_is_kept_in_runs_from_the_oldest_snapshot_on() {
+        let mut entry = Entry::default();
+        for (input, offset) in [(0, 0), (0, 1), (1, 0), (0, 4), (0, 5), (2, 9)] {
+            entry.record(input, offset);
+        }
+        assert_eq!(entry.order, [(0, 2), (1, 1), (0, 6), (2, 10)]);
+        let kept = |next: [i64; 3]| Kept {
+            next: next.to_vec(),
+            at: Timestamp::ZERO,
+            epoch: 0,
+            number: 0,
+            first: 0,
+            parts: 1,
+        };
+        entry.snapshots = vec![kept([6, 1, 10]), kept([5, 1, 0])];
+        entry.trim();
+        assert_eq!(entry.order, [(0, 6), (2, 10)], "the run that the snapshot cuts stays");
     }
 }

@@ -4,6 +4,7 @@
 //! makes a step exact instead is written down in decision 0014.
 
 mod inbox;
+mod intake;
 mod lane;
 mod manifest;
 mod preflight;
@@ -11,9 +12,11 @@ mod producer;
 mod pump;
 mod reader;
 mod snapshot;
+mod ticks;
 mod topics;
 mod wire;
 
+pub use intake::KafkaIntake;
 pub use preflight::{SetupError, answers, check};
 pub use pump::KafkaPump;
 pub use topics::{Replication, create_topics};
@@ -24,6 +27,7 @@ use prunella_schemas::limits::BATCH_MESSAGES_MAX;
 use prunella_schemas::{Tenant, Topic};
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Largest message that is written, in bytes: a dead letter spells out bytes that are no text as numbers.
@@ -44,8 +48,8 @@ pub struct Settings {
     pub properties: Vec<(String, String)>,
     /// What our topics start with: `prunella`, unless several installations share a cluster.
     pub prefix: String,
-    /// The topic to read when it is not the stage's own: a topic of records for each tenant, say.
-    pub input: Option<String>,
+    /// Topics to read that are not the stage's own by name: a topic of records for each tenant, say.
+    pub inputs: BTreeMap<Topic, String>,
     /// Whose records the input holds. Never taken from a record.
     pub tenant: Tenant,
     /// Name of this member across restarts, so that a quick one moves no partition.
@@ -61,7 +65,7 @@ impl Settings {
             brokers: brokers.into(),
             properties: Vec::new(),
             prefix: "prunella".into(),
-            input: None,
+            inputs: BTreeMap::new(),
             tenant: Tenant::default(),
             member: None,
             pace: Pace::default(),
@@ -72,6 +76,11 @@ impl Settings {
     /// The full name of one of our topics.
     pub fn topic(&self, topic: Topic) -> String {
         self.named(topic.name())
+    }
+
+    /// A copy of the findings with the tenant as the key, for a stage that sees a tenant as a whole.
+    pub fn findings_by_tenant(&self) -> String {
+        self.named("findings-by-tenant")
     }
 
     fn manifest(&self) -> String {
@@ -110,10 +119,13 @@ impl Settings {
     }
 
     /// A member of the group of `stage`. Its committed offsets are for lag tools; where to start is in the manifest.
-    fn consumer(&self, stage: &str) -> ClientConfig {
+    fn consumer(&self, stage: &str, inputs: usize) -> ClientConfig {
         let mut config = self.client();
         config.set("group.id", format!("{}-{stage}", self.prefix)).set("auto.offset.reset", "earliest");
-        config.set("partition.assignment.strategy", "cooperative-sticky");
+        // Of several topics one member must get the same partition numbers, which only `range` promises.
+        let strategy = if inputs > 1 { "range" } else { "cooperative-sticky" };
+        config.set("partition.assignment.strategy", strategy);
+        config.set("statistics.interval.ms", "1000");
         config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
         config.set("session.timeout.ms", SESSION_MS.to_string()).set("heartbeat.interval.ms", "1000");
         config.set("queued.max.messages.kbytes", FETCH_KIBIBYTES_MAX.to_string());
@@ -155,6 +167,8 @@ pub enum FailPoint {
     Claimed,
     /// The stage is restored; nothing is read yet.
     Restored,
+    /// The order of a step over several inputs is in the manifest.
+    Intended,
     /// The stage has stepped; nothing is written yet.
     Stepped,
     /// Some outputs are on their way, some are not.
@@ -170,9 +184,10 @@ pub enum FailPoint {
 }
 
 impl FailPoint {
-    pub const ALL: [FailPoint; 8] = [
+    pub const ALL: [FailPoint; 9] = [
         FailPoint::Claimed,
         FailPoint::Restored,
+        FailPoint::Intended,
         FailPoint::Stepped,
         FailPoint::HalfSent,
         FailPoint::Sent,

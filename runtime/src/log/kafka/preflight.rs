@@ -7,7 +7,7 @@ use prunella_schemas::Topic;
 use rdkafka::ClientContext;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::metadata::Metadata;
@@ -147,6 +147,7 @@ fn ask(settings: &Settings, turns: usize) -> Result<Metadata, SetupError> {
         if let Some((code, detail)) = complaints.iter().find(|(code, detail)| is_telling(*code, detail)) {
             let (brokers, detail) = (settings.brokers.clone(), detail.clone());
             return Err(match code {
+                _ if detail.contains("SASL") => SetupError::Credentials { brokers, detail },
                 Code::Authentication => SetupError::Credentials { brokers, detail },
                 _ => SetupError::Protocol { brokers, detail },
             });
@@ -163,6 +164,7 @@ fn is_telling(code: Code, detail: &str) -> bool {
     matches!(code, Code::Authentication | Code::SSL | Code::UnsupportedSASLMechanism)
         || detail.contains("might require SSL")
         || detail.contains("might be configured for")
+        || detail.contains("mechanism handshake failed")
 }
 
 fn unreachable(settings: &Settings, detail: String) -> SetupError {
@@ -186,6 +188,14 @@ struct Complaints(Mutex<Vec<(Code, String)>>);
 const COMPLAINTS_MAX: usize = 64;
 
 impl ClientContext for Complaints {
+    /// Some failures are only logged.
+    fn log(&self, _: RDKafkaLogLevel, kind: &str, text: &str) {
+        let mut complaints = lock(&self.0);
+        if kind == "FAIL" && complaints.len() < COMPLAINTS_MAX {
+            complaints.push((Code::Fail, text.to_owned()));
+        }
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         let mut complaints = lock(&self.0);
         if let Some(code) = error.rdkafka_error_code().filter(|_| complaints.len() < COMPLAINTS_MAX) {

@@ -1,16 +1,19 @@
 //! The pump over Kafka: the calling thread polls and never waits for a stage; each partition has a thread of its own.
 
-use super::inbox::Inbox;
+use super::inbox::{Fill, Inbox};
 use super::lane::{self, Place};
 use super::producer::Outbound;
 use super::reader::{is_passing, partitions};
+use super::ticks::Due;
 use super::{Halt, Settings};
+use crate::clock::Clock;
 use crate::log::LogError;
 use crate::pump::Counts;
 use crate::sqlite::lock;
-use prunella_schemas::{Inbound, Stage, Topic};
+use prunella_schemas::{Inbound, Stage, Timestamp, Topic};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::statistics::Statistics;
 use rdkafka::{ClientContext, Message, Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,16 +33,22 @@ const REVOKE_PATIENCE: Duration = Duration::from_secs(2);
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
 const LEAVE_PATIENCE: Duration = Duration::from_secs(3);
 
-/// A stage over the partitions of one topic. `make` gives a new stage for each partition.
-pub struct KafkaPump<F> {
+/// A stage over the partitions of its topics. `make` gives a new stage for each partition number.
+pub struct KafkaPump<S, F> {
     settings: Settings,
     make: F,
     counts: Arc<Counts>,
+    due: Option<Due<S>>,
 }
 
-impl<S: Stage, F: Fn() -> S + Sync> KafkaPump<F> {
+impl<S: Stage, F: Fn() -> S + Sync> KafkaPump<S, F> {
     pub fn new(settings: Settings, make: F) -> Self {
-        KafkaPump { settings, make, counts: Arc::default() }
+        KafkaPump { settings, make, counts: Arc::default(), due: None }
+    }
+
+    /// Posts a tick when a stage has something due. The stage has to read commands.
+    pub fn with_ticks(self, clock: Clock, next: fn(&S) -> Option<Timestamp>) -> Self {
+        KafkaPump { due: Some(Due { next, clock }), ..self }
     }
 
     /// The name of the stage.
@@ -54,30 +63,30 @@ impl<S: Stage, F: Fn() -> S + Sync> KafkaPump<F> {
     /// Works until told to stop. After an error nothing of it is left running; call it again to go on.
     pub fn run(&self, stop: &AtomicBool) -> Result<(), LogError> {
         let name = (self.make)().name();
-        let [topic] = S::In::TOPICS else {
-            return Err(LogError::Unavailable(format!(
-                "stage `{name}` reads several topics, which needs one order"
-            )));
+        let named = |topic: &Topic| match self.settings.inputs.get(topic) {
+            Some(name) => (*topic, name.clone()),
+            None => (*topic, self.settings.topic(*topic)),
         };
-        let input = self.settings.input.clone().unwrap_or_else(|| self.settings.topic(*topic));
-        partitions(&self.settings, &input)?;
+        let inputs: Vec<(Topic, String)> = S::In::TOPICS.iter().map(named).collect();
+        self.check_partitions(&inputs)?;
         let manifest_partitions = partitions(&self.settings, &self.settings.manifest())?;
         let snapshot_partitions = partitions(&self.settings, &self.settings.snapshots())?;
         let out = Outbound::open(&self.settings)?;
-        let config = self.settings.consumer(name);
-        let consumer = BaseConsumer::from_config_and_context(&config, Members::default())?;
-        consumer.subscribe(&[&input])?;
+        let config = self.settings.consumer(name, inputs.len());
+        let names: Vec<&str> = inputs.iter().map(|(_, name)| name.as_str()).collect();
+        let consumer = BaseConsumer::from_config_and_context(&config, Members::new(inputs.len()))?;
+        consumer.subscribe(&names)?;
         let result = std::thread::scope(|scope| {
             let mut poller = Poller {
                 pump: self,
                 consumer: &consumer,
                 out: &out,
-                topic: *topic,
-                input: &input,
+                inputs: &inputs,
                 manifest_partitions,
                 snapshot_partitions,
                 flows: BTreeMap::new(),
                 hints: BTreeMap::new(),
+                positions: BTreeMap::new(),
             };
             let result = poller.run(scope, stop);
             poller.end(if result.is_ok() { STOP_PATIENCE } else { Duration::ZERO });
@@ -89,6 +98,23 @@ impl<S: Stage, F: Fn() -> S + Sync> KafkaPump<F> {
             Err(Halt::Killed) => Err(LogError::Unavailable("a fault was injected".into())),
             Err(Halt::World(e)) => Err(e),
         }
+    }
+
+    /// What belongs together must have the same partition number in every input.
+    fn check_partitions(&self, inputs: &[(Topic, String)]) -> Result<(), LogError> {
+        let mut first: Option<(&str, i32)> = None;
+        for (_, name) in inputs {
+            let count = partitions(&self.settings, name)?;
+            match first {
+                Some((other, others)) if others != count => {
+                    return Err(LogError::Unavailable(format!(
+                        "the topic {name} has {count} partitions and {other} has {others}; they must have the same"
+                    )));
+                }
+                _ => first = Some((name, count)),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -115,32 +141,38 @@ struct Flow {
     is_paused: bool,
 }
 
-struct Poller<'a, F> {
-    pump: &'a KafkaPump<F>,
+struct Poller<'a, S, F> {
+    pump: &'a KafkaPump<S, F>,
     consumer: &'a BaseConsumer<Members>,
     out: &'a Outbound,
-    topic: Topic,
-    input: &'a str,
+    inputs: &'a [(Topic, String)],
     manifest_partitions: i32,
     snapshot_partitions: i32,
-    flows: BTreeMap<i32, Flow>,
-    hints: BTreeMap<i32, i64>,
+    flows: BTreeMap<Source, Flow>,
+    hints: BTreeMap<Source, i64>,
+    /// How far each input is, for the lag.
+    positions: BTreeMap<Source, i64>,
 }
 
-impl<'a, S: Stage, F: Fn() -> S + Sync> Poller<'a, F> {
+/// Which input, and its partition.
+type Source = (usize, i32);
+
+impl<'a, S: Stage, F: Fn() -> S + Sync> Poller<'a, S, F> {
     #[allow(clippy::disallowed_methods, reason = "how often to commit a hint is the shell's to measure")]
     fn run<'scope>(&mut self, scope: &'scope Scope<'scope, 'a>, stop: &AtomicBool) -> Result<(), Halt> {
         let mut hinted = Instant::now();
         while !stop.load(Ordering::Relaxed) {
             self.poll()?;
             for (partition, inbox) in self.consumer.context().gained() {
-                self.flows.insert(partition, Flow::default());
+                (0..self.inputs.len())
+                    .for_each(|input| drop(self.flows.insert((input, partition), Flow::default())));
                 self.start(scope, partition, inbox);
             }
             self.look()?;
             if hinted.elapsed() >= HINT_EVERY {
                 hinted = Instant::now();
                 self.hint();
+                self.note_lag();
             }
         }
         Ok(())
@@ -154,17 +186,19 @@ impl<'a, S: Stage, F: Fn() -> S + Sync> Poller<'a, F> {
             match self.consumer.poll(patience) {
                 None => break,
                 Some(Err(e)) if is_passing(&e) => {
-                    tracing::warn!(topic = self.input, error = %e, "Kafka is not well");
+                    tracing::warn!(stage = self.pump.name(), error = %e, "Kafka is not well");
                     break;
                 }
                 Some(Err(e)) => return Err(e.into()),
                 Some(Ok(message)) => {
                     let partition = message.partition();
+                    let input = self.inputs.iter().position(|(_, name)| name == message.topic());
+                    let Some(input) = input else { continue };
                     // What was fetched before the consumer stood where the lane starts is not for the lane.
-                    if self.flows.get(&partition).is_some_and(|flow| flow.is_running)
+                    if self.flows.get(&(input, partition)).is_some_and(|flow| flow.is_running)
                         && let Some(inbox) = lanes.get(&partition)
                     {
-                        inbox.push(message.detach());
+                        inbox.push(input, message.detach());
                     }
                 }
             }
@@ -174,7 +208,7 @@ impl<'a, S: Stage, F: Fn() -> S + Sync> Poller<'a, F> {
     }
 
     fn start<'scope>(&self, scope: &'scope Scope<'scope, 'a>, partition: i32, inbox: Arc<Inbox>) {
-        let (pump, out, topic, input) = (self.pump, self.out, self.topic, self.input);
+        let (pump, out, inputs) = (self.pump, self.out, self.inputs);
         let manifest_partition = partition % self.manifest_partitions;
         let snapshot_partition = partition % self.snapshot_partitions;
         scope.spawn(move || {
@@ -185,61 +219,87 @@ impl<'a, S: Stage, F: Fn() -> S + Sync> Poller<'a, F> {
                 out,
                 counts,
                 inbox,
-                topic,
-                input,
+                inputs,
                 partition,
                 manifest_partition,
                 snapshot_partition,
             };
-            let result = lane::run(&place, (pump.make)());
+            let result = lane::run(&place, (pump.make)(), pump.due.as_ref());
             inbox.ended(result);
         });
     }
 
-    /// Looks at every lane: starts, pauses, resumes its partition, or ends because it did.
+    /// Looks at every lane: starts, pauses, resumes its partitions, or ends because it did.
     fn look(&mut self) -> Result<(), Halt> {
         let lanes = self.consumer.context().lanes();
-        self.flows.retain(|partition, _| lanes.contains_key(partition));
+        self.flows.retain(|(_, partition), _| lanes.contains_key(partition));
+        self.positions.retain(|(_, partition), _| lanes.contains_key(partition));
         for (partition, inbox) in lanes {
             let report = inbox.report();
             if report.has_ended {
                 inbox.result()?;
                 return Err(Halt::World(LogError::Unavailable(format!("lane {partition} ended by itself"))));
             }
-            self.hints.extend(report.progress.map(|end| (partition, end)));
-            let flow = self.flows.entry(partition).or_default();
-            flow.start = report.start.or(flow.start);
-            let mut list = TopicPartitionList::new();
-            list.add_partition(self.input, partition);
-            if let Some(start) = flow.start {
-                // It may not be ready for that yet; then the next look tries again.
-                if self.consumer.seek(self.input, partition, Offset::Offset(start), SEEK_MAX).is_ok() {
-                    self.consumer.resume(&list)?;
-                    *flow = Flow { is_running: true, ..Flow::default() };
-                }
-            } else if flow.is_running && !flow.is_paused && report.is_full {
-                self.consumer.pause(&list)?;
-                flow.is_paused = true;
-            } else if flow.is_paused && report.has_room {
-                self.consumer.resume(&list)?;
-                flow.is_paused = false;
+            let offset = |offsets: &Option<Vec<i64>>, input| offsets.as_ref()?.get(input).copied();
+            for (input, fill) in report.fills.into_iter().enumerate() {
+                let progress = offset(&report.progress, input);
+                let start = offset(&report.start, input);
+                self.hints.extend(progress.map(|end| ((input, partition), end)));
+                self.positions.extend(progress.or(start).map(|end| ((input, partition), end)));
+                self.regulate((input, partition), start, fill)?;
             }
         }
         Ok(())
     }
 
+    /// Lets one partition flow, or not.
+    fn regulate(&mut self, (input, partition): Source, start: Option<i64>, fill: Fill) -> Result<(), Halt> {
+        let name = self.input(input);
+        let flow = self.flows.entry((input, partition)).or_default();
+        flow.start = start.or(flow.start);
+        let mut list = TopicPartitionList::new();
+        list.add_partition(name, partition);
+        if let Some(start) = flow.start {
+            // It may not be ready for that yet; then the next look tries again.
+            if self.consumer.seek(name, partition, Offset::Offset(start), SEEK_MAX).is_ok() {
+                self.consumer.resume(&list)?;
+                *flow = Flow { is_running: true, ..Flow::default() };
+            }
+        } else if flow.is_running && !flow.is_paused && fill.is_full {
+            self.consumer.pause(&list)?;
+            flow.is_paused = true;
+        } else if flow.is_paused && fill.has_room {
+            self.consumer.resume(&list)?;
+            flow.is_paused = false;
+        }
+        Ok(())
+    }
+
+    fn input(&self, input: usize) -> &'a str {
+        self.inputs.get(input).map_or("", |(_, name)| name)
+    }
+
     /// Commits how far the lanes are: for tools that show the lag, and nothing else.
     fn hint(&mut self) {
         let mut list = TopicPartitionList::new();
-        for (partition, end) in std::mem::take(&mut self.hints) {
+        for ((input, partition), end) in std::mem::take(&mut self.hints) {
             // A partition number that came from the library is one that it takes.
-            let _ = list.add_partition_offset(self.input, partition, Offset::Offset(end));
+            let _ = list.add_partition_offset(self.input(input), partition, Offset::Offset(end));
         }
         if list.count() > 0
             && let Err(e) = self.consumer.commit(&list, CommitMode::Async)
         {
-            tracing::debug!(topic = self.input, error = %e, "the hint of the offset was not taken");
+            tracing::debug!(stage = self.pump.name(), error = %e, "the hint of the offset was not taken");
         }
+    }
+
+    fn note_lag(&self) {
+        let ends = self.consumer.context().ends();
+        let behind = |((input, partition), position): (&Source, &i64)| {
+            let end = ends.get(&(self.input(*input).to_owned(), *partition)).copied().unwrap_or_default();
+            u64::try_from(end - position).unwrap_or_default()
+        };
+        self.pump.counts.lag.store(self.positions.iter().map(behind).sum(), Ordering::Relaxed);
     }
 
     /// Lets every lane save itself, as far as that is possible in time.
@@ -249,7 +309,8 @@ impl<'a, S: Stage, F: Fn() -> S + Sync> Poller<'a, F> {
         let mut all_saved = true;
         for (partition, inbox) in lanes {
             all_saved &= inbox.wait_for_end(patience + REVOKE_PATIENCE) && inbox.result().is_ok();
-            self.hints.extend(inbox.report().progress.map(|end| (partition, end)));
+            let ends = inbox.report().progress.into_iter().flatten().enumerate();
+            self.hints.extend(ends.map(|(input, end)| ((input, partition), end)));
         }
         // A hint that no broker takes would only keep the consumer from closing.
         if all_saved {
@@ -259,13 +320,24 @@ impl<'a, S: Stage, F: Fn() -> S + Sync> Poller<'a, F> {
 }
 
 /// The partitions of this member, kept by the callbacks of a rebalance. They run in the thread that polls.
-#[derive(Default)]
 struct Members {
+    /// Of the stage.
+    inputs: usize,
     lanes: Mutex<BTreeMap<i32, Arc<Inbox>>>,
     gained: Mutex<Vec<(i32, Arc<Inbox>)>>,
+    /// The end of each partition of a topic, as the library last heard.
+    ends: Mutex<BTreeMap<(String, i32), i64>>,
 }
 
 impl Members {
+    fn new(inputs: usize) -> Self {
+        Members { inputs, lanes: Mutex::default(), gained: Mutex::default(), ends: Mutex::default() }
+    }
+
+    fn ends(&self) -> BTreeMap<(String, i32), i64> {
+        lock(&self.ends).clone()
+    }
+
     fn lanes(&self) -> BTreeMap<i32, Arc<Inbox>> {
         lock(&self.lanes).clone()
     }
@@ -275,7 +347,22 @@ impl Members {
     }
 }
 
-impl ClientContext for Members {}
+impl ClientContext for Members {
+    fn stats(&self, statistics: Statistics) {
+        let mut ends = lock(&self.ends);
+        for (name, topic) in statistics.topics {
+            let known = topic.partitions.into_iter().filter(|(_, partition)| partition.hi_offset >= 0);
+            ends.extend(known.map(|(number, partition)| ((name.clone(), number), partition.hi_offset)));
+        }
+    }
+}
+
+/// The partition numbers of a list, and how many topics each comes with.
+fn numbers(list: &TopicPartitionList) -> BTreeMap<i32, usize> {
+    let mut numbers = BTreeMap::new();
+    list.elements().iter().for_each(|element| *numbers.entry(element.partition()).or_default() += 1);
+    numbers
+}
 
 impl ConsumerContext for Members {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
@@ -283,13 +370,11 @@ impl ConsumerContext for Members {
         // What was lost has another owner already; what is handed over has one as soon as this returns.
         let patience = if consumer.assignment_lost() { Duration::ZERO } else { REVOKE_PATIENCE };
         let mut leaving = Vec::new();
-        for element in list.elements() {
-            for (_, inbox) in
-                lock(&self.gained).extract_if(.., |(partition, _)| *partition == element.partition())
-            {
+        for partition in numbers(list).into_keys() {
+            for (_, inbox) in lock(&self.gained).extract_if(.., |(gained, _)| *gained == partition) {
                 inbox.ended(Ok(()));
             }
-            leaving.extend(lock(&self.lanes).remove(&element.partition()));
+            leaving.extend(lock(&self.lanes).remove(&partition));
         }
         leaving.iter().for_each(|inbox| inbox.close(patience));
         for inbox in leaving {
@@ -307,12 +392,20 @@ impl ConsumerContext for Members {
         if let Err(e) = consumer.pause(list) {
             tracing::warn!(error = %e, "the new partitions cannot be paused");
         }
-        for element in list.elements() {
-            let inbox = Arc::<Inbox>::default();
-            let earlier = lock(&self.lanes).insert(element.partition(), Arc::clone(&inbox));
+        for (partition, topics) in numbers(list) {
+            let inbox = Arc::new(Inbox::new(self.inputs));
+            let earlier = lock(&self.lanes).insert(partition, Arc::clone(&inbox));
             // None, unless a partition was lost without a word; its lane must not stay.
             earlier.iter().for_each(|inbox| inbox.close(Duration::ZERO));
-            lock(&self.gained).push((element.partition(), inbox));
+            if topics == self.inputs {
+                lock(&self.gained).push((partition, inbox));
+            } else {
+                inbox.ended(Err(Halt::World(LogError::Unavailable(format!(
+                    "of partition {partition} this member got {topics} topics of {}; does every member of the group \
+                     run the same version?",
+                    self.inputs
+                )))));
+            }
         }
     }
 }

@@ -21,6 +21,37 @@ pub fn read_stretch(
     give_up: &dyn Fn() -> bool,
     mut visit: impl FnMut(&BorrowedMessage<'_>) -> ControlFlow<()>,
 ) -> Result<(), Halt> {
+    let consumer = reader(settings, topic, partition, from)?;
+    while !give_up() {
+        match consumer.poll(POLL) {
+            Some(Ok(message)) if visit(&message).is_break() => return Ok(()),
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
+            Some(Err(e)) if !is_passing(&e) => return Err(e.into()),
+            Some(_) | None => {}
+        }
+    }
+    Err(Halt::Stopped)
+}
+
+/// Visits what comes next, also behind the present end, until the visitor has enough.
+pub fn read_on(
+    consumer: &BaseConsumer,
+    give_up: &dyn Fn() -> bool,
+    mut visit: impl FnMut(&BorrowedMessage<'_>) -> ControlFlow<()>,
+) -> Result<(), Halt> {
+    while !give_up() {
+        match consumer.poll(POLL) {
+            Some(Ok(message)) if visit(&message).is_break() => return Ok(()),
+            Some(Err(KafkaError::PartitionEOF(_)) | Ok(_)) | None => {}
+            Some(Err(e)) if !is_passing(&e) => return Err(e.into()),
+            Some(Err(_)) => {}
+        }
+    }
+    Err(Halt::Stopped)
+}
+
+/// A consumer of one partition, outside any group.
+pub fn reader(settings: &Settings, topic: &str, partition: i32, from: Offset) -> Result<BaseConsumer, Halt> {
     let mut config = settings.client();
     // Assigned by hand; the library wants a name for the group all the same.
     config.set("group.id", format!("{}-reader", settings.prefix)).set("enable.auto.commit", "false");
@@ -32,15 +63,7 @@ pub fn read_stretch(
     let mut assignment = TopicPartitionList::new();
     assignment.add_partition_offset(topic, partition, from)?;
     consumer.assign(&assignment)?;
-    while !give_up() {
-        match consumer.poll(POLL) {
-            Some(Ok(message)) if visit(&message).is_break() => return Ok(()),
-            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
-            Some(Err(e)) if !is_passing(&e) => return Err(e.into()),
-            Some(_) | None => {}
-        }
-    }
-    Err(Halt::Stopped)
+    Ok(consumer)
 }
 
 /// How many partitions a topic has.

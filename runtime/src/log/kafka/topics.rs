@@ -67,5 +67,5 @@ pub async fn create_topics(settings: &Settings, replication: Replication) -> Res
 pub fn names(settings: &Settings) -> Vec<(String, bool)> {
     let is_compacted = |topic: Topic| matches!(topic, Topic::Manifest | Topic::Risk);
     let named = Topic::ALL.into_iter().map(|topic| (settings.topic(topic), is_compacted(topic)));
-    named.chain([(settings.snapshots(), true)]).collect()
+    named.chain([(settings.snapshots(), true), (settings.findings_by_tenant(), false)]).collect()
 }

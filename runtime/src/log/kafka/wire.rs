@@ -87,6 +87,12 @@ fn record(message: &OwnedMessage, source: &str, tenant: Tenant, at: Timestamp) -
     }
 }
 
+/// When the first cause of a message became durable: its own time for one from outside.
+pub fn origin(message: &OwnedMessage) -> i64 {
+    let said = header(message, HEADER_ORIGIN).and_then(|text| text.parse().ok());
+    said.filter(|origin| *origin > 0).or(message.timestamp().to_millis()).unwrap_or_default()
+}
+
 /// The last header of that name, if it is text: of two, the later one was added by whoever is nearer to us.
 fn header<'a>(message: &'a OwnedMessage, name: &str) -> Option<&'a str> {
     let headers = message.headers()?;
