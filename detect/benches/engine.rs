@@ -72,9 +72,11 @@ fn engine(past: &[Event], seen: &[Sighting<'_>]) -> Vec<Judged> {
         let score = judged.unusual.map_or(0.0, |(score, _)| score);
         black_box(model.p_value(seen.event.class_uid, score));
     });
+    let mut trained = Vec::new();
     report("Engine::learn", &all, |(seen, judged)| {
-        black_box(engine.learn(seen, judged, &mut profile, (false, false)));
+        trained.extend(engine.learn(seen, judged, &mut profile, (false, false)).trained);
     });
+    say(&format!("  ({} trainings in between, the last: {:?})", trained.len(), trained.last()));
     let config = Config::default();
     report("notice", &all, |(seen, judged)| {
         black_box(notice(seen, &memory, judged, &config));
