@@ -62,7 +62,8 @@ impl Reservoir {
         let key = self.key(event, row.time);
         let is_full = self.rows.len() >= ROWS_MAX;
         let last = self.rows.last_key_value().map(|(last, _)| *last);
-        if self.rows.contains_key(&key) || (is_full && last.is_some_and(|last| key > last)) {
+        // Most rows come too late to be in, and the last one tells; the look for a repeat is dear.
+        if (is_full && last.is_some_and(|last| key > last)) || self.rows.contains_key(&key) {
             return;
         }
         let own = self.sources.get(&row.principal);

@@ -77,15 +77,16 @@ fn an_ordinary_call_is_ordinary() {
     assert_eq!(shown[OPERATION], "GetObject, one call in 3 of its own");
 }
 
+fn check(feature: usize, story: &str, range: std::ops::RangeInclusive<f32>, words: &str) {
+    let (row, event) = row_of(story);
+    let value = row.values[feature];
+    assert!(range.contains(&value), "{}: {value} on {story}", CATALOG[feature].name);
+    assert!(!row.is_missing(feature), "{story}");
+    assert_eq!(show(feature, value, &Sighting::of(&event)), words);
+}
+
 #[test]
 fn each_feature_tells_what_it_is_for() {
-    let check = |feature: usize, story: &str, range: std::ops::RangeInclusive<f32>, words: &str| {
-        let (row, event) = row_of(story);
-        let value = row.values[feature];
-        assert!(range.contains(&value), "{}: {value} on {story}", CATALOG[feature].name);
-        assert!(!row.is_missing(feature), "{story}");
-        assert_eq!(show(feature, value, &Sighting::of(&event)), words);
-    };
     check(HOUR, "03:10:00 ann 203.0.113.10 s3:GetObject bytes=64K", 6.1..=6.3, "03:10 UTC");
     check(HOUR, "03:10:00 ann 203.0.113.10 s3:GetObject bytes=64K x=9", 6.1..=6.3, "03:10 UTC");
     check(
