@@ -254,7 +254,7 @@ impl Respond {
         match command {
             Command::Approve { tenant, plan_uid, by, digest, .. } => {
                 self.by_person(tenant, *plan_uid, by, sent, |live, desk, by| {
-                    approve(live, desk, by, *digest)
+                    approve(live, desk, by, *digest);
                 });
             }
             Command::Reject { tenant, plan_uid, by, .. } => {

@@ -5,9 +5,7 @@ mod directory;
 
 use self::directory::DirectoryLock;
 use crate::clock::Clock;
-use crate::effect::account::{self, AccountEffector};
-use crate::effect::preflight;
-use crate::effect::tokens::{self, TokenEffector};
+use crate::effect::{self, account, preflight, tokens};
 use crate::executor::{self, Executor, ExecutorError, KillSwitch};
 use crate::intake::{LogIntake, given_again};
 use crate::ledger::{Entries, LedgerReader, LedgerStore};
@@ -22,7 +20,7 @@ use crate::webhook::{Deliverer, Endpoint, Outbox, WebhookEffector, WebhookError}
 use async_trait::async_trait;
 use prunella_detect::correlate::Correlate;
 use prunella_respond::Respond;
-use prunella_schemas::port::{Effector, Health, HealthView, Live, Store};
+use prunella_schemas::port::{Health, HealthView, Live, Store};
 use prunella_schemas::{Command, DeadLetter, Inbound, Message, Posted, Stage, Timestamp, Topic};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -127,23 +125,13 @@ impl Embedded {
         let outbox = Outbox::open(&file("outbox.db"), Arc::clone(&clock))?;
         let deliverer = Deliverer::new(outbox.clone(), settings.webhooks)?;
         let seen: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
-        let effectors: Vec<Arc<dyn Effector>> = vec![
-            Arc::new(TokenEffector::new(Arc::clone(&state) as _, Arc::clone(&seen))),
-            Arc::new(AccountEffector::new(Arc::clone(&state) as _, Arc::clone(&seen))),
-            Arc::new(WebhookEffector::new(outbox.clone(), deliverer.endpoints())),
-        ];
-        let calls = settings.playbooks.calls();
-        let lacking = runtime.block_on(preflight::missing(&effectors, &calls));
+        let webhooks = WebhookEffector::new(outbox.clone(), deliverer.endpoints());
+        let effectors = effect::ours(&state, &seen, webhooks);
+        let lacking = runtime.block_on(preflight::missing(&effectors, &settings.playbooks.calls()));
         let sink = Sink::open(Arc::clone(&log), writer, live.clone())?;
         let health =
             EmbeddedHealth::new(Arc::clone(&log), sink.position(), Arc::clone(&clock), kill_switch.clone());
-        if !lacking.is_empty() {
-            tracing::warn!(
-                lacking = lacking.join("; "),
-                "actions that the playbooks name cannot be carried out"
-            );
-            health.report("preflight", lacking.join("; "));
-        }
+        health.lacks(&lacking);
         let ledger = Arc::new(Mutex::new(ledger));
         let stop = Arc::new(AtomicBool::new(false));
         let mut crew = Crew { stop: Arc::clone(&stop), health: health.clone(), threads: Vec::new() };
@@ -381,6 +369,14 @@ impl EmbeddedHealth {
 
     fn watch(&self, name: &'static str, topics: &'static [Topic]) {
         lock(&self.vitals.watched).push((name, topics));
+    }
+
+    /// What the playbooks name and nobody can carry out; it stays a problem until the next start.
+    fn lacks(&self, lacking: &[String]) {
+        if !lacking.is_empty() {
+            tracing::warn!(lacking = lacking.join("; "), "actions of the playbooks cannot be carried out");
+            self.report("preflight", lacking.join("; "));
+        }
     }
 
     fn report(&self, name: &'static str, problem: String) {

@@ -62,7 +62,7 @@ async fn suite(app: &App, args: &SuiteArgs) -> anyhow::Result<Suite> {
         let bar = progress::spinner("starting");
         let shown = bar.clone();
         options.progress = std::sync::Arc::new(move |progress| {
-            shown.set_message(format!("{scenario}: {}", line(&progress)))
+            shown.set_message(format!("{scenario}: {}", line(&progress)));
         });
         let rehearsed = rehearse(options).await;
         bar.finish_and_clear();

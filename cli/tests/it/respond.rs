@@ -205,15 +205,19 @@ fn a_lock_asked_for_by_hand_is_approved_by_another_taken_back_and_proven_offline
         shown.contains("inclusion").then_some(shown)
     });
     up.stop().0.with(0);
+    holds_offline(&proof, &std::fs::read_to_string(dir.path().join("ledger.pub")).unwrap());
+}
 
+/// A receipt's file and the public key are enough, and nothing less is.
+fn holds_offline(proof: &str, ledger_key: &str) {
     let away = TempDir::new().unwrap();
     let file = |name: &str, text: &str| {
         let path = away.path().join(name);
         std::fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()
     };
-    let key = file("key", &std::fs::read_to_string(dir.path().join("ledger.pub")).unwrap());
-    let good = file("receipt.json", &proof);
+    let key = file("key", ledger_key);
+    let good = file("receipt.json", proof);
     let forged = file("forged.json", &proof.replace("rolled_back", "verified"));
     let checked = run(&["receipts", "verify", &good, "--key", &key, "-o", "json"]).with(0).json();
     assert_eq!((&checked["valid"], &checked["state"]), (&true.into(), &"rolled_back".into()));

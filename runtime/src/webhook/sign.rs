@@ -19,7 +19,7 @@ pub struct Secret(Kind);
 
 #[derive(Clone)]
 enum Kind {
-    Shared(hmac::Key),
+    Shared(Arc<hmac::Key>),
     Private(Arc<Ed25519KeyPair>),
 }
 
@@ -42,7 +42,7 @@ impl Secret {
                 "it must hold 24 to 64 bytes; make one with `openssl rand -base64 32`",
             ));
         }
-        Ok(Secret(Kind::Shared(hmac::Key::new(hmac::HMAC_SHA256, &bytes))))
+        Ok(Secret(Kind::Shared(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))))
     }
 }
 

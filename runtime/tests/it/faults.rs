@@ -28,9 +28,9 @@ use tempfile::TempDir;
 const WAIT_MS_MAX: u64 = 20_000;
 const STOP_MS_MAX: i64 = 10_000;
 const ALL: Portion = Portion { messages_max: usize::MAX, bytes_max: usize::MAX, until: i64::MAX };
-const NEVER: Retention = Retention { age_ms_max: i64::MAX / 2, bytes_max: u64::MAX };
+pub const NEVER: Retention = Retention { age_ms_max: i64::MAX / 2, bytes_max: u64::MAX };
 
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     for _ in 0..WAIT_MS_MAX / 10 {
         if is_so() {
             return;
@@ -49,16 +49,17 @@ fn filler(log: &dyn Log, batches: usize) {
 }
 
 /// A pipeline in this process, over real files.
-struct Pipe {
-    runtime: tokio::runtime::Runtime,
-    up: Embedded,
+pub struct Pipe {
+    pub runtime: tokio::runtime::Runtime,
+    pub up: Embedded,
 }
 
 impl Pipe {
-    fn start(dir: &Path, retention: Retention, clock: Clock) -> Self {
+    pub fn start(dir: &Path, retention: Retention, clock: Clock) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let mut respond = prunella_respond::Config { mode_max: Mode::Auto, ..Default::default() };
         respond.horizons_ms.insert("tokens.revoke".into(), 1_000);
+        respond.horizons_ms.insert("account.lock".into(), 1_000);
         let settings = Settings {
             data_dir: dir.to_owned(),
             detect: prunella_detect::Config::default(),
@@ -73,7 +74,7 @@ impl Pipe {
     }
 
     /// A user who deletes the audit trail: always a finding, and a revocation.
-    fn attack(&self, user: &str) -> Result<(), PortError> {
+    pub fn attack(&self, user: &str) -> Result<(), PortError> {
         let time = (clock::wall()()).plus_ms(-2_000).to_string();
         let record = json!({
             "eventVersion": "1.08", "eventTime": time, "eventID": format!("t-{user}"), "eventName": "DeleteTrail",
@@ -101,11 +102,11 @@ impl Pipe {
         self.runtime.block_on(self.up.health.health()).problems
     }
 
-    fn receipts(&self) -> Vec<Receipt> {
+    pub fn receipts(&self) -> Vec<Receipt> {
         self.runtime.block_on(self.up.store.receipts(&Query::default())).unwrap().rows
     }
 
-    fn stop(self) {
+    pub fn stop(self) {
         let begin = clock::wall()();
         self.runtime.block_on(self.up.stop());
         drop(self.runtime);
@@ -113,7 +114,7 @@ impl Pipe {
     }
 }
 
-fn principal(user: &str) -> String {
+pub fn principal(user: &str) -> String {
     format!("aws:user:arn:aws:iam::111122223333:user/{user}")
 }
 

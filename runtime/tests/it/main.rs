@@ -7,6 +7,7 @@ mod clickhouse;
 mod contract;
 #[cfg(feature = "clickhouse")]
 mod delivery;
+mod account;
 mod faults;
 #[cfg(feature = "kafka")]
 mod kafka;

@@ -161,9 +161,38 @@ fn every_message_ever_written_is_still_read() {
     check(&Command::Reply { plan_uid, sequence: 1, reply, at });
     check_as("commands.tick.v1.json", &Command::Tick { at });
     check_as("commands.kill_switch.v1.json", &Command::KillSwitch { engaged: true, by: "ann".into(), at });
+    let (tenant, by, digest) = (Tenant::default(), "ann".to_owned(), Some(plan_uid));
+    check_as(
+        "commands.approve.v1.json",
+        &Command::Approve { tenant: tenant.clone(), plan_uid, by: by.clone(), at, digest },
+    );
+    let (finding, playbook) = (Box::new(finding()), "contain".to_owned());
+    check_as("commands.respond.v1.json", &Command::Respond { tenant, finding, playbook, by, at });
+    let principals = [("default".to_owned(), 7)].into();
+    check_as("commands.census.v1.json", &Command::Census { principals, at });
     check(&Receipt::of(&transition().plan, PlanState::Verified, 2, 1, at));
     let (reason, detail, offset) = (RejectReason::NotJson, "expected value".to_owned(), Some(7));
     check(&DeadLetter { record: record(), reason, detail, offset, time: at });
+}
+
+/// An approval, a probe and an escape as they were before they could say more.
+#[test]
+fn what_was_written_before_a_field_existed_has_its_default() {
+    let id = "0".repeat(32);
+    let approve =
+        format!(r#"{{"command":"approve","tenant":"default","plan_uid":"{id}","by":"ann","at":5}}"#);
+    let read = Command::decode(1, approve.as_bytes()).unwrap();
+    assert!(matches!(read, Command::Approve { digest: None, .. }));
+    assert_eq!(read.encode(), approve.as_bytes(), "and its id stays the same");
+    let probe: Order =
+        serde_json::from_str(r#"{"order":"probe","steps":[],"principal":"p","applied":1,"not_before":2}"#)
+            .unwrap();
+    assert!(matches!(probe, Order::Probe { since: Timestamp::ZERO, known, .. } if known.is_empty()));
+    let escaped: prunella_schemas::plan::Probe =
+        serde_json::from_str(r#"{"probe":"escaped","detail":"d","last_accepted":null}"#).unwrap();
+    assert!(
+        matches!(escaped, prunella_schemas::plan::Probe::Escaped { successors, .. } if successors.is_empty())
+    );
 }
 
 #[test]
