@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first thing that is wrong")]
 
 mod body;
+mod breach;
 mod chance;
 mod forward;
 mod gate;
