@@ -123,7 +123,7 @@ impl ScopeKey {
 
     /// Opens a file of the scope without a proxy.
     pub fn open(&self, stanza: &Stanza, place: Place) -> Result<Dek, Error> {
-        unwrap(stanza, place, &self.scope, &self.s, &capsule_of(stanza, &self.scope)?)
+        unseal(stanza, place, &self.scope, &self.s, &capsule_of(stanza, &self.scope)?)
     }
 
     /// Shares the scope: a signed grant for the recipient and the re-encryption key for the proxy.
@@ -230,7 +230,7 @@ impl Forwardee {
     /// Opens a file with what the proxy made of its capsule.
     pub fn open(&self, file: &Verified, forwarded: &Forwarded) -> Result<Dek, Error> {
         let stanza = scope_stanza(file, &self.scope)?;
-        unwrap(stanza, file.manifest().place, &self.scope, &self.f, &forwarded.0)
+        unseal(stanza, file.manifest().place, &self.scope, &self.f, &forwarded.0)
     }
 }
 
@@ -248,7 +248,7 @@ fn capsule_of(stanza: &Stanza, scope: &Scope) -> Result<[u8; 32], Error> {
 }
 
 /// The key that the shared secret of `private` and `point` gives opens the stanza, or nothing does.
-fn unwrap(
+fn unseal(
     stanza: &Stanza,
     place: Place,
     scope: &Scope,

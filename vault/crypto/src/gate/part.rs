@@ -49,9 +49,9 @@ impl Point {
         Ok(Self { at, domain, value: Zeroizing::new(value) })
     }
 
-    /// A point that a user's client opened and sent along, to be used at once. Whether it is right shows when the
-    /// envelope opens.
-    pub fn from_user(at: Epoch, domain: Domain, value: Zeroizing<[u8; KEY]>) -> Result<Self, Error> {
+    /// A point that somebody else opened: a user's client, which sent it along, or a key service. Whether it is right
+    /// shows when the envelope opens; the caller sees to it that a request brings points of its own domains only.
+    pub fn from_bytes(at: Epoch, domain: Domain, value: Zeroizing<[u8; KEY]>) -> Result<Self, Error> {
         if at.tier.domains().contains(&domain) { Ok(Self { at, domain, value }) } else { Err(Error::Refused) }
     }
 

@@ -19,7 +19,7 @@ pub fn domain_key(domain: Domain, seed: u8) -> DomainKey {
 }
 
 fn copy(point: &Point) -> Point {
-    Point::from_user(point.epoch(), point.domain(), Zeroizing::new(*point.expose())).unwrap()
+    Point::from_bytes(point.epoch(), point.domain(), Zeroizing::new(*point.expose())).unwrap()
 }
 
 fn subsets(points: &[Point]) -> impl Iterator<Item = Vec<Point>> {
@@ -76,7 +76,7 @@ fn mixed_epochs_never_open() {
         assert!(gate::open(&old_envelope, new_at, &old).is_err(), "an old envelope as the new one");
         // An attacker relabels old parts; the commitment of the envelope refuses the key that they give.
         let relabel =
-            |point: &Point| Point::from_user(new_at, point.domain(), Zeroizing::new(*point.expose())).ok();
+            |point: &Point| Point::from_bytes(new_at, point.domain(), Zeroizing::new(*point.expose())).ok();
         for keep in 0..new_tier.threshold() {
             let kept = new.iter().take(keep).map(copy);
             let mixed: Vec<Point> = kept.chain(old.iter().skip(keep).filter_map(relabel)).collect();
@@ -94,7 +94,7 @@ fn a_new_split_has_a_new_key() {
     let (second, others) = gate::seal(b"inner", epoch(2, Tier::Low), rng).unwrap();
     assert_ne!(first[gate::HEADER..], second[gate::HEADER..]);
     let as_second = |point: &Point| {
-        Point::from_user(epoch(2, Tier::Low), point.domain(), Zeroizing::new(*point.expose())).unwrap()
+        Point::from_bytes(epoch(2, Tier::Low), point.domain(), Zeroizing::new(*point.expose())).unwrap()
     };
     assert!(gate::open(&second, epoch(2, Tier::Low), &others).is_ok());
     let old: Vec<Point> = points.iter().map(as_second).collect();
@@ -199,7 +199,7 @@ proptest! {
             .map(|point| {
                 let mut value = Zeroizing::new(*point.expose());
                 value[flip % 32] ^= 1;
-                Point::from_user(at, point.domain(), value).unwrap()
+                Point::from_bytes(at, point.domain(), value).unwrap()
             })
             .collect();
         prop_assert!(gate::open(&envelope, at, &[copy(&points[0]), copy(&wrong[1])]).is_err());
