@@ -56,6 +56,15 @@ pub const fn object_len(message_len: u64) -> u64 {
     HEADER as u64 + stream::sealed_len(message_len)
 }
 
+/// The commitment that stands in the head: the manifest names it.
+#[must_use]
+pub fn commitment(head: &[u8; HEAD]) -> [u8; stream::COMMITMENT] {
+    let (_, commitment) = head.split_at(HEAD - stream::COMMITMENT);
+    let mut copy = [0; stream::COMMITMENT];
+    copy.copy_from_slice(commitment);
+    copy
+}
+
 /// Begins a body: writes its head to `out` and gives what seals the rest.
 pub fn seal(
     dek: &Dek,

@@ -4,10 +4,16 @@
 //! attacker stands in `docs/guide/vault-crypto.md`, why these libraries in `docs/decisions/0016-vault-crypto.md`.
 
 pub mod body;
+mod cbor;
 mod error;
+pub mod forward;
+pub mod gate;
+pub mod identity;
+mod key;
+pub mod manifest;
+pub mod stanza;
 pub mod stream;
 
-mod key;
-
+pub use body::Place;
 pub use error::Error;
 pub use key::{Dek, FileId};
