@@ -87,7 +87,10 @@ fn run<S: Stage, F: Fn() -> S + Sync>(pump: &KafkaPump<S, F>) -> Duration {
 /// What anybody would write: poll, send, and wait for the last acknowledgement.
 fn copy(settings: &Settings, from: &str) -> Duration {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", &settings.brokers).set("group.id", "bare").set("enable.auto.commit", "false");
+    config
+        .set("bootstrap.servers", &settings.brokers)
+        .set("group.id", "bare")
+        .set("enable.auto.commit", "false");
     config.set("fetch.message.max.bytes", "8388608");
     let consumer: BaseConsumer = config.create().unwrap();
     let mut list = TopicPartitionList::new();
@@ -128,7 +131,8 @@ fn produce(settings: &Settings) {
     let (producer, topic) = (producer(&settings.brokers), settings.topic(Topic::Records));
     for n in 0..RECORDS {
         let (key, body) = record(n);
-        let headers = OwnedHeaders::new().insert(Header { key: HEADER_SOURCE, value: Some("aws.cloudtrail") });
+        let headers =
+            OwnedHeaders::new().insert(Header { key: HEADER_SOURCE, value: Some("aws.cloudtrail") });
         send(&producer, BaseRecord::to(&topic).key(key.as_bytes()).payload(body.as_bytes()).headers(headers));
     }
     producer.flush(PATIENCE).unwrap();
@@ -137,16 +141,22 @@ fn produce(settings: &Settings) {
 /// A CloudTrail record of the usual size.
 fn record(n: usize) -> (String, String) {
     let (name, second) = (format!("user{}", n % USERS), n / 20);
-    let time = format!("2026-03-{:02}T{:02}:{:02}:{:02}Z", 3 + second / 86_400, second / 3_600 % 24, second / 60 % 60, second % 60);
+    let time = format!(
+        "2026-03-{:02}T{:02}:{:02}:{:02}Z",
+        3 + second / 86_400,
+        second / 3_600 % 24,
+        second / 60 % 60,
+        second % 60
+    );
     let record = serde_json::json!({
         "eventVersion": "1.11", "eventTime": time, "eventID": format!("bench-{n}"),
-        "eventName": if n % 3 == 0 { "GetObject" } else { "DescribeInstances" },
+        "eventName": if n.is_multiple_of(3) { "GetObject" } else { "DescribeInstances" },
         "userIdentity": {
             "type": "IAMUser", "principalId": format!("AIDA{:016}", n % USERS), "accountId": "111122223333",
             "userName": name, "arn": format!("arn:aws:iam::111122223333:user/{name}"),
             "accessKeyId": format!("AKIA{:016}", n % USERS)
         },
-        "eventSource": if n % 3 == 0 { "s3.amazonaws.com" } else { "ec2.amazonaws.com" },
+        "eventSource": if n.is_multiple_of(3) { "s3.amazonaws.com" } else { "ec2.amazonaws.com" },
         "awsRegion": "eu-central-1", "sourceIPAddress": format!("198.51.100.{}", n % 200),
         "userAgent": "aws-sdk-java/2.29.1 Linux/6.1 OpenJDK_64-Bit_Server_VM/21", "eventType": "AwsApiCall",
         "requestParameters": { "bucketName": "orders", "key": format!("2026/03/{n}.json") },

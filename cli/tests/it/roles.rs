@@ -231,7 +231,7 @@ fn what_is_wrong_with_the_brokers_is_said_before_the_start() {
     let config = here.config();
     let check = |lines: &str, words: &[&str]| {
         let (prefix, brokers) = (&here.prefix, &here.brokers);
-        let base = format!("version = 1\n[kafka]\ncreate_topics = false\n");
+        let base = "version = 1\n[kafka]\ncreate_topics = false\n";
         let mut text = format!("{base}{lines}");
         for (key, value) in [("topic_prefix", prefix), ("brokers", brokers)] {
             if !lines.contains(key) {
