@@ -56,7 +56,7 @@ impl Roles {
         for role in roles {
             match role {
                 Role::Ingest => {
-                    started.spawn(KafkaPump::new(settings.clone(), prunella_ingest::Ingest::default))?
+                    started.spawn(KafkaPump::new(settings.clone(), prunella_ingest::Ingest::default))?;
                 }
                 Role::Detect => {
                     let config = detect.clone();
@@ -111,10 +111,13 @@ impl Roles {
     }
 }
 
+/// A stage and its counts.
+type Watched = (&'static str, Arc<Counts>);
+
 /// How the roles are, for probes and scrapers. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Vitals {
-    stages: Arc<Mutex<Vec<(&'static str, Arc<Counts>)>>>,
+    stages: Arc<Mutex<Vec<Watched>>>,
     problems: Arc<Mutex<BTreeMap<&'static str, String>>>,
 }
 

@@ -16,6 +16,8 @@ mod normalize;
 mod program;
 mod records;
 mod respond;
+#[cfg(feature = "kafka")]
+mod roles;
 mod running;
 mod simulate;
 mod start;

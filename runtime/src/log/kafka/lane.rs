@@ -264,8 +264,19 @@ impl<'a, S: Stage> Lane<'a, S> {
         out.drain()
     }
 
-    /// Writes the outputs and waits until all of them are durable.
+    /// Writes the outputs and waits until all of them are durable. Scores go last: they are the clock of the tenant's
+    /// view, which must not run ahead of what happened before.
     fn publish(&mut self, outputs: Vec<Posted>) -> Result<(), Halt> {
+        let count = outputs.len() as u64;
+        let (scores, others): (Vec<_>, Vec<_>) = outputs.into_iter().partition(|p| p.topic == Topic::Scores);
+        self.send(others)?;
+        self.send(scores)?;
+        self.place.dies(FailPoint::Sent)?;
+        self.place.counts.produced.fetch_add(count, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn send(&self, outputs: Vec<Posted>) -> Result<(), Halt> {
         let (settings, give_up) = (self.place.settings, || self.place.inbox.is_over());
         let (receipts, count) = (Arc::<Receipts>::default(), outputs.len());
         for (at, posted) in outputs.into_iter().enumerate() {
@@ -286,10 +297,7 @@ impl<'a, S: Stage> Lane<'a, S> {
                 self.place.dies(FailPoint::HalfSent)?;
             }
         }
-        receipts.wait(&give_up)?;
-        self.place.dies(FailPoint::Sent)?;
-        self.place.counts.produced.fetch_add(count as u64, Ordering::Relaxed);
-        Ok(())
+        receipts.wait(&give_up).map(drop)
     }
 
     /// Tells the manifest how far we are. That needs no waiting: if it is lost, a little is done again.

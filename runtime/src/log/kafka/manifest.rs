@@ -148,7 +148,7 @@ impl Manifest {
     ) -> Result<(), Halt> {
         let watch = match self.watch.take() {
             Some(watch) => watch,
-            None => reader(settings, &self.topic, self.partition, Offset::Offset(self.epoch + 1))?,
+            None => reader(settings, &self.topic, self.partition, Offset::Offset(self.epoch + 1), false)?,
         };
         let mut is_ours = true;
         read_on(&watch, give_up, |message| {

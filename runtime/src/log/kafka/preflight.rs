@@ -93,7 +93,7 @@ fn check_partitions(settings: &Settings, topics: &BTreeMap<String, usize>) -> Re
 }
 
 async fn check_settings(settings: &Settings, topics: &BTreeMap<String, usize>) -> Result<(), SetupError> {
-    let admin: AdminClient<DefaultClientContext> = settings.client().create().map_err(property)?;
+    let admin: AdminClient<DefaultClientContext> = settings.client().create().map_err(|e| property(&e))?;
     let options = AdminOptions::new().request_timeout(Some(ADMIN_MAX));
     let specifiers: Vec<_> = topics.keys().map(|name| ResourceSpecifier::Topic(name)).collect();
     let described = admin.describe_configs(&specifiers, &options).await;
@@ -134,7 +134,8 @@ fn compacted<'a>(
 fn ask(settings: &Settings, turns: usize) -> Result<Metadata, SetupError> {
     let mut config = settings.client();
     config.set("group.id", format!("{}-look", settings.prefix));
-    let client = BaseConsumer::from_config_and_context(&config, Complaints::default()).map_err(property)?;
+    let client =
+        BaseConsumer::from_config_and_context(&config, Complaints::default()).map_err(|e| property(&e))?;
     let mut last = String::new();
     for _ in 0..turns {
         match client.fetch_metadata(None, TURN) {
@@ -171,7 +172,7 @@ fn unreachable(settings: &Settings, detail: String) -> SetupError {
     SetupError::Unreachable { brokers: settings.brokers.clone(), detail }
 }
 
-fn property(error: KafkaError) -> SetupError {
+fn property(error: &KafkaError) -> SetupError {
     let text = error.to_string();
     let needs_tls = text.contains("OpenSSL not available") || text.contains("ssl");
     SetupError::Property(match needs_tls {

@@ -164,8 +164,8 @@ impl<'a, S: Stage, F: Fn() -> S + Sync> Poller<'a, S, F> {
         while !stop.load(Ordering::Relaxed) {
             self.poll()?;
             for (partition, inbox) in self.consumer.context().gained() {
-                (0..self.inputs.len())
-                    .for_each(|input| drop(self.flows.insert((input, partition), Flow::default())));
+                let sources = (0..self.inputs.len()).map(|input| (input, partition));
+                self.flows.extend(sources.map(|source| (source, Flow::default())));
                 self.start(scope, partition, inbox);
             }
             self.look()?;

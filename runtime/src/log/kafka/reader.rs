@@ -21,7 +21,7 @@ pub fn read_stretch(
     give_up: &dyn Fn() -> bool,
     mut visit: impl FnMut(&BorrowedMessage<'_>) -> ControlFlow<()>,
 ) -> Result<(), Halt> {
-    let consumer = reader(settings, topic, partition, from)?;
+    let consumer = reader(settings, topic, partition, from, true)?;
     while !give_up() {
         match consumer.poll(POLL) {
             Some(Ok(message)) if visit(&message).is_break() => return Ok(()),
@@ -42,20 +42,27 @@ pub fn read_on(
     while !give_up() {
         match consumer.poll(POLL) {
             Some(Ok(message)) if visit(&message).is_break() => return Ok(()),
-            Some(Err(KafkaError::PartitionEOF(_)) | Ok(_)) | None => {}
             Some(Err(e)) if !is_passing(&e) => return Err(e.into()),
-            Some(Err(_)) => {}
+            Some(_) | None => {}
         }
     }
     Err(Halt::Stopped)
 }
 
-/// A consumer of one partition, outside any group.
-pub fn reader(settings: &Settings, topic: &str, partition: i32, from: Offset) -> Result<BaseConsumer, Halt> {
+/// A consumer of one partition, outside any group. `ends`: it says so when it is at the end.
+pub fn reader(
+    settings: &Settings,
+    topic: &str,
+    partition: i32,
+    from: Offset,
+    ends: bool,
+) -> Result<BaseConsumer, Halt> {
     let mut config = settings.client();
     // Assigned by hand; the library wants a name for the group all the same.
     config.set("group.id", format!("{}-reader", settings.prefix)).set("enable.auto.commit", "false");
-    config.set("enable.partition.eof", "true").set("auto.offset.reset", "earliest");
+    config
+        .set("enable.partition.eof", if ends { "true" } else { "false" })
+        .set("auto.offset.reset", "earliest");
     config
         .set("fetch.wait.max.ms", "10")
         .set("fetch.message.max.bytes", super::MESSAGE_BYTES_MAX.to_string());
