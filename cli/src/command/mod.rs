@@ -13,5 +13,6 @@ pub mod ledger;
 pub mod normalize;
 pub mod plans;
 pub mod receipts;
+pub mod schema;
 pub mod simulate;
 pub mod up;

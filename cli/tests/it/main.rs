@@ -17,6 +17,8 @@ mod program;
 mod records;
 mod respond;
 mod running;
+#[cfg(feature = "clickhouse")]
+mod schema;
 mod simulate;
 mod start;
 mod webhook;

@@ -84,7 +84,7 @@ macro_rules! place_or_skip {
         }
     };
 }
-
+pub(crate) use place_or_skip;
 
 pub fn located(posted: &[Posted], from: i64) -> Vec<Located> {
     let place = |(offset, posted): (i64, &Posted)| Located {

@@ -8,6 +8,8 @@ mod contract;
 #[cfg(feature = "clickhouse")]
 mod delivery;
 mod faults;
+#[cfg(feature = "clickhouse")]
+mod grafana;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod ledger;
