@@ -8,6 +8,7 @@
 
 mod api;
 mod bad_input;
+mod compose;
 mod config;
 mod detect;
 mod dlq;

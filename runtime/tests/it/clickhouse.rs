@@ -313,7 +313,7 @@ async fn a_sink_cut_off_at_every_step_loses_nothing_and_stores_nothing_twice() {
             loop {
                 let (start, end) = match delivery.next() {
                     Next::Again { start, end } => (start, end),
-                    Next::From(start) if start == 600 => {
+                    Next::From(600) => {
                         delivery.rest().unwrap();
                         return (kept.0.lock().unwrap().clone().unwrap(), kills);
                     }

@@ -104,7 +104,7 @@ async fn every_panel_shows_something() {
                 .filter(|v| v.is_number() || v.as_str().is_some_and(|s| s.parse::<f64>().is_ok()));
             match kind {
                 "timeseries" => {
-                    assert!(columns.contains_key("at") && numbers.count() > 0, "{title}: {first}")
+                    assert!(columns.contains_key("at") && numbers.count() > 0, "{title}: {first}");
                 }
                 "stat" => assert!(columns.len() == 1 && numbers.count() == 1, "{title}: {first}"),
                 "barchart" => assert!(columns.len() == 2 && numbers.count() == 2, "{title}: {first}"),
