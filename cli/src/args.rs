@@ -79,6 +79,9 @@ pub enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(Config),
+    /// The tables in ClickHouse
+    #[command(subcommand)]
+    Schema(Schema),
     /// Print a completion script for a shell
     Completions { shell: clap_complete::Shell },
 }
@@ -445,5 +448,13 @@ pub enum Config {
     /// Every key with its value and where it came from
     Show,
     /// Say whether the configuration and the playbooks are valid
+    Check,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Schema {
+    /// Make the tables, or bring them up to date
+    Apply,
+    /// Say whether the tables are those that this build needs
     Check,
 }

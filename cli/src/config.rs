@@ -33,6 +33,20 @@ pub struct Config {
     /// Alert endpoints by name. `notify.webhook` sends to all of them.
     #[serde(default)]
     pub webhooks: BTreeMap<String, Webhook>,
+    pub clickhouse: ClickHouse,
+}
+
+/// The event store of the distributed mode.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClickHouse {
+    /// `http://host:port` of its HTTP interface. Empty: none.
+    pub url: String,
+    pub database: String,
+    /// `schema apply` needs one who may make tables; everything else one who may not.
+    pub user: String,
+    /// File that holds the password. Empty: no password.
+    pub password_file: PathBuf,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -112,6 +126,12 @@ impl Default for Config {
             response: prunella_respond::Config::default(),
             playbooks_dir: PathBuf::new(),
             webhooks: BTreeMap::new(),
+            clickhouse: ClickHouse {
+                url: String::new(),
+                database: "prunella".into(),
+                user: "prunella".into(),
+                password_file: PathBuf::new(),
+            },
         }
     }
 }

@@ -108,6 +108,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::SimulateAttack(args) => command::simulate::run(&context, args),
         Command::Lab(args) => command::lab::run(&context, &args),
         Command::Config(args) => command::config::run(&context, &args),
+        Command::Schema(args) => command::schema::run(&context, &args),
         Command::Completions { shell } => command::completions::run(shell),
     }
 }

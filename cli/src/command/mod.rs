@@ -16,5 +16,6 @@ pub mod receipts;
 pub mod respond;
 #[cfg(feature = "kafka")]
 pub mod run;
+pub mod schema;
 pub mod simulate;
 pub mod up;

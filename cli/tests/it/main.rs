@@ -8,6 +8,7 @@
 
 mod api;
 mod bad_input;
+mod compose;
 mod config;
 mod detect;
 mod dlq;
@@ -19,6 +20,8 @@ mod respond;
 #[cfg(feature = "kafka")]
 mod roles;
 mod running;
+#[cfg(feature = "clickhouse")]
+mod schema;
 mod simulate;
 mod start;
 mod webhook;

@@ -84,7 +84,7 @@ macro_rules! place_or_skip {
         }
     };
 }
-
+pub(crate) use place_or_skip;
 
 pub fn located(posted: &[Posted], from: i64) -> Vec<Located> {
     let place = |(offset, posted): (i64, &Posted)| Located {
@@ -313,7 +313,7 @@ async fn a_sink_cut_off_at_every_step_loses_nothing_and_stores_nothing_twice() {
             loop {
                 let (start, end) = match delivery.next() {
                     Next::Again { start, end } => (start, end),
-                    Next::From(start) if start == 600 => {
+                    Next::From(600) => {
                         delivery.rest().unwrap();
                         return (kept.0.lock().unwrap().clone().unwrap(), kills);
                     }

@@ -9,6 +9,8 @@ mod contract;
 mod delivery;
 mod account;
 mod faults;
+#[cfg(feature = "clickhouse")]
+mod grafana;
 #[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(feature = "kafka")]

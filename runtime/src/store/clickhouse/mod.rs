@@ -77,3 +77,27 @@ fn describe(error: &Error) -> PortError {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_server_reports_says_whose_fault_it_is_and_what_to_do() {
+        let check = |error: Error, want: fn(String) -> PortError, words: &str| {
+            let said = describe(&error);
+            assert!(said.to_string().contains(words), "{said}");
+            assert_eq!(said, want(said.to_string()));
+        };
+        let server = |code: u32| Error::BadResponse(format!("Code: {code}. DB::Exception: so it is"));
+        check(server(243), PortError::Full, "free space");
+        check(server(201), PortError::Full, "raise the quota");
+        check(server(516), PortError::Unavailable, "password file");
+        check(server(497), PortError::Unavailable, "grants");
+        check(server(60), PortError::Unavailable, "schema apply");
+        check(server(252), PortError::Invalid, "so it is");
+        check(server(999), PortError::Unavailable, "so it is");
+        check(Error::SchemaMismatch("x".into()), PortError::Corrupt, "schema check");
+        check(Error::TimedOut, PortError::Unavailable, "timeout");
+    }
+}

@@ -57,7 +57,7 @@ pub trait Target<B> {
 /// Why an insert was not acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InsertError {
-    /// The server refused it before it took anything.
+    /// The server said no. Some of it may be there all the same: whoever tries again looks first.
     #[error(transparent)]
     Refused(PortError),
     /// Nobody knows: a timeout, a reset, an error in the middle.

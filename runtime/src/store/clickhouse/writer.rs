@@ -10,6 +10,7 @@ use clickhouse::{Client, Row, RowWrite};
 use prunella_schemas::Id;
 use prunella_schemas::port::PortError;
 use std::fmt::Write;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 use tokio::runtime::Handle;
 
@@ -123,10 +124,8 @@ impl Writer {
             let (low, high) = (days.clone().min().unwrap_or(0), days.max().unwrap_or(0));
             let found: u64 = self
                 .client
-                .query_raw(&look(rows.table(), chunk))
+                .query_raw(&look(rows.table(), chunk, low..=high))
                 .with_setting("max_query_size", "4194304")
-                .param("low", low)
-                .param("high", high)
                 .fetch_one()
                 .await
                 .map_err(|e| describe(&e))?;
@@ -139,16 +138,18 @@ impl Writer {
 }
 
 /// The identities stand in one literal of hexadecimal digits, since the server bounds both the elements of a query and
-/// the length of an address with parameters.
-fn look(table: &str, places: &[(Id, u16)]) -> String {
+/// the length of its parameters.
+fn look(table: &str, places: &[(Id, u16)], days: RangeInclusive<u16>) -> String {
     let mut hex = String::with_capacity(places.len() * 32);
     for (id, _) in places {
         // Writing to a string cannot fail.
         let _ = write!(hex, "{id}");
     }
     format!(
-        "SELECT uniqExact(uid) FROM {table} WHERE day BETWEEN toDate({{low:UInt16}}) AND toDate({{high:UInt16}}) AND uid IN \
+        "SELECT uniqExact(uid) FROM {table} WHERE day BETWEEN toDate({}) AND toDate({}) AND uid IN \
          (SELECT toFixedString(substring(unhex('{hex}'), number * 16 + 1, 16), 16) FROM numbers({}))",
+        days.start(),
+        days.end(),
         places.len()
     )
 }
