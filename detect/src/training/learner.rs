@@ -16,7 +16,9 @@ const FIRST_ROWS_MIN: usize = 1_024;
 /// Rows of the time before a drift that are kept, so that a regime which returns is not new: as many as are awaited.
 const ROWS_BEFORE_DRIFT: usize = 512;
 const DAY_MS: u64 = 86_400_000;
-const HOUR_MS: u64 = 3_600_000;
+/// Between two trainings because of drift. A window of minutes is compared with a sample of days, so that the time of
+/// day alone may look like drift; it must not keep a learner training.
+const DRIFT_MS: u64 = 6 * 3_600_000;
 /// Candidates in a row that may be refused for raising too few alerts.
 const REFUSALS_MAX: u32 = 2;
 /// Events between two attempts, whatever their times say: forged times must not keep a learner training.
@@ -225,7 +227,7 @@ impl Learner {
         let since_ms = now.since_ms(self.tried).unsigned_abs();
         match (&self.model, self.shifts.is_empty()) {
             (None, _) => Some(Why::First),
-            (Some(_), false) if since_ms >= HOUR_MS => Some(Why::Drift),
+            (Some(_), false) if since_ms >= DRIFT_MS => Some(Why::Drift),
             (Some(_), _) if since_ms >= DAY_MS => Some(Why::Daily),
             _ => None,
         }

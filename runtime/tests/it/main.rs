@@ -2,12 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod account;
 #[cfg(feature = "clickhouse")]
 mod clickhouse;
 mod contract;
 #[cfg(feature = "clickhouse")]
 mod delivery;
-mod account;
 mod faults;
 #[cfg(feature = "clickhouse")]
 mod grafana;

@@ -141,7 +141,9 @@ mod tests {
         let mut child = spawn(command, &folder.join("log")).unwrap();
         let pid = child.id();
         // For a moment a new process has no command line.
-        (0..100).take_while(|_| !is_ours(pid, "sleep")).for_each(|_| std::thread::sleep(Duration::from_millis(10)));
+        (0..100)
+            .take_while(|_| !is_ours(pid, "sleep"))
+            .for_each(|_| std::thread::sleep(Duration::from_millis(10)));
         assert!(is_ours(pid, "sleep 61.25") && !is_ours(pid, "sleep 62") && !is_ours(pid, ""));
         assert!(!stop(pid, "sleep 62", "TERM").unwrap(), "another program under that pid is left alone");
         assert!(child.try_wait().unwrap().is_none());
