@@ -83,7 +83,7 @@ impl Stage for Weaving {
     }
 }
 
-/// Both inputs, at their own pace: the order between them is an accident.
+/// Both inputs while the stage runs, of one cause: the order between them is an accident, and another one each time.
 fn produce(here: &Settings, numbers: Range<usize>) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &here.brokers).set("partitioner", "murmur2_random").set("linger.ms", "1");
@@ -99,11 +99,11 @@ fn produce(here: &Settings, numbers: Range<usize>) {
         let (level, previous) = Default::default();
         let principal = format!("risk {n}");
         let risk = Risk { tenant, principal, score: 0.0, level, previous, time, finding_uid: None };
-        send(Posted::new(&risk, Timestamp(n as i64 / 7 + 1)), &key);
-        send(Posted::new(&Command::Tick { at: Timestamp(n as i64) }, Timestamp(n as i64 / 5 + 1)), &key);
-        if n % 40 == 0 {
+        send(Posted::new(&risk, Timestamp(1)), &key);
+        send(Posted::new(&Command::Tick { at: Timestamp(n as i64) }, Timestamp(1)), &key);
+        if n % 20 == 0 {
             producer.flush(Duration::from_secs(10)).unwrap();
-            std::thread::sleep(Duration::from_millis((n % 3 * 30) as u64));
+            std::thread::sleep(Duration::from_millis(200 + (n % 3 * 60) as u64));
         }
     }
     producer.flush(Duration::from_secs(10)).unwrap();
