@@ -1,16 +1,14 @@
 //! Calibration: from a raw score to the probability that an ordinary event is at least this unusual.
 //!
 //! A [`Tally`] counts scores by event class; a [`Calibrator`] made of it looks p-values up: counted ([`Conformal`])
-//! as far as there are scores, and along a fitted tail ([`Spot`]) beyond. [`Budget`] turns expected false findings
-//! a day into a threshold on p.
+//! as far as there are scores, and along a fitted tail ([`Spot`]) beyond. What p-value is a finding is decided
+//! by the tenant's view, [`crate::correlate`].
 
-mod budget;
 mod conformal;
 pub(crate) mod power;
 mod spot;
 mod tally;
 
-pub use budget::Budget;
 pub use conformal::Conformal;
 pub use spot::{EXCESSES_MIN, Spot};
 pub use tally::{CLASSES_MAX, Counts, STEPS, Tally};
