@@ -19,6 +19,8 @@ const EVENTS: usize = 100_000;
 const BODY_RECORDS: usize = 500;
 const RATE_PER_S: u64 = 1_000;
 const RATE_SECONDS: u64 = 20;
+/// Times the simulator's usual rate, so that all records are of one company's two days and time does not jump back.
+const SCALE: f64 = 25.0;
 /// One record in so many is an attack that is a finding by itself.
 const ATTACK_EVERY: usize = 50;
 
@@ -129,7 +131,7 @@ fn records(count: usize) -> Vec<Vec<u8>> {
     let mut records = Vec::with_capacity(count);
     let mut seed = 1;
     while records.len() < count {
-        let traffic = Traffic::new(seed, Timestamp(1_760_000_000_000));
+        let traffic = Traffic { scale: SCALE, ..Traffic::new(seed, Timestamp(1_760_000_000_000)) };
         records
             .extend(prunella_simulate::background::background(&traffic).into_iter().map(|d| d.written.body));
         seed += 1;
