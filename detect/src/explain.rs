@@ -88,7 +88,7 @@ fn counterfactual(model: &Model, seen: &Sighting<'_>, judged: &Judged, bar: f64)
 
 /// The strongest contributions in words, the p-value first.
 pub fn reasons(analysis: &Analysis) -> Vec<String> {
-    let mut reasons = vec![format!("{} of its class is this unusual", capital(&one_in(analysis.p_value)))];
+    let mut reasons = vec![format!("{} of its class is this unusual", one_in(analysis.p_value))];
     let strong = analysis.contributions.iter().filter(|c| c.share >= SHARE_MIN).take(REASONS_MAX);
     reasons.extend(strong.map(|c| {
         let usual = c.usual.as_ref().map(|usual| format!("; usually {usual}"));
@@ -142,11 +142,6 @@ fn grouped(count: u64) -> String {
         text.push(digit);
     }
     text
-}
-
-fn capital(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + chars.as_str())
 }
 
 fn unit(feature: &str) -> &'static str {

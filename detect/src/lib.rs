@@ -25,6 +25,7 @@ pub mod past;
 pub mod peers;
 pub mod principals;
 pub mod rhythm;
+mod series;
 pub mod sighting;
 mod snapshot;
 pub mod stage;

@@ -37,7 +37,7 @@ impl Mark {
     pub fn of(seen: &Sighting<'_>, kind: u8, tag: u64) -> Self {
         let event = seen.event;
         let native = match &event.metadata.uid {
-            Some(uid) => clip(uid).into(),
+            Some(uid) => clip(uid, TEXT_BYTES_MAX).into(),
             None => event.prunella.event_uid.to_string().into(),
         };
         Mark {
@@ -45,8 +45,8 @@ impl Mark {
             uid: event.prunella.event_uid,
             native,
             type_uid: event.type_uid,
-            operation: clip(event.operation()).into(),
-            ip: event.source_ip().map(|ip| clip(ip).into()),
+            operation: clip(event.operation(), TEXT_BYTES_MAX).into(),
+            ip: event.source_ip().map(|ip| clip(ip, TEXT_BYTES_MAX).into()),
             tag,
             kind,
         }
@@ -141,8 +141,8 @@ pub fn distinct_tags(marks: &[Mark]) -> usize {
     tags.len()
 }
 
-fn clip(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(TEXT_BYTES_MAX)).unwrap_or("")
+pub(crate) fn clip(text: &str, bytes_max: usize) -> &str {
+    text.get(..text.floor_char_boundary(bytes_max)).unwrap_or("")
 }
 
 #[cfg(test)]

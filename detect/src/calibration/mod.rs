@@ -5,7 +5,6 @@
 //! by the tenant's view, [`crate::correlate`].
 
 mod conformal;
-pub(crate) mod power;
 mod spot;
 mod tally;
 

@@ -3,7 +3,7 @@
 //! SPOT (Siffer, Fouque, Termier, Largouet, KDD 2017) with the fit by probability-weighted moments (Hosking, Wallis
 //! 1987), which needs no iteration and no start.
 
-use super::power::{exp2, log2};
+use crate::series::{exp2, log2};
 
 /// Fewer excesses than this do not tell a shape.
 pub const EXCESSES_MIN: usize = 32;

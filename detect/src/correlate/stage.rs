@@ -5,6 +5,7 @@ use super::held::Place;
 use super::suspect::{Candidate, Source, Subject, is_entropy, looked_at_by};
 use super::view::{Counts, Item, View};
 use super::words;
+use crate::window::clip;
 use prunella_schemas::limits::FUTURE_MS_MAX;
 use prunella_schemas::message::WireError;
 use prunella_schemas::stage::SnapshotError;
@@ -173,7 +174,7 @@ impl Correlate {
         let p_value = signal.p_value.or(analysis.map(|analysis| analysis.p_value));
         let p_value = p_value.filter(|p| p.is_finite()).map(|p| p.clamp(0.0, 1.0));
         let (principal, kind) = (signal.principal.clone(), signal.kind);
-        let detail = clip(&signal.detail).to_owned();
+        let detail = clip(&signal.detail, TEXT_BYTES_MAX).to_owned();
         let is_entropy = is_entropy(kind);
         let wire = proposal.filter(|_| !is_entropy).map(Message::encode);
         let wire = wire.filter(|bytes| bytes.len() <= PROPOSAL_BYTES_MAX);
@@ -249,10 +250,10 @@ fn decision(finding: &Finding) -> Item {
     let own = [words::entropy_shift().uid, words::tenant_entropy_shift().uid];
     Item::Decision {
         principal: finding.principal().to_owned(),
-        analytic: clip(&analytic.uid).to_owned(),
+        analytic: clip(&analytic.uid, TEXT_BYTES_MAX).to_owned(),
         severity: finding.severity_id,
         is_rule: analytic.type_id != LEARNING && !own.contains(&analytic.uid),
-        detail: clip(&finding.finding_info.title).to_owned(),
+        detail: clip(&finding.finding_info.title, TEXT_BYTES_MAX).to_owned(),
         event: finding.prunella.evidence.last().copied().unwrap_or_default(),
     }
 }
@@ -262,8 +263,4 @@ fn post(said: Vec<(Timestamp, Finding)>, out: &mut Outbox) {
         out.originating(origin);
         out.push(&finding);
     }
-}
-
-fn clip(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(TEXT_BYTES_MAX)).unwrap_or("")
 }

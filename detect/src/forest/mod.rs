@@ -19,6 +19,7 @@ pub use counterfactual::{CANDIDATES_MAX, CHANGES_MAX, Change};
 pub use kernel::Kernel;
 pub use model::{Model, VERSION};
 pub use path::average_path;
+pub(crate) use random::mix;
 pub use reason::Attribution;
 pub use tree::{FEATURES_MAX, PACKED_FEATURES_MAX, SAMPLE_MAX};
 

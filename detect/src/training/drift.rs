@@ -5,7 +5,7 @@
 //! size); without this, one busy principal would look like drift.
 
 use super::{Error, FEATURES};
-use crate::calibration::power::log2;
+use crate::series::log2;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

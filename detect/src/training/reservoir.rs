@@ -5,7 +5,8 @@
 //! they were batched.
 
 use super::{Error, FEATURES};
-use crate::calibration::power::log2;
+use crate::forest;
+use crate::series::log2;
 use prunella_schemas::{Id, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -147,12 +148,9 @@ pub(super) fn lot(seed: u64, event: Id) -> u64 {
     mix(mix(seed ^ (event >> 64) as u64) ^ event as u64)
 }
 
-/// The finalizer of `SplitMix64`.
+/// A step of `SplitMix64`.
 pub(super) fn mix(z: u64) -> u64 {
-    let z = z.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
+    forest::mix(z.wrapping_add(0x9E37_79B9_7F4A_7C15))
 }
 
 impl From<Reservoir> for Stored {

@@ -109,7 +109,7 @@ fn the_unusual_is_called_unusual_with_reasons_that_add_up() {
     let change = analysis.counterfactual.as_ref().unwrap();
     assert!(change.p_value > 1e-3 && change.text.starts_with("With "), "{change:?}");
     assert_eq!(finding.anomaly_analyses[0].anomalies.len(), 3);
-    assert!(finding.prunella.reasons[0].starts_with("One event in "), "{:?}", finding.prunella.reasons);
+    assert!(finding.prunella.reasons[0].starts_with("one event in "), "{:?}", finding.prunella.reasons);
 }
 
 #[test]
