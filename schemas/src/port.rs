@@ -29,20 +29,61 @@ pub enum PortError {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor(pub String);
 
-/// A page of records and the cursor after it.
+/// What a source has for us, and the cursor after it.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
-    pub records: Vec<Record>,
+    /// Bodies as the source keeps them: a file of the provider, or lines. Intake takes them apart, so that what cannot be
+    /// read is a dead letter and nothing else.
+    pub bodies: Vec<Fetched>,
     pub next: Cursor,
     /// Nothing more for now.
     pub caught_up: bool,
 }
 
+/// A body and when it reached which place, so that every delay has an owner.
+#[derive(Clone, Debug, Default)]
+pub struct Fetched {
+    pub upload: Upload,
+    /// When the provider made it available to us, if it says so.
+    pub delivered: Option<Timestamp>,
+}
+
+/// What a dry check of a source found: nothing was read into the log, nothing was changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Checkup {
+    pub steps: Vec<CheckStep>,
+    /// The least that the source must be allowed, in the provider's own words (an IAM policy, a list of roles).
+    pub policy: String,
+}
+
+impl Checkup {
+    pub fn is_well(&self) -> bool {
+        self.steps.iter().all(|step| step.problem.is_none())
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CheckStep {
+    /// What was tried, by the provider's name for it: `s3:ListBucket on arn:aws:s3:::trail`.
+    pub what: String,
+    /// Why it does not work and what to do about it; absent when it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
 /// A system we listen to. The cursor moves only after the page is durable.
 #[async_trait]
 pub trait Source: Send + Sync {
+    /// The instance, as the configuration names it. Its cursor is kept under this name.
     fn name(&self) -> &str;
+    /// The next page. `Cursor::default()` starts at the beginning.
     async fn read(&self, cursor: &Cursor) -> Result<Page, PortError>;
+    /// Everything before `cursor` is durable: what the provider keeps only for us may go. May be called again.
+    async fn acknowledge(&self, _cursor: &Cursor) -> Result<(), PortError> {
+        Ok(())
+    }
+    /// Tests credentials and permissions, each by a call that changes nothing.
+    async fn check(&self) -> Checkup;
 }
 
 /// A system we act on.

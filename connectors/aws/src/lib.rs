@@ -1,0 +1,1 @@
+//! Amazon Web Services: where its records are read, and what may be done there.

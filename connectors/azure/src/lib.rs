@@ -1,0 +1,1 @@
+//! Microsoft Azure: where its records are read, and what may be done there.
