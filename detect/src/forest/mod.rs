@@ -152,12 +152,13 @@ pub struct Forest {
     wide: Vec<u16>,
     scale: Scale,
     means: Means,
+    coded: std::sync::OnceLock<kernel::Coded>,
 }
 
 impl Forest {
     fn new(features: usize, sample: usize, not_finite: u64, trees: Vec<Tree>, wide: Vec<u16>) -> Forest {
         let scale = Scale::new(trees.len(), sample);
-        Forest { features, sample, not_finite, trees, wide, scale, means: Means::default() }
+        Forest { features, sample, not_finite, trees, wide, scale, means: Means::default(), coded: Default::default() }
     }
 
     /// Scores each row, with the fastest kernel there is.
@@ -192,7 +193,7 @@ impl Forest {
         let scale = self.scale;
         match Layout::for_features(self.features) {
             Layout::Packed(mask) => {
-                let packed = kernel::Packed { trees: &self.trees, features: self.features, mask };
+                let packed = kernel::Packed { trees: &self.trees, features: self.features, mask, coded: &self.coded };
                 kernel::score(kernel, &packed, rows, scale, scores);
             }
             Layout::Wide => kernel::wide::score(&self.trees, &self.wide, self.features, rows, scale, scores),

@@ -4,7 +4,10 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod coded;
 mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod vbmi;
 pub(super) mod wide;
 
 use super::path::Scale;
@@ -18,7 +21,10 @@ pub(super) struct Packed<'a> {
     pub features: usize,
     /// The bits of a threshold that are the feature: 15, 31 or 63, as many as there are features at least.
     pub mask: u32,
+    pub coded: &'a std::sync::OnceLock<coded::Coded>,
 }
+
+pub(super) use coded::Coded;
 
 /// Sums of path lengths.
 type Sums = [u32; BLOCK_ROWS];
@@ -42,6 +48,8 @@ enum Instructions {
     Avx2(avx2::Avx2),
     #[cfg(target_arch = "x86_64")]
     Avx512(avx512::Avx512),
+    #[cfg(target_arch = "x86_64")]
+    Vbmi(vbmi::Vbmi, avx512::Avx512),
 }
 
 impl Kernel {
@@ -68,6 +76,7 @@ impl Kernel {
         {
             kernels.extend(avx2::Avx2::detect().map(|found| Kernel(Instructions::Avx2(found))));
             kernels.extend(avx512::Avx512::detect().map(|found| Kernel(Instructions::Avx512(found))));
+            if let Some(found) = vbmi::Vbmi::detect() { kernels.extend(avx512::Avx512::detect().map(|f| Kernel(Instructions::Vbmi(found, f)))); }
         }
         kernels
     }
@@ -79,6 +88,8 @@ impl Kernel {
             Instructions::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx512(_) => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Vbmi(..) => "avx512vbmi",
         }
     }
 
@@ -90,6 +101,8 @@ impl Kernel {
             Instructions::Avx2(_) => 24,
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx512(_) => 24,
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Vbmi(..) => 12,
         }
     }
 
@@ -100,6 +113,9 @@ impl Kernel {
             Instructions::Avx2(found) => found.block(forest, block, sums),
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx512(found) => found.block(forest, block, sums),
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Vbmi(found, f) => { if forest.features > 16 { f.block(forest, block, sums) } else {
+              found.block(forest.coded.get_or_init(|| Coded::new(forest)), block, sums) } }
         }
     }
 
@@ -110,6 +126,8 @@ impl Kernel {
             Instructions::Avx2(found) => found.row(forest, row),
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx512(found) => found.row(forest, row),
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Vbmi(_, found) => found.row(forest, row),
         }
     }
 }
