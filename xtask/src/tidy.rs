@@ -62,7 +62,11 @@ const FILE_LINES_MAX: usize = 500;
 const CATALOGS: &[&str] = &["respond/tests/it/life.rs"];
 
 /// Where `unsafe` may stand, with a reason and a test.
-const UNSAFE: &[&str] = &["detect/src/forest/kernel/avx2.rs", "detect/src/forest/kernel/avx512.rs"];
+const UNSAFE: &[&str] = &[
+    "detect/src/forest/kernel/avx2.rs",
+    "detect/src/forest/kernel/avx512.rs",
+    "detect/src/forest/kernel/vbmi.rs",
+];
 
 /// In two parts, so that a search for ignored tests does not find the rule against them.
 const IGNORED: &str = concat!("#[", "ignore");

@@ -152,13 +152,14 @@ pub struct Forest {
     wide: Vec<u16>,
     scale: Scale,
     means: Means,
-    coded: std::sync::OnceLock<kernel::Coded>,
+    coded: kernel::Coded,
 }
 
 impl Forest {
     fn new(features: usize, sample: usize, not_finite: u64, trees: Vec<Tree>, wide: Vec<u16>) -> Forest {
         let scale = Scale::new(trees.len(), sample);
-        Forest { features, sample, not_finite, trees, wide, scale, means: Means::default(), coded: Default::default() }
+        let (means, coded) = (Means::default(), kernel::Coded::default());
+        Forest { features, sample, not_finite, trees, wide, scale, means, coded }
     }
 
     /// Scores each row, with the fastest kernel there is.
@@ -193,7 +194,8 @@ impl Forest {
         let scale = self.scale;
         match Layout::for_features(self.features) {
             Layout::Packed(mask) => {
-                let packed = kernel::Packed { trees: &self.trees, features: self.features, mask, coded: &self.coded };
+                let Forest { trees, coded, features, .. } = self;
+                let packed = kernel::Packed { trees, features: *features, mask, coded };
                 kernel::score(kernel, &packed, rows, scale, scores);
             }
             Layout::Wide => kernel::wide::score(&self.trees, &self.wide, self.features, rows, scale, scores),

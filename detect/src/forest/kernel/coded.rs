@@ -1,120 +1,163 @@
-//! The forest once more, with each threshold as its rank among those of its feature: a byte, which is compared exactly.
+//! The trees once more, in bytes: a threshold is its rank among those of its feature, which compares as exactly.
 //!
-//! A value is coded as the number of thresholds that it is not below. It is below the threshold of rank `k`, counted
-//! from 0, if and only if its code is at most `k`, so a tree over codes takes the same steps. A byte numbers 255
-//! thresholds of a feature; where the forest has more, its trees are split into groups, and rows coded for each.
+//! The code of a value is the number of thresholds that it is not below. A value is below the threshold of rank k,
+//! counted from 1, if and only if its code is less than k: a row takes the same steps by codes as by values. As a byte
+//! numbers 255 thresholds of a feature, trees that have more of them are parted into groups with codes of their own.
 
+use super::super::path::LEAF_MAX;
 use super::super::tree::{NODES, Tree};
 use super::Packed;
+use std::sync::OnceLock;
 
-/// Thresholds of one feature in a group, at most: codes are 0 to 255.
+/// Thresholds of a feature in one group.
 const RANKS_MAX: usize = 255;
-/// Bytes of a leaf, and seven bits in each: two can be added before a byte overflows.
+/// Trees in one group: their leaves add up in 16 bits.
+const GROUP_TREES_MAX: usize = 512;
+/// Trees led through side by side. A group is filled up to whole runs of them with trees that add nothing.
+pub(super) const TOGETHER: usize = 2;
+/// Bytes that a leaf is cut into, and the bits in each: so few that those of trees side by side add up in a byte.
 pub(super) const PLANES: usize = 3;
-pub(super) const PLANE_BITS: u32 = 7;
+pub(super) const PLANE_BITS: usize = 7;
 
-#[derive(Clone, Debug, PartialEq)]
-pub(in super::super) struct Coded {
-    pub(super) groups: Vec<Group>,
+const _: () = assert!(LEAF_MAX < 1 << (PLANES * PLANE_BITS));
+const _: () = assert!(TOGETHER * ((1 << PLANE_BITS) - 1) <= u8::MAX as usize);
+const _: () = assert!(GROUP_TREES_MAX * ((1 << PLANE_BITS) - 1) <= u16::MAX as usize);
+
+/// Worked out when first asked for. It follows from the trees, so forests that differ in it only are equal.
+#[derive(Clone, Debug, Default)]
+pub(in super::super) struct Coded(OnceLock<Vec<Group>>);
+
+impl PartialEq for Coded {
+    fn eq(&self, _: &Coded) -> bool {
+        true
+    }
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) struct Group {
+    /// One for each feature that has a threshold.
     pub searches: Vec<Search>,
-    pub trees: Vec<CodedTree>,
+    pub trees: Vec<ByteTree>,
 }
 
-/// The thresholds of a feature as a perfect search tree: node `i` has the children `2 i` and `2 i + 1`.
-#[derive(Clone, Debug, PartialEq)]
-#[repr(C, align(64))]
+/// The thresholds of a feature as a search tree of so many levels: entry i has the children 2 i and 2 i + 1, the root
+/// is 1. A value goes left when it is below the entry; the place it comes to, less that of the leftmost, is its code.
+#[derive(Clone, Debug)]
 pub(super) struct Search {
-    pub thresholds: [f32; NODES],
     pub feature: usize,
+    /// 1 to 8.
     pub levels: usize,
+    pub entries: Vec<Entries>,
 }
 
-/// A tree like [`Tree`], in bytes.
-#[derive(Clone, Debug, PartialEq)]
+/// As many as a vector takes.
+#[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-pub(super) struct CodedTree {
+pub(super) struct Entries(pub [f32; ENTRIES]);
+
+const ENTRIES: usize = 16;
+
+/// A [`Tree`] in bytes, its nodes in the same places.
+#[derive(Clone, Debug)]
+#[repr(C, align(64))]
+pub(super) struct ByteTree {
     pub features: [u8; NODES],
-    /// A value goes right when its code is this or more.
-    pub codes: [u8; NODES],
-    /// Leaves of the left children of the last level and then of the right ones, seven bits a plane.
+    /// Ranks from 1 on; a row goes left when its code is less.
+    pub ranks: [u8; NODES],
+    /// For each plane the leaves that are left children, and then those that are right ones.
     pub leaves: [[u8; NODES]; PLANES],
 }
 
 impl Coded {
-    pub fn new(forest: &Packed<'_>) -> Coded {
-        let mut groups = Vec::new();
-        let mut ranks: Vec<Vec<f32>> = vec![Vec::new(); forest.features];
-        let mut first = 0;
-        for (number, tree) in forest.trees.iter().enumerate() {
-            let mut more = ranks.clone();
-            add(&mut more, tree, forest.mask);
-            if more.iter().any(|ranks| ranks.len() > RANKS_MAX) {
-                groups.push(Group::new(&forest.trees[first..number], &ranks, forest.mask));
-                first = number;
-                more = vec![Vec::new(); forest.features];
-                add(&mut more, tree, forest.mask);
-            }
-            ranks = more;
-        }
-        groups.push(Group::new(&forest.trees[first..], &ranks, forest.mask));
-        Coded { groups }
+    pub fn groups(&self, forest: &Packed<'_>) -> &[Group] {
+        self.0.get_or_init(|| {
+            let mut groups = Vec::new();
+            part(forest, forest.trees, &mut groups);
+            groups
+        })
     }
 }
 
-fn add(ranks: &mut [Vec<f32>], tree: &Tree, mask: u32) {
-    for node in &tree.0[1..NODES] {
-        let (threshold, ranks) = (f32::from_bits(*node), &mut ranks[(node & mask) as usize]);
-        let at = ranks.partition_point(|rank| *rank < threshold);
-        if !threshold.is_nan() && ranks.get(at) != Some(&threshold) {
-            ranks.insert(at, threshold);
+/// One group where that is possible, else one of each half. A single tree has at most 255 thresholds.
+fn part(forest: &Packed<'_>, trees: &[Tree], groups: &mut Vec<Group>) {
+    let thresholds = thresholds(forest, trees);
+    if trees.len() <= GROUP_TREES_MAX && thresholds.iter().all(|of_one| of_one.len() <= RANKS_MAX) {
+        groups.push(Group::new(forest, trees, &thresholds));
+    } else {
+        let (first, second) = trees.split_at(trees.len() / 2);
+        part(forest, first, groups);
+        part(forest, second, groups);
+    }
+}
+
+/// Those of each feature, each once, in order.
+fn thresholds(forest: &Packed<'_>, trees: &[Tree]) -> Vec<Vec<f32>> {
+    let mut thresholds = vec![Vec::new(); forest.features];
+    for node in trees.iter().flat_map(|tree| &tree.0[1..NODES]) {
+        let (feature, threshold) = ((node & forest.mask) as usize, f32::from_bits(*node));
+        // The end of a branch comes again and again.
+        if !threshold.is_nan() && thresholds[feature].last() != Some(&threshold) {
+            thresholds[feature].push(threshold);
         }
     }
+    for of_one in &mut thresholds {
+        of_one.sort_unstable_by(f32::total_cmp);
+        of_one.dedup();
+    }
+    thresholds
 }
 
 impl Group {
-    fn new(trees: &[Tree], ranks: &[Vec<f32>], mask: u32) -> Group {
-        let used = ranks.iter().enumerate().filter(|(_, ranks)| !ranks.is_empty());
-        Group {
-            searches: used.map(|(feature, ranks)| Search::new(feature, ranks)).collect(),
-            trees: trees.iter().map(|tree| CodedTree::new(tree, ranks, mask)).collect(),
+    fn new(forest: &Packed<'_>, trees: &[Tree], thresholds: &[Vec<f32>]) -> Group {
+        let mut searches = Vec::new();
+        for (feature, thresholds) in thresholds.iter().enumerate() {
+            if !thresholds.is_empty() {
+                searches.push(Search::new(feature, thresholds));
+            }
         }
+        let mut trees: Vec<ByteTree> =
+            trees.iter().map(|tree| ByteTree::new(tree, forest.mask, thresholds)).collect();
+        trees.resize(trees.len().next_multiple_of(TOGETHER), ByteTree::EMPTY);
+        Group { searches, trees }
     }
 }
 
 impl Search {
-    fn new(feature: usize, ranks: &[f32]) -> Search {
-        let levels = (ranks.len() + 1).next_power_of_two().trailing_zeros() as usize;
-        let mut thresholds = [f32::INFINITY; NODES];
+    fn new(feature: usize, thresholds: &[f32]) -> Search {
+        let levels = thresholds.len().ilog2() as usize + 1;
+        // Beyond the thresholds is what no finite value reaches.
+        let mut entries = vec![Entries([f32::INFINITY; ENTRIES]); (1usize << levels).div_ceil(ENTRIES)];
         for level in 0..levels {
             let step = 1 << (levels - level);
-            for (at, rank) in (step / 2 - 1..ranks.len()).step_by(step).enumerate() {
-                thresholds[(1 << level) + at] = ranks[rank];
+            let of_level = thresholds.iter().skip(step / 2 - 1).step_by(step);
+            for (at, threshold) in (1usize << level..).zip(of_level) {
+                entries[at / ENTRIES].0[at % ENTRIES] = *threshold;
             }
         }
-        Search { thresholds, feature, levels }
+        Search { feature, levels, entries }
     }
 }
 
-impl CodedTree {
-    fn new(tree: &Tree, ranks: &[Vec<f32>], mask: u32) -> CodedTree {
-        let mut coded = CodedTree { features: [0; NODES], codes: [0; NODES], leaves: [[0; NODES]; PLANES] };
+impl ByteTree {
+    const EMPTY: ByteTree =
+        ByteTree { features: [0; NODES], ranks: [0; NODES], leaves: [[0; NODES]; PLANES] };
+
+    fn new(tree: &Tree, mask: u32, thresholds: &[Vec<f32>]) -> ByteTree {
+        let mut bytes = ByteTree::EMPTY;
         for at in 1..NODES {
             let (feature, threshold) = ((tree.0[at] & mask) as usize, f32::from_bits(tree.0[at]));
-            coded.features[at] = feature as u8;
-            // Everything goes right of a threshold that is not a number, as every code is at least 0.
-            let rank = ranks[feature].partition_point(|rank| *rank < threshold);
-            coded.codes[at] = if threshold.is_nan() { 0 } else { rank as u8 + 1 };
-        }
-        for (at, leaf) in tree.0[NODES..2 * NODES].iter().enumerate() {
-            let place = at / 2 + at % 2 * (NODES / 2);
-            for (plane, leaves) in coded.leaves.iter_mut().enumerate() {
-                leaves[place] = (leaf >> (PLANE_BITS * plane as u32)) as u8 & 127;
+            bytes.features[at] = feature as u8;
+            // Nothing is below what is not a number, and no code is less than 0.
+            if !threshold.is_nan() {
+                bytes.ranks[at] = 1 + thresholds[feature].partition_point(|other| *other < threshold) as u8;
             }
         }
-        coded
+        for (at, leaf) in tree.0[NODES..2 * NODES].iter().enumerate() {
+            for (plane, leaves) in bytes.leaves.iter_mut().enumerate() {
+                let part = leaf >> (PLANE_BITS * plane) & ((1 << PLANE_BITS) - 1);
+                leaves[at / 2 + at % 2 * (NODES / 2)] = part as u8;
+            }
+        }
+        bytes
     }
 }

@@ -4,6 +4,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only one kernel of x86-64 reads it"))]
 mod coded;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
@@ -13,6 +14,8 @@ pub(super) mod wide;
 use super::path::Scale;
 use super::tree::{PACKED_FEATURES_MAX, Tree};
 
+pub(super) use coded::Coded;
+
 const BLOCK_ROWS: usize = 64;
 
 /// A forest whose thresholds carry their features.
@@ -21,10 +24,8 @@ pub(super) struct Packed<'a> {
     pub features: usize,
     /// The bits of a threshold that are the feature: 15, 31 or 63, as many as there are features at least.
     pub mask: u32,
-    pub coded: &'a std::sync::OnceLock<coded::Coded>,
+    pub coded: &'a Coded,
 }
-
-pub(super) use coded::Coded;
 
 /// Sums of path lengths.
 type Sums = [u32; BLOCK_ROWS];
@@ -49,7 +50,7 @@ enum Instructions {
     #[cfg(target_arch = "x86_64")]
     Avx512(avx512::Avx512),
     #[cfg(target_arch = "x86_64")]
-    Vbmi(vbmi::Vbmi, avx512::Avx512),
+    Vbmi(vbmi::Vbmi),
 }
 
 impl Kernel {
@@ -59,9 +60,10 @@ impl Kernel {
     pub fn best() -> Kernel {
         #[cfg(target_arch = "x86_64")]
         {
+            let vbmi = || vbmi::Vbmi::detect().map(Instructions::Vbmi);
             let avx512 = || avx512::Avx512::detect().map(Instructions::Avx512);
             let avx2 = || avx2::Avx2::detect().map(Instructions::Avx2);
-            if let Some(found) = avx512().or_else(avx2) {
+            if let Some(found) = vbmi().or_else(avx512).or_else(avx2) {
                 return Kernel(found);
             }
         }
@@ -76,7 +78,7 @@ impl Kernel {
         {
             kernels.extend(avx2::Avx2::detect().map(|found| Kernel(Instructions::Avx2(found))));
             kernels.extend(avx512::Avx512::detect().map(|found| Kernel(Instructions::Avx512(found))));
-            if let Some(found) = vbmi::Vbmi::detect() { kernels.extend(avx512::Avx512::detect().map(|f| Kernel(Instructions::Vbmi(found, f)))); }
+            kernels.extend(vbmi::Vbmi::detect().map(|found| Kernel(Instructions::Vbmi(found))));
         }
         kernels
     }
@@ -89,7 +91,7 @@ impl Kernel {
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx512(_) => "avx512",
             #[cfg(target_arch = "x86_64")]
-            Instructions::Vbmi(..) => "avx512vbmi",
+            Instructions::Vbmi(_) => "avx512vbmi",
         }
     }
 
@@ -102,7 +104,7 @@ impl Kernel {
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx512(_) => 24,
             #[cfg(target_arch = "x86_64")]
-            Instructions::Vbmi(..) => 12,
+            Instructions::Vbmi(_) => 12,
         }
     }
 
@@ -114,8 +116,7 @@ impl Kernel {
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx512(found) => found.block(forest, block, sums),
             #[cfg(target_arch = "x86_64")]
-            Instructions::Vbmi(found, f) => { if forest.features > 16 { f.block(forest, block, sums) } else {
-              found.block(forest.coded.get_or_init(|| Coded::new(forest)), block, sums) } }
+            Instructions::Vbmi(found) => found.block(forest, block, sums),
         }
     }
 
@@ -127,7 +128,7 @@ impl Kernel {
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx512(found) => found.row(forest, row),
             #[cfg(target_arch = "x86_64")]
-            Instructions::Vbmi(_, found) => found.row(forest, row),
+            Instructions::Vbmi(found) => found.row(forest, row),
         }
     }
 }
