@@ -307,7 +307,7 @@ def main():
     rows_file = args.out / "rows.f32"
     rows.tofile(rows_file)
     child, found = scorers(args.peers, rows, rows_file, args.out)
-    ours = [name for name in child.names if name in ("scalar", "avx2", "avx512")]
+    ours = [name for name in child.names if name in ("scalar", "avx2", "avx512", "avx512vbmi")]
     batches, rounds, ns = ([1, 64, 10_000], 3, 20_000_000) if args.quick else ([1, 64, 10_000], 9, 60_000_000)
     measure_scores(found, ours, batches, rounds, ns)
     if not args.quick:

@@ -31,7 +31,7 @@ use reason::Means;
 use serde::{Deserialize, Serialize};
 use tree::{Layout, Tree};
 
-/// Bounds the sum of path lengths to 32 bits, and a forest to 2 MiB.
+/// Bounds the sum of path lengths to 32 bits, and the trees of a forest to 4 MiB.
 pub const TREES_MAX: usize = 1_000;
 pub const THREADS_MAX: usize = 64;
 

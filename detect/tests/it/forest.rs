@@ -79,6 +79,22 @@ proptest! {
     }
 }
 
+#[test]
+fn the_longest_paths_of_the_most_trees_add_up() {
+    let rows = cloud(100, 3);
+    let usual = Params { trees: TREES_MAX, ..Params::default() }.fit_rows(rows.view()).unwrap();
+    let mut model: Model = usual.into();
+    model.thresholds.fill(f32::INFINITY.to_bits());
+    // The most that a leaf may be has its low bits clear: one less has them all set.
+    model.leaves.fill(19 * 65_536 - 1);
+    let forest = Forest::try_from(model).unwrap();
+    let want = scores(&forest, rows.view(), Kernel::SCALAR);
+    assert!(want.iter().all(|bits| *bits == want[0] && (0.1..0.4).contains(&f32::from_bits(*bits))));
+    for kernel in Kernel::available() {
+        assert_eq!(scores(&forest, rows.view(), kernel), want, "{}", kernel.name());
+    }
+}
+
 /// Checks that base and shares of each row sum up to the logarithm of its score.
 fn check_shares(forest: &Forest, rows: ArrayView2<'_, f32>) {
     let scores = forest.score(rows).unwrap();

@@ -161,3 +161,74 @@ impl ByteTree {
         bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::tree::DEPTH;
+    use super::super::super::{Forest, Params};
+    use super::*;
+    use ndarray::Array2;
+
+    fn check_steps(forest: &Forest, groups_min: usize) {
+        let Forest { trees, coded, features, .. } = forest;
+        let packed = Packed { trees, features: *features, mask: 15, coded };
+        let groups = coded.groups(&packed);
+        assert!(groups.len() >= groups_min, "{} groups", groups.len());
+        let mut trees = trees.iter();
+        for group in groups {
+            // What only fills the group up has no ranks.
+            let real = group.trees.iter().filter(|tree| tree.ranks != [0; NODES]);
+            for (bytes, tree) in real.zip(&mut trees) {
+                let exact = (1..NODES).step_by(7).map(|node| f32::from_bits(tree.0[node]));
+                let others =
+                    [0.0, -0.0, 0.3, -7.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MIN_POSITIVE];
+                for value in exact.chain(others) {
+                    assert_eq!(by_codes(group, bytes, value), by_values(tree, value), "{value}");
+                }
+            }
+        }
+        assert!(trees.next().is_none());
+    }
+
+    /// The leaf of a row that has one value everywhere.
+    fn by_values(tree: &Tree, value: f32) -> u32 {
+        let step = |at: usize| 2 * at + usize::from(!(value < f32::from_bits(tree.0[at])));
+        tree.0[(0..DEPTH).fold(1, |at, _| step(at))]
+    }
+
+    fn by_codes(group: &Group, tree: &ByteTree, value: f32) -> u32 {
+        let mut codes = [0; 16];
+        for search in &group.searches {
+            let entry = |at: usize| search.entries[at / ENTRIES].0[at % ENTRIES];
+            let at = (0..search.levels).fold(1, |at, _| 2 * at + usize::from(!(value < entry(at))));
+            codes[search.feature] = at - (1 << search.levels);
+        }
+        let right = |at: usize| codes[usize::from(tree.features[at])] >= usize::from(tree.ranks[at]);
+        let last = (1..DEPTH).fold(1, |at, _| 2 * at + usize::from(right(at)));
+        let leaf = last % (NODES / 2) + usize::from(right(last)) * (NODES / 2);
+        (0..PLANES).map(|plane| u32::from(tree.leaves[plane][leaf]) << (PLANE_BITS * plane)).sum()
+    }
+
+    #[test]
+    fn rows_take_the_same_steps_by_codes_as_by_values() {
+        let wave = |row: usize, feature: usize| ((row * (2 * feature + 37)) % 101) as f32 / 10.0 - 5.0;
+        for (features, trees, groups_min) in [(1, 12, 2), (5, 3, 1), (16, 3, 1)] {
+            let rows = Array2::from_shape_fn((101, features), |(row, feature)| wave(row, feature));
+            let forest = Params { trees, ..Params::default() }.fit_rows(rows.view()).unwrap();
+            check_steps(&forest, groups_min);
+        }
+        let nothing =
+            Params { trees: 3, ..Params::default() }.fit_rows(Array2::zeros((9, 2)).view()).unwrap();
+        check_steps(&nothing, 1);
+        // What no training makes, but a model may hold.
+        let mut odd = nothing;
+        for (node, bits) in [(1, -0.0), (2, f32::NEG_INFINITY), (3, f32::NAN), (6, 0.0)] {
+            odd.trees[1].0[node] = f32::to_bits(bits) & !15;
+        }
+        for (at, leaf) in odd.trees[1].0[NODES..2 * NODES].iter_mut().enumerate() {
+            *leaf = LEAF_MAX - 4_567 * at as u32;
+        }
+        odd.coded = Coded::default();
+        check_steps(&odd, 1);
+    }
+}
