@@ -5,7 +5,7 @@
 //! numbers 255 thresholds of a feature, trees that have more of them are parted into groups with codes of their own.
 
 use super::super::path::LEAF_MAX;
-use super::super::tree::{NODES, Tree};
+use super::super::tree::{END, NODES, Tree};
 use super::Packed;
 use std::sync::OnceLock;
 
@@ -93,11 +93,11 @@ fn part(forest: &Packed<'_>, trees: &[Tree], groups: &mut Vec<Group>) {
 /// Those of each feature, each once, in order.
 fn thresholds(forest: &Packed<'_>, trees: &[Tree]) -> Vec<Vec<f32>> {
     let mut thresholds = vec![Vec::new(); forest.features];
-    for node in trees.iter().flat_map(|tree| &tree.0[1..NODES]) {
-        let (feature, threshold) = ((node & forest.mask) as usize, f32::from_bits(*node));
-        // The end of a branch comes again and again.
-        if !threshold.is_nan() && thresholds[feature].last() != Some(&threshold) {
-            thresholds[feature].push(threshold);
+    thresholds[0].push(f32::from_bits(END));
+    for node in trees.iter().flat_map(|tree| &tree.0[1..NODES]).filter(|node| **node != END) {
+        let threshold = f32::from_bits(*node);
+        if !threshold.is_nan() {
+            thresholds[(node & forest.mask) as usize].push(threshold);
         }
     }
     for of_one in &mut thresholds {
@@ -147,10 +147,13 @@ impl ByteTree {
         for at in 1..NODES {
             let (feature, threshold) = ((tree.0[at] & mask) as usize, f32::from_bits(tree.0[at]));
             bytes.features[at] = feature as u8;
-            // Nothing is below what is not a number, and no code is less than 0.
-            if !threshold.is_nan() {
-                bytes.ranks[at] = 1 + thresholds[feature].partition_point(|other| *other < threshold) as u8;
-            }
+            bytes.ranks[at] = match tree.0[at] {
+                // The highest there is; most nodes are this.
+                END => thresholds[0].len() as u8,
+                // Nothing is below what is not a number, and no code is less than 0.
+                _ if threshold.is_nan() => 0,
+                _ => 1 + thresholds[feature].partition_point(|other| *other < threshold) as u8,
+            };
         }
         for (at, leaf) in tree.0[NODES..2 * NODES].iter().enumerate() {
             for (plane, leaves) in bytes.leaves.iter_mut().enumerate() {

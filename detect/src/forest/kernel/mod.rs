@@ -100,9 +100,9 @@ impl Kernel {
         match self.0 {
             Instructions::Scalar => BLOCK_ROWS,
             #[cfg(target_arch = "x86_64")]
-            Instructions::Avx2(_) => 24,
+            Instructions::Avx2(_) => 32,
             #[cfg(target_arch = "x86_64")]
-            Instructions::Avx512(_) => 24,
+            Instructions::Avx512(_) => 38,
             #[cfg(target_arch = "x86_64")]
             Instructions::Vbmi(_) => 12,
         }
