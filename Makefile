@@ -5,7 +5,7 @@ SHELL := bash
 CARGO ?= cargo
 BIN := target/release/prunella
 
-.PHONY: help demo test services check bench fuzz chaos up down release
+.PHONY: help demo test services check bench fuzz miri chaos up down release
 
 help: ## Show these verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,9 @@ bench: ## The benchmark tables of docs/benchmarks.md
 
 fuzz: ## Fuzz decoder and translators for a minute each (needs a nightly toolchain)
 	bash fuzz/run 60
+
+miri: ## Every memory access of the forest's plain and AVX2 kernels, checked (needs a nightly toolchain with miri)
+	RUSTFLAGS="-C target-feature=+avx2" $(CARGO) +nightly miri test -p prunella-detect --lib forest::kernel
 
 chaos: ## 200 random kill -9 under load; nothing lost, nothing twice
 	$(CARGO) build --release -p prunella-cli

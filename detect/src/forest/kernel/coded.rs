@@ -57,19 +57,22 @@ pub(super) struct Entries(pub [f32; ENTRIES]);
 
 const ENTRIES: usize = 16;
 
+/// A byte for each node or leaf, as many together as a vector takes.
+type Bytes = [[u8; 64]; NODES / 64];
+
 /// A [`Tree`] in bytes, its nodes in the same places.
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
 pub(super) struct ByteTree {
-    pub features: [u8; NODES],
+    pub features: Bytes,
     /// Ranks from 1 on; a row goes left when its code is less.
-    pub ranks: [u8; NODES],
+    pub ranks: Bytes,
     /// For each plane the leaves that are left children, and then those that are right ones.
-    pub leaves: [[u8; NODES]; PLANES],
+    pub leaves: [Bytes; PLANES],
 }
 
 impl Coded {
-    pub fn groups(&self, forest: &Packed<'_>) -> &[Group] {
+    pub(super) fn groups(&self, forest: &Packed<'_>) -> &[Group] {
         self.0.get_or_init(|| {
             let mut groups = Vec::new();
             part(forest, forest.trees, &mut groups);
@@ -139,15 +142,18 @@ impl Search {
 }
 
 impl ByteTree {
-    const EMPTY: ByteTree =
-        ByteTree { features: [0; NODES], ranks: [0; NODES], leaves: [[0; NODES]; PLANES] };
+    const EMPTY: ByteTree = {
+        let nothing = [[0; 64]; NODES / 64];
+        ByteTree { features: nothing, ranks: nothing, leaves: [nothing; PLANES] }
+    };
 
     fn new(tree: &Tree, mask: u32, thresholds: &[Vec<f32>]) -> ByteTree {
         let mut bytes = ByteTree::EMPTY;
+        let (features, ranks) = (bytes.features.as_flattened_mut(), bytes.ranks.as_flattened_mut());
         for at in 1..NODES {
             let (feature, threshold) = ((tree.0[at] & mask) as usize, f32::from_bits(tree.0[at]));
-            bytes.features[at] = feature as u8;
-            bytes.ranks[at] = match tree.0[at] {
+            features[at] = feature as u8;
+            ranks[at] = match tree.0[at] {
                 // The highest there is; most nodes are this.
                 END => thresholds[0].len() as u8,
                 // Nothing is below what is not a number, and no code is less than 0.
@@ -158,7 +164,7 @@ impl ByteTree {
         for (at, leaf) in tree.0[NODES..2 * NODES].iter().enumerate() {
             for (plane, leaves) in bytes.leaves.iter_mut().enumerate() {
                 let part = leaf >> (PLANE_BITS * plane) & ((1 << PLANE_BITS) - 1);
-                leaves[at / 2 + at % 2 * (NODES / 2)] = part as u8;
+                leaves.as_flattened_mut()[at / 2 + at % 2 * (NODES / 2)] = part as u8;
             }
         }
         bytes
@@ -180,7 +186,7 @@ mod tests {
         let mut trees = trees.iter();
         for group in groups {
             // What only fills the group up has no ranks.
-            let real = group.trees.iter().filter(|tree| tree.ranks != [0; NODES]);
+            let real = group.trees.iter().filter(|tree| tree.ranks != ByteTree::EMPTY.ranks);
             for (bytes, tree) in real.zip(&mut trees) {
                 let exact = (1..NODES).step_by(7).map(|node| f32::from_bits(tree.0[node]));
                 let others =
@@ -195,7 +201,7 @@ mod tests {
 
     /// The leaf of a row that has one value everywhere.
     fn by_values(tree: &Tree, value: f32) -> u32 {
-        let step = |at: usize| 2 * at + usize::from(!(value < f32::from_bits(tree.0[at])));
+        let step = |at: usize| 2 * at + 1 - usize::from(value < f32::from_bits(tree.0[at]));
         tree.0[(0..DEPTH).fold(1, |at, _| step(at))]
     }
 
@@ -203,13 +209,16 @@ mod tests {
         let mut codes = [0; 16];
         for search in &group.searches {
             let entry = |at: usize| search.entries[at / ENTRIES].0[at % ENTRIES];
-            let at = (0..search.levels).fold(1, |at, _| 2 * at + usize::from(!(value < entry(at))));
+            let at = (0..search.levels).fold(1, |at, _| 2 * at + 1 - usize::from(value < entry(at)));
             codes[search.feature] = at - (1 << search.levels);
         }
-        let right = |at: usize| codes[usize::from(tree.features[at])] >= usize::from(tree.ranks[at]);
+        let (features, ranks) = (tree.features.as_flattened(), tree.ranks.as_flattened());
+        let right = |at: usize| codes[usize::from(features[at])] >= usize::from(ranks[at]);
         let last = (1..DEPTH).fold(1, |at, _| 2 * at + usize::from(right(at)));
         let leaf = last % (NODES / 2) + usize::from(right(last)) * (NODES / 2);
-        (0..PLANES).map(|plane| u32::from(tree.leaves[plane][leaf]) << (PLANE_BITS * plane)).sum()
+        (0..PLANES)
+            .map(|plane| u32::from(tree.leaves[plane].as_flattened()[leaf]) << (PLANE_BITS * plane))
+            .sum()
     }
 
     #[test]

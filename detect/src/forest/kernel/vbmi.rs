@@ -4,9 +4,8 @@
     reason = "vector loads and stores take addresses; every block says why its addresses exist"
 )]
 
-use super::super::tree::NODES;
 use super::avx512::Avx512;
-use super::coded::{ByteTree, Entries, Group, PLANE_BITS, PLANES, Search, TOGETHER};
+use super::coded::{ByteTree, Group, PLANE_BITS, PLANES, Search, TOGETHER};
 use super::{BLOCK_ROWS, Block, Packed, Row, Sums};
 use std::arch::x86_64::*;
 use std::array::from_fn;
@@ -130,29 +129,26 @@ fn entries_at<const N: usize>(level: &[__m512; N], at: __m512i) -> __m512 {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 fn lead_group<const FEATURES: usize>(group: &Group, codes: &Codes<FEATURES>, sums: &mut Sums) {
-    let columns: [__m512i; FEATURES] = from_fn(|feature| bytes::<0, _>(&codes.0[feature]));
+    let columns: [__m512i; FEATURES] = from_fn(|feature| bytes(&codes.0[feature]));
     // For each plane the sums of even and of odd rows, in 16 bits.
     let mut totals = [[_mm512_setzero_si512(); 2]; PLANES];
     for trees in group.trees.as_chunks::<TOGETHER>().0 {
-        let (nodes, right) = lead_trees(trees, codes, &columns);
+        let (places, rights) = lead_trees(trees, codes, &columns);
         for (plane, total) in totals.iter_mut().enumerate() {
             let mut leaves = _mm512_setzero_si512();
-            for tree in 0..TOGETHER {
-                let table = &trees[tree].leaves[plane];
-                let of_left =
-                    _mm512_permutex2var_epi8(bytes::<0, _>(table), nodes[tree], bytes::<64, _>(table));
-                let of_right =
-                    _mm512_permutex2var_epi8(bytes::<128, _>(table), nodes[tree], bytes::<192, _>(table));
-                let leaf = _mm512_mask_blend_epi8(right[tree], of_left, of_right);
-                leaves = _mm512_add_epi8(leaves, leaf);
+            for (tree, (at, right)) in trees.iter().zip(places.into_iter().zip(rights)) {
+                let table = &tree.leaves[plane];
+                let left_leaf = look_up_in_two([&table[0], &table[1]], at);
+                let right_leaf = look_up_in_two([&table[2], &table[3]], at);
+                leaves = _mm512_add_epi8(leaves, _mm512_mask_blend_epi8(right, left_leaf, right_leaf));
             }
             let even = _mm512_and_si512(leaves, _mm512_set1_epi16(0xFF));
             total[0] = _mm512_add_epi16(total[0], even);
             total[1] = _mm512_add_epi16(total[1], _mm512_srli_epi16::<8>(leaves));
         }
     }
-    for (plane, total) in totals.into_iter().enumerate() {
-        let [even, odd] = total.map(|total| words(total));
+    for (plane, [even, odd]) in totals.into_iter().enumerate() {
+        let (even, odd) = (words(even), words(odd));
         for (row, sum) in sums.iter_mut().enumerate() {
             let total = if row % 2 == 0 { even[row / 2] } else { odd[row / 2] };
             *sum += u32::from(total) << (PLANE_BITS * plane);
@@ -160,7 +156,7 @@ fn lead_group<const FEATURES: usize>(group: &Group, codes: &Codes<FEATURES>, sum
     }
 }
 
-/// Leads the rows to the last nodes of each tree, and tells which rows go right there.
+/// Leads the rows to the last nodes of the trees, and tells which rows go right there.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 fn lead_trees<const FEATURES: usize>(
@@ -169,54 +165,48 @@ fn lead_trees<const FEATURES: usize>(
     columns: &[__m512i; FEATURES],
 ) -> ([__m512i; TOGETHER], [__mmask64; TOGETHER]) {
     let mut places = [_mm512_setzero_si512(); TOGETHER];
-    let mut right = [0; TOGETHER];
     for (at, tree) in places.iter_mut().zip(trees) {
         *at = top_levels(tree, codes);
     }
-    for _ in 3..6 {
+    // The first table has the nodes of levels 0 to 5, the second those of level 6.
+    for table in [0, 0, 0, 1] {
         for (at, tree) in places.iter_mut().zip(trees) {
-            let feature = _mm512_permutexvar_epi8(*at, bytes::<0, _>(&tree.features));
-            let rank = _mm512_permutexvar_epi8(*at, bytes::<0, _>(&tree.ranks));
-            *at = step(*at, _mm512_cmpge_epu8_mask(codes_of(columns, feature), rank));
+            let feature = look_up(&tree.features[table], *at);
+            *at = step(*at, goes_right(code_of(columns, feature), look_up(&tree.ranks[table], *at)));
         }
     }
-    for (at, tree) in places.iter_mut().zip(trees) {
-        let feature = _mm512_permutexvar_epi8(*at, bytes::<64, _>(&tree.features));
-        let rank = _mm512_permutexvar_epi8(*at, bytes::<64, _>(&tree.ranks));
-        *at = step(*at, _mm512_cmpge_epu8_mask(codes_of(columns, feature), rank));
+    let mut rights = [0; TOGETHER];
+    for ((right, at), tree) in rights.iter_mut().zip(places).zip(trees) {
+        let feature = look_up_in_two([&tree.features[2], &tree.features[3]], at);
+        let rank = look_up_in_two([&tree.ranks[2], &tree.ranks[3]], at);
+        *right = goes_right(code_of(columns, feature), rank);
     }
-    for (tree, at) in places.iter().enumerate() {
-        let ByteTree { features, ranks, .. } = &trees[tree];
-        let feature = _mm512_permutex2var_epi8(bytes::<128, _>(features), *at, bytes::<192, _>(features));
-        let rank = _mm512_permutex2var_epi8(bytes::<128, _>(ranks), *at, bytes::<192, _>(ranks));
-        right[tree] = _mm512_cmpge_epu8_mask(codes_of(columns, feature), rank);
-    }
-    (places, right)
+    (places, rights)
 }
 
 /// The first three levels: their nodes are so few that columns are blended by the steps before.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 fn top_levels<const FEATURES: usize>(tree: &ByteTree, codes: &Codes<FEATURES>) -> __m512i {
-    let [features, ..] = tree.features.as_chunks::<8>().0 else { return _mm512_setzero_si512() };
-    let features = u64::from_le_bytes(*features);
-    let column = |node: usize| bytes::<0, _>(&codes.0[(features >> (8 * node)) as usize & (FEATURES - 1)]);
-    let ranks = bytes::<0, _>(&tree.ranks);
-    let right_0 = _mm512_cmpge_epu8_mask(column(1), _mm512_set1_epi8(tree.ranks[1] as i8));
-    let at = step(_mm512_set1_epi8(1), right_0);
-    let code = _mm512_mask_blend_epi8(right_0, column(2), column(3));
-    let right_1 = _mm512_cmpge_epu8_mask(code, _mm512_permutexvar_epi8(at, ranks));
+    let [_, one, two, three, four, five, six, seven, ..] = tree.features[0];
+    let column = |feature: u8| bytes(&codes.0[usize::from(feature) & (FEATURES - 1)]);
+    let ranks = &tree.ranks[0];
+    let at = _mm512_set1_epi8(1);
+    let right_0 = goes_right(column(one), look_up(ranks, at));
+    let at = step(at, right_0);
+    let code = _mm512_mask_blend_epi8(right_0, column(two), column(three));
+    let right_1 = goes_right(code, look_up(ranks, at));
     let at = step(at, right_1);
-    let left = _mm512_mask_blend_epi8(right_1, column(4), column(5));
-    let right = _mm512_mask_blend_epi8(right_1, column(6), column(7));
+    let left = _mm512_mask_blend_epi8(right_1, column(four), column(five));
+    let right = _mm512_mask_blend_epi8(right_1, column(six), column(seven));
     let code = _mm512_mask_blend_epi8(right_0, left, right);
-    step(at, _mm512_cmpge_epu8_mask(code, _mm512_permutexvar_epi8(at, ranks)))
+    step(at, goes_right(code, look_up(ranks, at)))
 }
 
 /// Each row's code of its feature: columns are halved by the bits of the feature, from the lowest on.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn codes_of<const FEATURES: usize>(columns: &[__m512i; FEATURES], feature: __m512i) -> __m512i {
+fn code_of<const FEATURES: usize>(columns: &[__m512i; FEATURES], feature: __m512i) -> __m512i {
     let mut found = *columns;
     let mut count = FEATURES / 2;
     while count > 0 {
@@ -229,11 +219,29 @@ fn codes_of<const FEATURES: usize>(columns: &[__m512i; FEATURES], feature: __m51
     found[0]
 }
 
+/// The rows whose code is not less than the rank.
+#[target_feature(enable = "avx512bw")]
+fn goes_right(codes: __m512i, ranks: __m512i) -> __mmask64 {
+    _mm512_cmpge_epu8_mask(codes, ranks)
+}
+
 /// To the children.
 #[target_feature(enable = "avx512bw")]
 fn step(at: __m512i, right: __mmask64) -> __m512i {
-    let twice = _mm512_add_epi8(at, at);
-    _mm512_mask_add_epi8(twice, right, twice, _mm512_set1_epi8(1))
+    let left = _mm512_add_epi8(at, at);
+    _mm512_mask_add_epi8(left, right, left, _mm512_set1_epi8(1))
+}
+
+/// The lowest six bits of a place count.
+#[target_feature(enable = "avx512vbmi")]
+fn look_up(table: &[u8; 64], at: __m512i) -> __m512i {
+    _mm512_permutexvar_epi8(at, bytes(table))
+}
+
+/// The lowest seven bits of a place count.
+#[target_feature(enable = "avx512vbmi")]
+fn look_up_in_two(tables: [&[u8; 64]; 2], at: __m512i) -> __m512i {
+    _mm512_permutex2var_epi8(bytes(tables[0]), at, bytes(tables[1]))
 }
 
 #[target_feature(enable = "avx512f")]
@@ -243,10 +251,9 @@ fn floats(values: &[f32; LANES]) -> __m512 {
 }
 
 #[target_feature(enable = "avx512f")]
-fn bytes<const FIRST: usize, const N: usize>(table: &[u8; N]) -> __m512i {
-    const { assert!(FIRST + 64 <= N) };
-    // SAFETY: the table has 64 bytes from FIRST on; the load needs no alignment.
-    unsafe { _mm512_loadu_si512(table.as_ptr().add(FIRST).cast()) }
+fn bytes(table: &[u8; 64]) -> __m512i {
+    // SAFETY: there are 64 bytes; the load needs no alignment.
+    unsafe { _mm512_loadu_si512(table.as_ptr().cast()) }
 }
 
 #[target_feature(enable = "avx512f")]
@@ -256,5 +263,3 @@ fn words(vector: __m512i) -> [u16; 32] {
     unsafe { _mm512_storeu_si512(words.as_mut_ptr().cast(), vector) }
     words
 }
-
-const _: () = assert!(NODES == 256);
