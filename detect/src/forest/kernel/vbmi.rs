@@ -58,7 +58,7 @@ fn lead_block<const FEATURES: usize>(groups: &[Group], block: &Block, sums: &mut
     }
 }
 
-/// Finds the codes of one feature: goes down the search with all vectors, as a vector's own levels wait for one another.
+/// Finds the codes of one feature; with all vectors level by level, since a vector's own levels wait for one another.
 #[target_feature(enable = "avx512f")]
 fn encode(search: &Search, values: &[f32; BLOCK_ROWS], codes: &mut [u8; BLOCK_ROWS]) {
     let (values, _) = values.as_chunks::<LANES>();
