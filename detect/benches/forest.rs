@@ -40,7 +40,7 @@ fn main() {
             });
             let (middle, low, high) = quartiles(rounds.collect());
             let name = kernel.name();
-            println!("score, batch {batch:>7}, {name:<6}: {middle:>7.1} ns a row ({low:.1} to {high:.1})");
+            println!("score, batch {batch:>7}, {name:<10}: {middle:>7.1} ns a row ({low:.1} to {high:.1})");
         }
     }
 }
