@@ -224,9 +224,9 @@ mod tests {
     #[test]
     fn rows_take_the_same_steps_by_codes_as_by_values() {
         let wave = |row: usize, feature: usize| ((row * (2 * feature + 37)) % 101) as f32 / 10.0 - 5.0;
-        for (features, trees, groups_min) in [(1, 12, 2), (5, 3, 1), (16, 3, 1)] {
+        for (features, trees, groups_min) in [(1, 13, 2), (5, 3, 1), (16, 2, 1)] {
             let rows = Array2::from_shape_fn((101, features), |(row, feature)| wave(row, feature));
-            let forest = Params { trees, ..Params::default() }.fit_rows(rows.view()).unwrap();
+            let forest = Params { trees, sample: 64, ..Params::default() }.fit_rows(rows.view()).unwrap();
             check_steps(&forest, groups_min);
         }
         let nothing =

@@ -172,32 +172,33 @@ fn fill(block: &mut Block, rows: &[f32], features: usize) {
 #[cfg(test)]
 mod tests {
     use super::super::Params;
-    use super::Kernel;
+    use super::{BLOCK_ROWS, Kernel};
     use ndarray::{Array2, Axis};
 
     /// Small, for Miri to check every access of the kernels it can run; the properties of `tests/it` ask for more.
     #[test]
     fn kernels_give_the_same_bits_by_blocks_and_by_rows() {
-        for (features, trees) in [(3, 33), (17, 9), (40, 2), (65, 2)] {
-            let unlike = |row: usize, feature: usize| (row * (2 * feature + 37)) % 73;
-            let rows = Array2::from_shape_fn((70, features), |(row, feature)| match unlike(row, feature) {
+        const ROWS: usize = BLOCK_ROWS + 1;
+        for (features, trees) in [(3, 33), (17, 3), (40, 2), (65, 2)] {
+            let unlike = |row: usize, feature: usize| (row * (2 * feature + 37)) % 67;
+            let rows = Array2::from_shape_fn((ROWS, features), |(row, feature)| match unlike(row, feature) {
                 0 => f32::NAN,
                 1 => f32::INFINITY,
                 found => found as f32,
             });
-            let forest = Params { trees, sample: 32, ..Params::default() }.fit_rows(rows.view()).unwrap();
+            let forest = Params { trees, sample: 16, ..Params::default() }.fit_rows(rows.view()).unwrap();
             let score = |kernel| {
-                let (mut whole, mut single) = (vec![0.0; 70], vec![0.0; 70]);
+                let (mut whole, mut single) = (vec![0.0; ROWS], [0.0]);
                 forest.score_into(rows.view(), &mut whole, kernel).unwrap();
-                for (row, score) in rows.axis_chunks_iter(Axis(0), 1).zip(single.chunks_mut(1)) {
-                    forest.score_into(row, score, kernel).unwrap();
+                for (row, want) in rows.axis_chunks_iter(Axis(0), 1).zip(&whole).step_by(13) {
+                    forest.score_into(row, &mut single, kernel).unwrap();
+                    assert_eq!(single, [*want], "{} features, {}", features, kernel.name());
                 }
-                assert_eq!(whole, single, "{} features, {}", features, kernel.name());
                 whole
             };
             let want = score(Kernel::SCALAR);
             assert!(want.iter().any(|score| *score != want[0]));
-            for kernel in Kernel::available() {
+            for kernel in Kernel::available().into_iter().skip(1) {
                 assert_eq!(score(kernel), want, "{} features, {}", features, kernel.name());
             }
         }
