@@ -44,7 +44,7 @@ fuzz: ## Fuzz decoder and translators for a minute each (needs a nightly toolcha
 	bash fuzz/run 60
 
 miri: ## Every memory access of the forest's plain and AVX2 kernels, checked (needs a nightly toolchain with miri)
-	RUSTFLAGS="-C target-feature=+avx2" $(CARGO) +nightly miri test -p prunella-detect --lib forest::kernel
+	RUSTFLAGS="-C target-feature=+avx2" $(CARGO) +nightly miri test -p prunella-detect --lib forest::kernel::tests
 
 chaos: ## 200 random kill -9 under load; nothing lost, nothing twice
 	$(CARGO) build --release -p prunella-cli
