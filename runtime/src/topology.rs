@@ -16,7 +16,7 @@ use crate::sink::{self, Sink, SinkError};
 use crate::sqlite::{StoreError, lock};
 use crate::state::SqliteState;
 use crate::store::{SHED_ROWS_MAX, SqliteStore, StoreWriter};
-use crate::webhook::{Deliverer, Endpoint, Outbox, WebhookEffector, WebhookError};
+use crate::webhook::{self, Deliverer, Endpoint, Outbox, WebhookEffector, WebhookError};
 use async_trait::async_trait;
 use prunella_detect::correlate::Correlate;
 use prunella_respond::Respond;
@@ -125,8 +125,8 @@ impl Embedded {
         let outbox = Outbox::open(&file("outbox.db"), Arc::clone(&clock))?;
         let deliverer = Deliverer::new(outbox.clone(), settings.webhooks)?;
         let seen: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
-        let webhooks = WebhookEffector::new(outbox.clone(), deliverer.endpoints());
-        let effectors = effect::ours(&state, &seen, webhooks);
+        let message = |p: &'static str| WebhookEffector::new(outbox.clone(), p, deliverer.endpoints(p));
+        let effectors = effect::ours(&state, &seen, webhook::PROVIDERS.map(message));
         let lacking = runtime.block_on(preflight::missing(&effectors, &settings.playbooks.calls()));
         let sink = Sink::open(Arc::clone(&log), writer, live.clone())?;
         let health =
