@@ -56,6 +56,9 @@ pub struct Api {
     pub listen: SocketAddr,
     /// File that holds the bearer token, mode 0600. Empty: no token, loopback only.
     pub token_file: PathBuf,
+    /// Where people reach the API, such as `https://prunella.example.com`: requests for approval then carry a link that is
+    /// good once. Empty: they carry none.
+    pub public_url: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -133,7 +136,11 @@ impl Default for Config {
             version: 1,
             tenant: Tenant::default(),
             data_dir: "prunella-data".into(),
-            api: Api { listen: SocketAddr::from(([127, 0, 0, 1], 7766)), token_file: PathBuf::new() },
+            api: Api {
+                listen: SocketAddr::from(([127, 0, 0, 1], 7766)),
+                token_file: PathBuf::new(),
+                public_url: String::new(),
+            },
             log: Log { retention_hours_max: 168, retention_mib_max: 4_096 },
             kafka: Kafka {
                 brokers: "127.0.0.1:9092".to_owned(),

@@ -71,12 +71,25 @@ pub fn settings(config: &Config) -> anyhow::Result<Settings> {
         respond,
         playbooks: playbooks(&config.playbooks_dir)?,
         webhooks,
+        public_url: public_url(&config.api.public_url)?,
         retention: Retention {
             age_ms_max: hours * 3_600_000,
             bytes_max: config.log.retention_mib_max * 1024 * 1024,
         },
         clock: clock::wall(),
     })
+}
+
+/// A link that anybody on the way could read would let them approve.
+fn public_url(text: &str) -> anyhow::Result<Option<String>> {
+    let local = ["http://127.0.0.1", "http://localhost", "http://[::1]"];
+    match text.trim() {
+        "" => Ok(None),
+        url if url.starts_with("https://") || local.iter().any(|l| url.starts_with(l)) => {
+            Ok(Some(url.to_owned()))
+        }
+        url => anyhow::bail!("`api.public_url` is `{url}`: it must begin with https://"),
+    }
 }
 
 fn endpoint(name: &str, webhook: &Webhook) -> anyhow::Result<Endpoint> {
@@ -205,6 +218,7 @@ pub async fn serve(config: &Config) -> anyhow::Result<Served> {
         health: Arc::new(embedded.health.clone()),
         live: embedded.live.clone(),
         simulator: Some(simulator),
+        links: embedded.links.clone().map(|links| links as _),
         clock: clock::wall(),
         sources: prunella_translate::catalog().iter().map(|t| t.name().to_owned()).collect(),
         playbooks,

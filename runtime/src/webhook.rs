@@ -5,6 +5,7 @@ mod channel;
 mod deliver;
 mod effect;
 mod guard;
+mod link;
 mod outbox;
 mod sign;
 
@@ -12,6 +13,7 @@ pub use channel::{Channel, Issuer, RoutingKey, SECRETS_MAX};
 pub use deliver::{Deliverer, SCHEDULE_MS};
 pub use effect::{PROVIDERS, WebhookEffector};
 pub use guard::refusal;
+pub use link::Links;
 pub use outbox::{Outbox, OutboxRow, OutboxState, PAYLOAD_BYTES_MAX};
 pub use sign::{Secret, signature};
 

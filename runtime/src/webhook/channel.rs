@@ -1,11 +1,14 @@
 //! How a message is dressed for whom it goes to: what is added when it is sent, because no log or ledger may hold it.
 
-use super::{Secret, WebhookError, signature};
+use super::{Links, Secret, WebhookError, signature};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use prunella_schemas::Id;
 use serde_json::Value;
 
 /// Secrets that one endpoint may have at once, while they are being exchanged.
 pub const SECRETS_MAX: usize = 2;
+/// The type of a message that asks a person.
+const APPROVAL: &str = "approval.requested";
 /// An integration key of PagerDuty has so many letters and digits.
 const ROUTING_KEY_CHARS: usize = 32;
 
@@ -42,18 +45,25 @@ impl Channel {
     }
 
     /// The headers and the body as they are sent.
-    pub(super) fn dress(&self, id: &str, timestamp_s: i64, body: &[u8]) -> Result<Dressed, String> {
+    pub(super) fn dress(
+        &self,
+        id: &str,
+        timestamp_s: i64,
+        body: &[u8],
+        links: Option<&Links>,
+    ) -> Result<Dressed, String> {
         let json = ("content-type", "application/json".to_owned());
         match self {
-            Channel::Webhook(secrets) => Ok(Dressed {
-                headers: vec![
+            Channel::Webhook(secrets) => {
+                let body = links.and_then(|links| linked(links, id, body)).unwrap_or_else(|| body.to_vec());
+                let headers = vec![
                     json,
                     ("webhook-id", id.to_owned()),
                     ("webhook-timestamp", timestamp_s.to_string()),
-                    ("webhook-signature", signature(secrets, id, timestamp_s, body)),
-                ],
-                body: body.to_vec(),
-            }),
+                    ("webhook-signature", signature(secrets, id, timestamp_s, &body)),
+                ];
+                Ok(Dressed { headers, body })
+            }
             Channel::Slack => Ok(Dressed { headers: vec![json], body: body.to_vec() }),
             Channel::PagerDuty(RoutingKey(key)) => {
                 let mut event = object(body)?;
@@ -75,6 +85,16 @@ impl Channel {
 pub(super) struct Dressed {
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
+}
+
+/// A request for approval with the address at which it is given; nothing for any other message.
+fn linked(links: &Links, id: &str, body: &[u8]) -> Option<Vec<u8>> {
+    let mut message = object(body).ok().filter(|message| message.get("type") == Some(&APPROVAL.into()))?;
+    let data = message.get_mut("data")?.as_object_mut()?;
+    let named = |name: &str| serde_json::from_value::<Id>(data.get(name)?.clone()).ok();
+    let address = links.address(named("plan_uid")?, named("digest")?, id);
+    data.insert("approve_url".to_owned(), address.into());
+    Some(Value::Object(message).to_string().into_bytes())
 }
 
 fn object(body: &[u8]) -> Result<serde_json::Map<String, Value>, String> {

@@ -2,7 +2,7 @@
 
 use super::guard::{self, PublicOnly};
 use super::outbox::{Outbox, OutboxRow, OutboxState};
-use super::{Endpoint, WebhookError};
+use super::{Endpoint, Links, WebhookError};
 use prunella_schemas::Id;
 use reqwest::{Client, StatusCode, redirect};
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +30,8 @@ pub struct Deliverer {
 
 struct Shared {
     endpoints: BTreeMap<String, Endpoint>,
+    /// Put into requests for approval.
+    links: Option<Arc<Links>>,
     /// Connects to public addresses only.
     guarded: Client,
     /// For endpoints that the operator marked as private.
@@ -44,7 +46,11 @@ enum Attempt {
 }
 
 impl Deliverer {
-    pub fn new(outbox: Outbox, endpoints: Vec<Endpoint>) -> Result<Self, WebhookError> {
+    pub fn new(
+        outbox: Outbox,
+        endpoints: Vec<Endpoint>,
+        links: Option<Arc<Links>>,
+    ) -> Result<Self, WebhookError> {
         let client = || {
             Client::builder()
                 .timeout(Duration::from_millis(TIMEOUT_MS))
@@ -57,7 +63,7 @@ impl Deliverer {
         let guarded = client().dns_resolver(PublicOnly::system()).build().map_err(fail)?;
         let open = client().build().map_err(fail)?;
         let endpoints = endpoints.into_iter().map(|e| (e.name.clone(), e)).collect();
-        Ok(Deliverer { outbox, shared: Arc::new(Shared { endpoints, guarded, open }) })
+        Ok(Deliverer { outbox, shared: Arc::new(Shared { endpoints, links, guarded, open }) })
     }
 
     /// The names of the endpoints it knows of a provider.
@@ -144,7 +150,7 @@ impl Shared {
         if let Some(why) = guard::literal(&endpoint.url).filter(|_| !endpoint.allow_private) {
             return Attempt::Refused(format!("the endpoint's address is {why}"));
         }
-        let dressed = match endpoint.channel.dress(&row.id, timestamp_s, &row.body) {
+        let dressed = match endpoint.channel.dress(&row.id, timestamp_s, &row.body, self.links.as_deref()) {
             Ok(dressed) => dressed,
             Err(detail) => return Attempt::Refused(detail),
         };

@@ -75,7 +75,7 @@ impl World {
     fn deliver(&self, url: &str, allow_private: bool) -> watch::Sender<bool> {
         let endpoint = Endpoint::new("soc", url, Channel::Webhook(secrets()), allow_private).unwrap();
         let (stop, stopped) = watch::channel(false);
-        tokio::spawn(Deliverer::new(self.outbox.clone(), vec![endpoint]).unwrap().run(stopped));
+        tokio::spawn(Deliverer::new(self.outbox.clone(), vec![endpoint], None).unwrap().run(stopped));
         stop
     }
 
@@ -231,7 +231,9 @@ async fn redirects_are_a_failure_and_are_not_followed() {
 
 #[tokio::test]
 async fn private_addresses_are_refused_by_literal_and_by_name() {
-    let refused = |url: &str| Endpoint::new("soc", url, Channel::Webhook(secrets()), false).err().map(|e| e.to_string());
+    let refused = |url: &str| {
+        Endpoint::new("soc", url, Channel::Webhook(secrets()), false).err().map(|e| e.to_string())
+    };
     for url in
         ["https://127.0.0.1/", "https://0x7f.1/", "https://[::ffff:127.0.0.1]/", "https://169.254.169.254/"]
     {
@@ -239,7 +241,10 @@ async fn private_addresses_are_refused_by_literal_and_by_name() {
     }
     assert!(refused("http://example.com/").is_some() && refused("https://u:p@example.com/").is_some());
     assert!(refused("https://example.com/").is_none());
-    assert!(Endpoint::new("soc", "https://example.com/", Channel::Webhook(Vec::new()), false).is_err(), "never unsigned");
+    assert!(
+        Endpoint::new("soc", "https://example.com/", Channel::Webhook(Vec::new()), false).is_err(),
+        "never unsigned"
+    );
 
     let (receiver, url) = Receiver::start(&[200]).await;
     let port = url.rsplit(':').next().unwrap().to_owned();
@@ -331,7 +336,7 @@ async fn sent(channel: Channel, body: &serde_json::Value) -> Request {
     let (receiver, url) = Receiver::start(&[202]).await;
     let endpoint = Endpoint::new("soc", &url, channel, true).unwrap();
     let (_stop, stopped) = watch::channel(false);
-    tokio::spawn(Deliverer::new(world.outbox.clone(), vec![endpoint]).unwrap().run(stopped));
+    tokio::spawn(Deliverer::new(world.outbox.clone(), vec![endpoint], None).unwrap().run(stopped));
     world.outbox.enqueue("soc", "msg_1", body.to_string().as_bytes()).unwrap();
     world.until("msg_1", |state, _| state == OutboxState::Delivered).await;
     receiver.got.lock().unwrap()[0].clone()
