@@ -4,6 +4,8 @@ mod census;
 mod directory;
 mod health;
 
+pub use self::health::EmbeddedHealth;
+
 use self::directory::DirectoryLock;
 use crate::clock::Clock;
 use crate::effect::{self, account, preflight, tokens};
@@ -11,22 +13,20 @@ use crate::executor::{self, Executor, ExecutorError, KillSwitch};
 use crate::intake::{LogIntake, given_again};
 use crate::ledger::{Entries, LedgerReader, LedgerStore};
 use crate::log::sqlite::SqliteLog;
-use crate::log::{Log, LogError, Retention, START};
+use crate::log::{Log, LogError, Retention};
 use crate::pump::Pump;
 use crate::sink::{self, Sink, SinkError};
-use crate::sqlite::{StoreError, lock};
+use crate::sqlite::StoreError;
 use crate::state::SqliteState;
 use crate::store::{SHED_ROWS_MAX, SqliteStore, StoreWriter};
 use crate::webhook::{self, Deliverer, Endpoint, Links, Outbox, WebhookEffector, WebhookError};
-use async_trait::async_trait;
 use prunella_detect::correlate::Correlate;
 use prunella_respond::Respond;
-use prunella_schemas::port::{Health, HealthView, Live, Store};
+use prunella_schemas::port::{Live, Store};
 use prunella_schemas::{Command, DeadLetter, Inbound, Message, Posted, Stage, Timestamp, Topic};
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -372,6 +372,7 @@ pub fn replay_offline(data_dir: &Path, letters: &[DeadLetter], clock: Clock) -> 
 mod tests {
     use super::*;
     use crate::log::memory::MemoryLog;
+    use crate::sqlite::lock;
     use std::sync::atomic::AtomicUsize;
 
     const HOUR_MS: i64 = 3_600_000;

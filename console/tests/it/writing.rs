@@ -309,14 +309,16 @@ async fn a_link_shows_a_plan_and_approves_it_once_without_a_token() {
         assert!(served.fake.world().commands.is_empty(), "looking decides nothing");
     }
     assert_eq!(form("%20").await.unwrap().status(), 400);
-    let foreign =
-        filled("dana").header("origin", "https://evil.example").send().await;
+    let foreign = filled("dana").header("origin", "https://evil.example").send().await;
     assert_eq!(foreign.unwrap().status(), 403);
     assert_eq!(form("dana").await.unwrap().status(), 202);
     for late in [form("dana").await, form("eve").await, client.get(&url).send().await] {
         assert_eq!(late.unwrap().status(), 410);
     }
-    assert_eq!(client.get(format!("http://{}/approve/other", served.address)).send().await.unwrap().status(), 410);
+    assert_eq!(
+        client.get(format!("http://{}/approve/other", served.address)).send().await.unwrap().status(),
+        410
+    );
     let commands = served.fake.world().commands.clone();
     assert!(
         matches!(&commands[..], [Command::Approve { by, digest: Some(_), .. }] if by == "dana"),

@@ -1,5 +1,17 @@
 //! How the embedded pipeline is: what lags, and what keeps its parts from working.
 
+use crate::clock::Clock;
+use crate::executor::KillSwitch;
+use crate::log::{Log, START};
+use crate::sink;
+use crate::sqlite::lock;
+use async_trait::async_trait;
+use prunella_schemas::port::{Health, HealthView};
+use prunella_schemas::{Timestamp, Topic};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+
 /// How the pipeline is, asked for by people and load balancers. Cheap to clone.
 #[derive(Clone)]
 pub struct EmbeddedHealth {
