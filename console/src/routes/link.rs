@@ -54,13 +54,13 @@ async fn approve(
     Path(token): Path<String>,
     Form(Answer { by }): Form<Answer>,
 ) -> Result<(StatusCode, Html<String>), Problem> {
+    let by = super::decide::named(&by)?;
     let links = links(&console)?;
     let link = links.open(&token).map_err(gone)?;
     let plan = awaiting(&console, link).await?;
-    if by.trim().eq_ignore_ascii_case(&plan.plan.proposed_by) {
+    if by.eq_ignore_ascii_case(&plan.plan.proposed_by) {
         return Err(Problem::conflict("whoever asked for a plan cannot approve it".to_owned()));
     }
-    let by = super::decide::named(&by)?;
     // Used up before it is carried out: what is lost in between can be approved by the command line, never twice by a link.
     links.redeem(&token).map_err(gone)?;
     let (plan_uid, tenant, at) = (link.plan_uid, plan.plan.tenant, (console.ports.clock)());
