@@ -346,6 +346,9 @@ pub struct Suite {
     /// Same seed, same records
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Play every attack so often, each time with the next seed, and say how long containment takes
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub rounds: u64,
 }
 
 #[derive(Debug, Args)]

@@ -30,7 +30,7 @@ pub struct Config {
     pub response: prunella_respond::Config,
     /// Where playbooks are read from, beside the built-in ones. Empty: built-in only.
     pub playbooks_dir: PathBuf,
-    /// Alert endpoints by name. `notify.webhook` sends to all of them.
+    /// Alert endpoints by name. Each way of telling sends to all of its kind.
     #[serde(default)]
     pub webhooks: BTreeMap<String, Webhook>,
     pub clickhouse: ClickHouse,
@@ -56,6 +56,9 @@ pub struct Api {
     pub listen: SocketAddr,
     /// File that holds the bearer token, mode 0600. Empty: no token, loopback only.
     pub token_file: PathBuf,
+    /// Where people reach the API, such as `https://prunella.example.com`: requests for approval then carry a link that is
+    /// good once. Empty: they carry none.
+    pub public_url: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -95,12 +98,36 @@ pub struct Kafka {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Webhook {
+    #[serde(default)]
+    pub kind: WebhookKind,
+    /// Where it is. Of Slack the address is the secret, and stands in `secret_file` instead.
+    #[serde(default)]
     pub url: String,
-    /// File that holds the secret, `whsec_...`; a second line is the previous one while rotating.
+    /// File that holds the secret: `whsec_...` (a second line is the previous one while rotating), Slack's address,
+    /// PagerDuty's integration key, or the private key that signs security events, as PEM.
     pub secret_file: PathBuf,
+    /// Of security events: who sends them (`iss`), to whom (`aud`), and the key's id (`kid`).
+    #[serde(default)]
+    pub issuer: String,
+    #[serde(default)]
+    pub audience: String,
+    #[serde(default)]
+    pub key_id: String,
     /// Allow loopback and private addresses.
     #[serde(default)]
     pub allow_private: bool,
+}
+
+/// What an endpoint understands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WebhookKind {
+    /// Standard Webhooks.
+    #[default]
+    Webhook,
+    Slack,
+    PagerDuty,
+    Caep,
 }
 
 impl Default for Config {
@@ -109,7 +136,11 @@ impl Default for Config {
             version: 1,
             tenant: Tenant::default(),
             data_dir: "prunella-data".into(),
-            api: Api { listen: SocketAddr::from(([127, 0, 0, 1], 7766)), token_file: PathBuf::new() },
+            api: Api {
+                listen: SocketAddr::from(([127, 0, 0, 1], 7766)),
+                token_file: PathBuf::new(),
+                public_url: String::new(),
+            },
             log: Log { retention_hours_max: 168, retention_mib_max: 4_096 },
             kafka: Kafka {
                 brokers: "127.0.0.1:9092".to_owned(),

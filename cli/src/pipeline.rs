@@ -1,7 +1,7 @@
 //! Putting the pipeline together from a configuration: files opened, secrets read, console attached.
 
 use crate::Refusal;
-use crate::config::Config;
+use crate::config::{Config, Webhook, WebhookKind};
 use anyhow::Context;
 use async_trait::async_trait;
 use prunella_console::{Ports, Simulator, Token};
@@ -10,7 +10,7 @@ use prunella_runtime::ledger::LedgerReader;
 use prunella_runtime::log::Retention;
 use prunella_runtime::store::SqliteStore;
 use prunella_runtime::topology::{Embedded, Settings};
-use prunella_runtime::webhook::{Endpoint, Secret};
+use prunella_runtime::webhook::{Channel, Endpoint, Issuer, RoutingKey, Secret};
 use prunella_schemas::port::PortError;
 use prunella_simulate::scenario::CATALOG;
 use prunella_simulate::{Intensity, Options, Scenario};
@@ -21,6 +21,8 @@ use tokio::net::TcpListener;
 
 /// Largest secret file read, in bytes.
 const SECRET_BYTES_MAX: u64 = 4_096;
+/// Where PagerDuty takes events.
+const PAGERDUTY: &str = "https://events.pagerduty.com/v2/enqueue";
 
 pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the async runtime")
@@ -44,27 +46,23 @@ pub fn ledger(config: &Config) -> anyhow::Result<LedgerReader> {
 
 /// What the configuration means for the runtime.
 pub fn settings(config: &Config) -> anyhow::Result<Settings> {
-    let mut webhooks = Vec::new();
-    for (name, webhook) in &config.webhooks {
-        let text = secret_text(&webhook.secret_file).with_context(|| format!("webhook `{name}`"))?;
-        let secrets = text
-            .lines()
-            .filter(|line| !line.trim().is_empty())
-            .map(Secret::parse)
-            .collect::<Result<Vec<_>, _>>();
-        let secrets =
-            secrets.with_context(|| format!("webhook `{name}`: {}", webhook.secret_file.display()))?;
-        webhooks.push(Endpoint::new(name, &webhook.url, secrets, webhook.allow_private)?);
-    }
+    let webhooks = config
+        .webhooks
+        .iter()
+        .map(|(name, webhook)| endpoint(name, webhook).with_context(|| format!("webhook `{name}`")));
+    let webhooks = webhooks.collect::<anyhow::Result<Vec<_>>>()?;
     let mut respond = config.response.clone();
-    if respond.webhook_endpoints.is_empty() {
-        respond.webhook_endpoints = config.webhooks.keys().cloned().collect();
-    }
-    for name in &respond.webhook_endpoints {
-        anyhow::ensure!(
-            config.webhooks.contains_key(name),
-            "`response.webhook_endpoints` names `{name}`, which is not under [webhooks]"
-        );
+    for (kind, names) in respond.receivers.by_kind() {
+        let known: Vec<&str> =
+            webhooks.iter().filter(|e| e.channel.provider() == kind).map(|e| e.name.as_str()).collect();
+        if names.is_empty() {
+            *names = known.iter().map(|name| (*name).to_owned()).collect();
+        }
+        if let Some(name) = names.iter().find(|name| !known.contains(&name.as_str())) {
+            anyhow::bail!(
+                "`response.receivers.{kind}` names `{name}`, which is no endpoint of that kind under [webhooks]"
+            );
+        }
     }
     let hours = i64::from(config.log.retention_hours_max);
     Ok(Settings {
@@ -73,12 +71,59 @@ pub fn settings(config: &Config) -> anyhow::Result<Settings> {
         respond,
         playbooks: playbooks(&config.playbooks_dir)?,
         webhooks,
+        public_url: public_url(&config.api.public_url)?,
         retention: Retention {
             age_ms_max: hours * 3_600_000,
             bytes_max: config.log.retention_mib_max * 1024 * 1024,
         },
         clock: clock::wall(),
     })
+}
+
+/// A link that anybody on the way could read would let them approve.
+fn public_url(text: &str) -> anyhow::Result<Option<String>> {
+    let local = ["http://127.0.0.1", "http://localhost", "http://[::1]"];
+    match text.trim() {
+        "" => Ok(None),
+        url if url.starts_with("https://") || local.iter().any(|l| url.starts_with(l)) => {
+            Ok(Some(url.to_owned()))
+        }
+        url => anyhow::bail!("`api.public_url` is `{url}`: it must begin with https://"),
+    }
+}
+
+fn endpoint(name: &str, webhook: &Webhook) -> anyhow::Result<Endpoint> {
+    let text = secret_text(&webhook.secret_file)?;
+    let file = || webhook.secret_file.display().to_string();
+    let mut url = webhook.url.trim();
+    let channel = match webhook.kind {
+        WebhookKind::Webhook => {
+            let lines = text.lines().filter(|line| !line.trim().is_empty());
+            Channel::Webhook(lines.map(Secret::parse).collect::<Result<_, _>>().with_context(file)?)
+        }
+        WebhookKind::Slack => {
+            anyhow::ensure!(
+                url.is_empty(),
+                "Slack's address is a secret: put it into {}, not into `url`",
+                file()
+            );
+            url = text.trim();
+            Channel::Slack
+        }
+        WebhookKind::PagerDuty => {
+            if url.is_empty() {
+                url = PAGERDUTY;
+            }
+            Channel::PagerDuty(RoutingKey::parse(&text).with_context(file)?)
+        }
+        WebhookKind::Caep => {
+            let named = [&webhook.issuer, &webhook.audience, &webhook.key_id].iter().all(|s| !s.is_empty());
+            anyhow::ensure!(named, "security events need `issuer`, `audience` and `key_id`");
+            let signer = Issuer::new(&webhook.issuer, &webhook.audience, &webhook.key_id, text.as_bytes());
+            Channel::Caep(signer.with_context(file)?)
+        }
+    };
+    Ok(Endpoint::new(name, url, channel, webhook.allow_private)?)
 }
 
 /// The built-in playbooks, then those of a directory, in the order of their names.
@@ -173,6 +218,7 @@ pub async fn serve(config: &Config) -> anyhow::Result<Served> {
         health: Arc::new(embedded.health.clone()),
         live: embedded.live.clone(),
         simulator: Some(simulator),
+        links: embedded.links.clone().map(|links| links as _),
         clock: clock::wall(),
         sources: prunella_translate::catalog().iter().map(|t| t.name().to_owned()).collect(),
         playbooks,

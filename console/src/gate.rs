@@ -23,6 +23,10 @@ const TOKEN_PROTOCOL: &str = "bearer.";
 const CSP_API: &str = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 const CSP_PAGE: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                         frame-ancestors 'none'; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'";
+/// What stands behind a link in a message: one form, and no script at all.
+const LINK_PREFIX: &str = "/approve/";
+const CSP_FORM: &str = "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'; \
+                        form-action 'self'";
 /// Swagger UI sets styles inline and draws its icons from `data:` URIs.
 const CSP_DOCS: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
                         connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
@@ -153,12 +157,14 @@ fn presented(headers: &HeaderMap) -> Option<Vec<u8>> {
 
 /// Routes that show nothing of anybody: whether the process lives, and the empty page.
 fn is_open(path: &str) -> bool {
-    path == "/livez" || path == "/" || path.starts_with("/assets/")
+    // A link to approve carries its own authority.
+    path == "/livez" || path == "/" || path.starts_with("/assets/") || path.starts_with(LINK_PREFIX)
 }
 
 fn policy(path: &str) -> &'static str {
     match path {
         "/" => CSP_PAGE,
+        _ if path.starts_with(LINK_PREFIX) => CSP_FORM,
         _ if path.starts_with("/api/docs") => CSP_DOCS,
         _ => CSP_API,
     }

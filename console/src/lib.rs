@@ -47,7 +47,8 @@ pub fn router(ports: Ports, config: Config) -> Result<Router, ConfigError> {
     };
     let (api, description) = routes::api().split_for_parts();
     let app = api
-        .with_state(console)
+        .with_state(console.clone())
+        .merge(routes::link::routes(console))
         .merge(openapi::routes(description))
         .merge(page::routes())
         .fallback(problem::no_such_route)

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use prunella_schemas::Timestamp;
-use prunella_schemas::port::{HealthView, Intake, LedgerView, Live, PortError, State, Store};
+use prunella_schemas::port::{ApprovalLinks, HealthView, Intake, LedgerView, Live, PortError, State, Store};
 use std::sync::Arc;
 
 /// Everything the console reads from and writes to.
@@ -17,6 +17,8 @@ pub struct Ports {
     pub live: tokio::sync::broadcast::Sender<Live>,
     /// Absent: `POST /api/simulate-attack` answers 501.
     pub simulator: Option<Arc<dyn Simulator>>,
+    /// Absent: there are no links by which people approve.
+    pub links: Option<Arc<dyn ApprovalLinks>>,
     /// Wall-clock time, for the commands of operators.
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Names of the sources that intake can read, such as `aws.cloudtrail`.

@@ -67,6 +67,10 @@ impl Problem {
         Problem::new(StatusCode::CONFLICT, "/problems/conflict", "The state does not allow this", detail)
     }
 
+    pub(crate) fn gone(detail: impl Into<String>) -> Self {
+        Problem::new(StatusCode::GONE, "/problems/gone", "No longer good", detail)
+    }
+
     pub(crate) fn too_large(bytes_max: usize) -> Self {
         let detail = format!("the body is larger than {bytes_max} bytes: send it in smaller pieces");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "/problems/too-large", "The body is too large", detail)

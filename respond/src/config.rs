@@ -12,7 +12,7 @@ const SPAN_MS_MAX: i64 = 30 * 86_400_000;
 const BUDGET_MAX: u32 = 10_000;
 /// Most patterns of protected principals.
 const PROTECTED_MAX: usize = 10_000;
-/// Most webhook endpoints.
+/// Most endpoints of a kind.
 const ENDPOINTS_MAX: usize = 16;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,8 +20,7 @@ const ENDPOINTS_MAX: usize = 16;
 pub struct Config {
     /// No disruptive action goes further than this, whatever its playbook says.
     pub mode_max: Mode,
-    /// Names of the endpoints that `notify.webhook` tells. None: all that are configured.
-    pub webhook_endpoints: Vec<String>,
+    pub receivers: Receivers,
     /// Principal keys that need two persons, exact or with `*` and `?`.
     pub protected: Vec<String>,
     /// How long a plan waits for approval.
@@ -40,6 +39,24 @@ pub struct Config {
     pub horizons_ms: BTreeMap<String, i64>,
     pub budgets: Budgets,
     pub breaker: Breaker,
+}
+
+/// Names of the endpoints that each way of telling uses. None: all of its kind that are configured.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Receivers {
+    pub webhook: Vec<String>,
+    pub slack: Vec<String>,
+    pub pagerduty: Vec<String>,
+    pub caep: Vec<String>,
+}
+
+impl Receivers {
+    /// Each kind with its names.
+    pub fn by_kind(&mut self) -> [(&'static str, &mut Vec<String>); 4] {
+        let Receivers { webhook, slack, pagerduty, caep } = self;
+        [("webhook", webhook), ("slack", slack), ("pagerduty", pagerduty), ("caep", caep)]
+    }
 }
 
 /// At most `max` within any `window_ms`.
@@ -79,7 +96,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             mode_max: Mode::DryRun,
-            webhook_endpoints: Vec::new(),
+            receivers: Receivers::default(),
             protected: vec!["aws:root:*".to_owned(), "aws:service:*".to_owned()],
             approval_ms: 30 * 60_000,
             restriction_ms: 4 * 3_600_000,
@@ -152,11 +169,12 @@ impl Config {
                 "`protected` holds at most {PROTECTED_MAX} patterns, none of them empty"
             )));
         }
-        let blank = self.webhook_endpoints.iter().any(|e| e.trim().is_empty());
-        if blank || self.webhook_endpoints.len() > ENDPOINTS_MAX {
-            return Err(Error::Config(format!(
-                "`webhook_endpoints` holds at most {ENDPOINTS_MAX} names, none of them empty"
-            )));
+        for (kind, names) in self.receivers.clone().by_kind() {
+            if names.len() > ENDPOINTS_MAX || names.iter().any(|e| e.trim().is_empty()) {
+                return Err(Error::Config(format!(
+                    "`receivers.{kind}` holds at most {ENDPOINTS_MAX} names, none of them empty"
+                )));
+            }
         }
         for (action, value) in &self.horizons_ms {
             if !actions.iter().any(|a| a.name() == action) {

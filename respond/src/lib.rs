@@ -32,7 +32,7 @@ mod reply;
 mod stage;
 mod verify;
 
-pub use config::{Breaker, Budget, Budgets, Config};
+pub use config::{Breaker, Budget, Budgets, Config, Receivers};
 pub use guard::KILL_SWITCH_ENGAGED;
 pub use playbook::{BUILT_IN, Playbook, Playbooks};
 pub use stage::{Input, Respond};

@@ -1,7 +1,7 @@
 //! The life of one plan: what it waits for, and how it moves from state to state.
 
 use crate::Config;
-use crate::actions::{Action, Case, RESTORE, STEPS_MAX};
+use crate::actions::{Action, Case, Occasion, RESTORE, STEPS_MAX};
 use crate::guard::{Guard, Verdict, target_fault};
 use crate::memory::PENDING_MAX;
 use prunella_schemas::plan::{EvidenceKind, Mode, Order, Plan, PlanState, Reach, Read, TargetState};
@@ -80,7 +80,7 @@ pub(crate) struct Live {
     pub wait: Wait,
     /// When it acts by itself if nothing comes.
     pub due: Option<Timestamp>,
-    /// The finding that opened it, until its steps are known.
+    /// The finding that opened it.
     pub finding: Option<Box<Finding>>,
     pub reads: Vec<Read>,
     pub suppressed: u64,
@@ -119,6 +119,12 @@ pub(crate) struct Live {
     /// Principals that the action must reach as well; the stage opens plans for them.
     #[serde(skip)]
     pub wider: Vec<String>,
+    /// What has just happened to it that others may want to be told; the stage opens plans for that.
+    #[serde(skip)]
+    pub news: Option<Occasion>,
+    /// What a notification is about, if not a finding alone. It is gone once its steps are known.
+    #[serde(skip)]
+    pub about: Option<(Occasion, Box<Plan>)>,
 }
 
 /// Why a plan is being taken back.
@@ -181,6 +187,8 @@ impl Live {
             applies_before: 0,
             renewing: false,
             wider: Vec::new(),
+            news: None,
+            about: None,
         }
     }
 
@@ -198,8 +206,8 @@ impl Live {
             _ => (Wait::End, None),
         };
         desk.guard.settled(&self.plan, to, !self.approvals.is_empty());
-        if self.wait == Wait::End {
-            self.finding = None;
+        if to == PlanState::Verified && self.plan.reach != Reach::Notify {
+            self.news = Some(Occasion::Held);
         }
     }
 
@@ -277,6 +285,7 @@ impl Live {
             now: self.plan.created,
             restriction_ms: desk.config.restriction_ms,
             suppressed: self.suppressed,
+            about: self.about.as_ref().map(|(occasion, plan)| (*occasion, plan.as_ref())),
         };
         let steps = match desk.action.plan(&case, states) {
             Ok(steps) => steps,
@@ -351,6 +360,9 @@ impl Live {
         self.write(desk, PlanState::AwaitingApproval, why, None, None);
         self.wait = Wait::Approval;
         self.due = (!desk.guard.engaged).then(|| desk.now.plus_ms(desk.config.approval_ms));
+        if self.plan.reach != Reach::Notify {
+            self.news = Some(Occasion::Asked);
+        }
     }
 
     /// Lets it act: the first order to apply counts against the budgets, a repeat under the same key does not.

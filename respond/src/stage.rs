@@ -1,6 +1,6 @@
 //! The stage: findings and commands in, transitions out.
 
-use crate::actions::{Action, CATALOG, TokensRevoke};
+use crate::actions::{Action, CATALOG, Occasion, TokensRevoke};
 use crate::guard::{Kept, target_fault};
 use crate::life::{Again, Desk, GENERATIONS_MAX, Live, Wait, generation_key};
 use crate::memory::{Memory, PLANS_MAX};
@@ -12,6 +12,7 @@ use prunella_schemas::stage::SnapshotError;
 use prunella_schemas::{
     Command, Delivered, Finding, Id, Inbound, Message, Outbox, Stage, Tenant, Timestamp, Topic, Transition,
 };
+use std::sync::Arc;
 
 /// Longest reason kept on a plan, in characters.
 const REASON_CHARS_MAX: usize = 512;
@@ -54,7 +55,7 @@ impl Inbound for Input {
 /// The response stage.
 pub struct Respond {
     config: Config,
-    playbooks: Playbooks,
+    playbooks: Arc<Playbooks>,
     actions: Vec<&'static dyn Action>,
     memory: Memory,
 }
@@ -72,7 +73,7 @@ impl Respond {
         actions: Vec<&'static dyn Action>,
     ) -> Result<Self, Error> {
         config.check(&actions)?;
-        Ok(Respond { config, playbooks, actions, memory: Memory::default() })
+        Ok(Respond { config, playbooks: Arc::new(playbooks), actions, memory: Memory::default() })
     }
 
     /// When the stage has something to do by itself. Once it has passed, the shell posts a `Command::Tick`.
@@ -134,27 +135,39 @@ impl Respond {
         only: impl Fn(&dyn Action) -> bool,
         sent: &mut Vec<Transition>,
     ) {
-        let playbooks = std::mem::take(&mut self.playbooks);
-        let wanted = playbooks.wanted(finding, &self.actions);
+        let playbooks = Arc::clone(&self.playbooks);
+        let mut wanted = playbooks.wanted(finding, &self.actions);
+        wanted.retain(|w| w.action.occasions().contains(&Occasion::Found) && only(w.action));
         if !wanted.is_empty() {
             let (incident, since) =
                 self.memory.incident(finding, self.config.incident_gap_ms, self.config.incident_ms_max);
             let seen = Some(finding.finding_info.first_seen_time).filter(|first| *first > Timestamp::ZERO);
             let since = seen.map_or(since, |first| since.min(first));
             let marks = Marks { provider: finding.time, ingested: origin, detected: at, ..Marks::default() };
-            for wanted in wanted.iter().filter(|w| only(w.action)) {
+            let case = Circumstances { incident, since, marks, by: "", about: None };
+            for wanted in &wanted {
                 for target in wanted.action.targets(finding, &self.config) {
-                    self.want(
-                        finding,
-                        wanted,
-                        &target,
-                        &Circumstances { incident, since, marks, by: "" },
-                        sent,
-                    );
+                    self.want(finding, wanted, &target, &case, sent);
                 }
             }
         }
-        self.playbooks = playbooks;
+    }
+
+    /// Tells whoever the playbooks name what has become of a plan.
+    fn tell(&mut self, live: &Live, occasion: Occasion, sent: &mut Vec<Transition>) {
+        let Some(finding) = &live.finding else { return };
+        let playbooks = Arc::clone(&self.playbooks);
+        let mut wanted = playbooks.wanted(finding, &self.actions);
+        wanted.retain(|w| w.action.occasions().contains(&occasion) && w.action.reach() == Reach::Notify);
+        let Marks { provider, ingested, detected, .. } = live.plan.marks;
+        let marks = Marks { provider, ingested, detected, ..Marks::default() };
+        let about = Some((occasion, live));
+        let case = Circumstances { incident: live.plan.incident, since: live.since, marks, by: "", about };
+        for wanted in &wanted {
+            for target in wanted.action.targets(finding, &self.config) {
+                self.want(finding, wanted, &target, &case, sent);
+            }
+        }
     }
 
     /// One action on one target for one finding: joins the plan there is, or opens one.
@@ -172,7 +185,10 @@ impl Respond {
             Reach::Principal | Reach::Tenant => wanted.mode.min(self.config.mode_max),
         };
         let parts = [f.tenant(), target, action.name()].map(str::as_bytes);
-        let key = Id::derive("action", &[parts[0], parts[1], parts[2], &case.incident.0]);
+        let mut key = Id::derive("action", &[parts[0], parts[1], parts[2], &case.incident.0]);
+        if let Some((_, live)) = case.about {
+            key = Id::derive("action about", &[&key.0, &live.plan.uid.0, &live.sequence.to_le_bytes()]);
+        }
         let mut generation = 0;
         if let Some(seen) = self.memory.seen(key) {
             if seen.open {
@@ -194,7 +210,9 @@ impl Respond {
                 return;
             }
         }
+        // How many plans hold is bounded by their own budgets; how many ask is not.
         if action.reach() == Reach::Notify
+            && !matches!(case.about, Some((Occasion::Held, _)))
             && !self.memory.guard.may_notify(&self.config, f, case.marks.ingested, self.memory.now)
         {
             return;
@@ -203,6 +221,7 @@ impl Respond {
         let mut live = Live::new(plan, target.to_owned(), Box::new(f.clone()));
         (live.key, live.generation) = (key, generation);
         (live.evidence, live.since) = (self.memory.now, case.since);
+        live.about = case.about.map(|(occasion, live)| (occasion, Box::new(live.plan.clone())));
         if action.reach() == Reach::Notify {
             live.suppressed = self.memory.guard.take_suppressed(f.tenant());
         }
@@ -210,7 +229,22 @@ impl Respond {
         let bad_tenant = Tenant::try_from(f.tenant().to_owned()).is_err();
         let mut desk = desk(&self.config, action, &mut self.memory, sent);
         open(&mut live, &mut desk, full, bad_tenant);
+        live.about = None;
+        self.put(live, sent);
+    }
+
+    /// Keeps a plan that has moved, and does what its move calls for elsewhere.
+    fn put(&mut self, mut live: Live, sent: &mut Vec<Transition>) {
+        let (wider, news) = (std::mem::take(&mut live.wider), live.news.take());
+        let moved = (!wider.is_empty() || news.is_some()).then(|| live.clone());
         self.memory.put(live);
+        let Some(live) = moved else { return };
+        if !wider.is_empty() {
+            self.follow(&live, &wider, sent);
+        }
+        if let Some(occasion) = news {
+            self.tell(&live, occasion, sent);
+        }
     }
 
     fn plan(
@@ -287,14 +321,15 @@ impl Respond {
         if by.is_empty() || by.len() > PERSON_BYTES_MAX {
             return;
         }
-        let playbooks = std::mem::take(&mut self.playbooks);
+        let playbooks = Arc::clone(&self.playbooks);
         let (gap_ms, ms_max) = (self.config.incident_gap_ms, self.config.incident_ms_max);
-        let wanted = playbooks.of(playbook, &self.actions);
+        let mut wanted = playbooks.of(playbook, &self.actions);
+        wanted.retain(|w| w.action.occasions().contains(&Occasion::Found));
         if !wanted.is_empty() {
             let (incident, since) = self.memory.incident(finding, gap_ms, ms_max);
             let now = self.memory.now;
             let marks = Marks { provider: finding.time, ingested: now, detected: now, ..Marks::default() };
-            let case = Circumstances { incident, since, marks, by };
+            let case = Circumstances { incident, since, marks, by, about: None };
             for wanted in &wanted {
                 let wanted = Wanted { mode: wanted.mode.max(Mode::Approve), ..*wanted };
                 for target in wanted.action.targets(finding, &self.config) {
@@ -302,7 +337,6 @@ impl Respond {
                 }
             }
         }
-        self.playbooks = playbooks;
     }
 
     /// What waits keeps waiting while the switch is engaged; on release it has its full time again.
@@ -354,12 +388,7 @@ impl Respond {
                 live.wait = Wait::End;
             }
         }
-        let wider = std::mem::take(&mut live.wider);
-        let followed = (!wider.is_empty()).then(|| live.clone());
-        self.memory.put(live);
-        if let Some(live) = followed {
-            self.follow(&live, &wider, sent);
-        }
+        self.put(live, sent);
     }
 
     /// Takes the action of a plan on principals whose credentials the attacker made, in the same incident.
@@ -368,7 +397,8 @@ impl Respond {
         let (Some(action), Some(finding)) = (action, &live.finding) else { return };
         let wanted = Wanted { action, mode: live.plan.mode, playbook: &live.plan.playbook };
         let marks = Marks { planned: Timestamp::ZERO, applied: Timestamp::ZERO, ..live.plan.marks };
-        let case = Circumstances { incident: live.plan.incident, since: live.since, marks, by: "" };
+        let case =
+            Circumstances { incident: live.plan.incident, since: live.since, marks, by: "", about: None };
         for principal in principals {
             let mut finding = finding.as_ref().clone();
             principal.clone_into(&mut finding.prunella.principal);
@@ -387,6 +417,8 @@ struct Circumstances<'a> {
     marks: Marks,
     /// The person who asked for it by hand; empty: a playbook did.
     by: &'a str,
+    /// What has become of which plan, when it is that what is told.
+    about: Option<(Occasion, &'a Live)>,
 }
 
 fn desk<'a>(

@@ -2,6 +2,9 @@
 
 mod census;
 mod directory;
+mod health;
+
+pub use self::health::EmbeddedHealth;
 
 use self::directory::DirectoryLock;
 use crate::clock::Clock;
@@ -10,22 +13,20 @@ use crate::executor::{self, Executor, ExecutorError, KillSwitch};
 use crate::intake::{LogIntake, given_again};
 use crate::ledger::{Entries, LedgerReader, LedgerStore};
 use crate::log::sqlite::SqliteLog;
-use crate::log::{Log, LogError, Retention, START};
+use crate::log::{Log, LogError, Retention};
 use crate::pump::Pump;
 use crate::sink::{self, Sink, SinkError};
-use crate::sqlite::{StoreError, lock};
+use crate::sqlite::StoreError;
 use crate::state::SqliteState;
 use crate::store::{SHED_ROWS_MAX, SqliteStore, StoreWriter};
-use crate::webhook::{Deliverer, Endpoint, Outbox, WebhookEffector, WebhookError};
-use async_trait::async_trait;
+use crate::webhook::{self, Deliverer, Endpoint, Links, Outbox, WebhookEffector, WebhookError};
 use prunella_detect::correlate::Correlate;
 use prunella_respond::Respond;
-use prunella_schemas::port::{Health, HealthView, Live, Store};
+use prunella_schemas::port::{Live, Store};
 use prunella_schemas::{Command, DeadLetter, Inbound, Message, Posted, Stage, Timestamp, Topic};
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -57,6 +58,8 @@ pub struct Settings {
     pub respond: prunella_respond::Config,
     pub playbooks: prunella_respond::Playbooks,
     pub webhooks: Vec<Endpoint>,
+    /// Where people reach the API; links in messages start with it. `None`: no links.
+    pub public_url: Option<String>,
     pub retention: Retention,
     pub clock: Clock,
 }
@@ -93,6 +96,8 @@ pub struct Embedded {
     pub intake: LogIntake,
     pub live: broadcast::Sender<Live>,
     pub health: EmbeddedHealth,
+    /// By which people approve, if there are any.
+    pub links: Option<Arc<Links>>,
     stop: Arc<AtomicBool>,
     stop_async: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
@@ -123,10 +128,15 @@ impl Embedded {
         let (live, _) = broadcast::channel(LIVE_MAX);
         let (stop_async, stopped) = watch::channel(false);
         let outbox = Outbox::open(&file("outbox.db"), Arc::clone(&clock))?;
-        let deliverer = Deliverer::new(outbox.clone(), settings.webhooks)?;
+        let links = settings
+            .public_url
+            .as_deref()
+            .map(|base| Links::new(base, Arc::clone(&clock), settings.respond.approval_ms).map(Arc::new));
+        let links = links.transpose().map_err(|_| WebhookError::Client("there is no randomness".into()))?;
+        let deliverer = Deliverer::new(outbox.clone(), settings.webhooks, links.clone())?;
         let seen: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
-        let webhooks = WebhookEffector::new(outbox.clone(), deliverer.endpoints());
-        let effectors = effect::ours(&state, &seen, webhooks);
+        let message = |p: &'static str| WebhookEffector::new(outbox.clone(), p, deliverer.endpoints(p));
+        let effectors = effect::ours(&state, &seen, webhook::PROVIDERS.map(message));
         let lacking = runtime.block_on(preflight::missing(&effectors, &settings.playbooks.calls()));
         let sink = Sink::open(Arc::clone(&log), writer, live.clone())?;
         let health =
@@ -168,6 +178,7 @@ impl Embedded {
             intake,
             live,
             health,
+            links,
             stop,
             stop_async,
             threads,
@@ -342,98 +353,6 @@ fn is_due(kept: Timestamp, now: Timestamp) -> bool {
     !(0..HOUSEKEEPING_MS).contains(&now.since_ms(kept))
 }
 
-/// How the pipeline is, asked for by people and load balancers. Cheap to clone.
-#[derive(Clone)]
-pub struct EmbeddedHealth {
-    vitals: Arc<Vitals>,
-}
-
-struct Vitals {
-    log: Arc<dyn Log>,
-    sink: Arc<AtomicI64>,
-    clock: Clock,
-    kill_switch: KillSwitch,
-    started: Timestamp,
-    watched: Mutex<Vec<(&'static str, &'static [Topic])>>,
-    problems: Mutex<BTreeMap<&'static str, String>>,
-}
-
-impl EmbeddedHealth {
-    fn new(log: Arc<dyn Log>, sink: Arc<AtomicI64>, clock: Clock, kill_switch: KillSwitch) -> Self {
-        let started = clock();
-        let (watched, problems) = (Mutex::default(), Mutex::default());
-        EmbeddedHealth {
-            vitals: Arc::new(Vitals { log, sink, clock, kill_switch, started, watched, problems }),
-        }
-    }
-
-    fn watch(&self, name: &'static str, topics: &'static [Topic]) {
-        lock(&self.vitals.watched).push((name, topics));
-    }
-
-    /// What the playbooks name and nobody can carry out; it stays a problem until the next start.
-    fn lacks(&self, lacking: &[String]) {
-        if !lacking.is_empty() {
-            tracing::warn!(lacking = lacking.join("; "), "actions of the playbooks cannot be carried out");
-            self.report("preflight", lacking.join("; "));
-        }
-    }
-
-    fn report(&self, name: &'static str, problem: String) {
-        lock(&self.vitals.problems).insert(name, problem);
-    }
-
-    fn clear(&self, name: &'static str) {
-        lock(&self.vitals.problems).remove(name);
-    }
-
-    fn clock(&self) -> Clock {
-        Arc::clone(&self.vitals.clock)
-    }
-}
-
-impl Vitals {
-    fn look(&self) -> Health {
-        let mut problems: Vec<String> =
-            lock(&self.problems).iter().map(|(name, e)| format!("{name}: {e}")).collect();
-        let mut lag = BTreeMap::new();
-        let watched = lock(&self.watched).clone();
-        for (name, topics) in watched {
-            let behind = self.log.position(name).and_then(|position| self.log.lag(topics, position));
-            match behind {
-                Ok(messages) => drop(lag.insert(name.to_owned(), messages)),
-                Err(e) => problems.push(format!("{name}: {e}")),
-            }
-        }
-        match self.log.lag(&sink::TOPICS, self.sink.load(Ordering::Relaxed).max(START)) {
-            Ok(messages) => drop(lag.insert(sink::READER.to_owned(), messages)),
-            Err(e) => problems.push(format!("{}: {e}", sink::READER)),
-        }
-        let status = if problems.is_empty() { "ok" } else { "degraded" };
-        Health {
-            status: status.into(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            uptime_ms: (self.clock)().since_ms(self.started).max(0).unsigned_abs(),
-            lag,
-            problems,
-            kill_switch: self.kill_switch.is_engaged(),
-        }
-    }
-}
-
-#[async_trait]
-impl HealthView for EmbeddedHealth {
-    async fn health(&self) -> Health {
-        let vitals = Arc::clone(&self.vitals);
-        let looked = tokio::task::spawn_blocking(move || vitals.look()).await;
-        looked.unwrap_or_else(|e| Health {
-            status: "degraded".into(),
-            problems: vec![e.to_string()],
-            ..Health::default()
-        })
-    }
-}
-
 /// Gives dead letters again when no pipeline runs: their records wait on the log for the next start.
 pub fn replay_offline(data_dir: &Path, letters: &[DeadLetter], clock: Clock) -> Result<(), StartError> {
     let _directory = DirectoryLock::take(data_dir)?;
@@ -453,6 +372,7 @@ pub fn replay_offline(data_dir: &Path, letters: &[DeadLetter], clock: Clock) -> 
 mod tests {
     use super::*;
     use crate::log::memory::MemoryLog;
+    use crate::sqlite::lock;
     use std::sync::atomic::AtomicUsize;
 
     const HOUR_MS: i64 = 3_600_000;

@@ -1,43 +1,39 @@
-//! Webhooks: signed as the Standard Webhooks specification says, sent from a durable outbox, and only to public addresses.
+//! Messages to the outside, sent from a durable outbox and only to public addresses: webhooks signed as Standard Webhooks
+//! says, and those of Slack, PagerDuty and CAEP.
 
+mod channel;
 mod deliver;
 mod effect;
 mod guard;
+mod link;
 mod outbox;
 mod sign;
 
+pub use channel::{Channel, Issuer, RoutingKey, SECRETS_MAX};
 pub use deliver::{Deliverer, SCHEDULE_MS};
-pub use effect::WebhookEffector;
+pub use effect::{PROVIDERS, WebhookEffector};
 pub use guard::refusal;
+pub use link::Links;
 pub use outbox::{Outbox, OutboxRow, OutboxState, PAYLOAD_BYTES_MAX};
 pub use sign::{Secret, signature};
 
-/// Secrets that one endpoint may have at once, while they are being exchanged.
-pub const SECRETS_MAX: usize = 2;
-
-/// Where webhooks go. Not printable: it holds secrets.
+/// Where messages go. Not printable: it holds secrets.
 pub struct Endpoint {
     /// The name that plans use as their target.
     pub name: String,
     pub url: reqwest::Url,
-    /// The newest first; every message carries one signature of each.
-    pub secrets: Vec<Secret>,
+    pub channel: Channel,
     /// Allows `http` and private addresses: for a receiver on this machine or network, named by the operator.
     pub allow_private: bool,
 }
 
 impl Endpoint {
-    pub fn new(
-        name: &str,
-        url: &str,
-        secrets: Vec<Secret>,
-        allow_private: bool,
-    ) -> Result<Self, WebhookError> {
+    pub fn new(name: &str, url: &str, channel: Channel, allow_private: bool) -> Result<Self, WebhookError> {
         let refuse =
             |detail: &str| Err(WebhookError::Endpoint { name: name.to_owned(), detail: detail.to_owned() });
         let Ok(url) = reqwest::Url::parse(url) else { return refuse("its url cannot be read") };
-        if !(1..=SECRETS_MAX).contains(&secrets.len()) {
-            return refuse("it needs one secret, or two while they are being exchanged");
+        if let Err(why) = channel.check() {
+            return refuse(why);
         }
         if !url.username().is_empty() || url.password().is_some() {
             return refuse("its url holds a password; messages are signed instead");
@@ -50,7 +46,7 @@ impl Endpoint {
         if let Some(why) = guard::literal(&url).filter(|_| !allow_private) {
             return refuse(&format!("its address is {why}; set allow_private if that is meant"));
         }
-        Ok(Endpoint { name: name.to_owned(), url, secrets, allow_private })
+        Ok(Endpoint { name: name.to_owned(), url, channel, allow_private })
     }
 }
 

@@ -291,6 +291,23 @@ pub trait State: Send + Sync {
     }
 }
 
+/// What a link by which a person approves stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ApprovalLink {
+    pub plan_uid: Id,
+    /// The steps that were shown.
+    pub digest: Id,
+    pub until: Timestamp,
+}
+
+/// Links by which a person without a token approves one plan, once. Errors say why, for that person.
+pub trait ApprovalLinks: Send + Sync {
+    /// What the token of a link stands for, if it is ours, not used and its time is not up.
+    fn open(&self, token: &str) -> Result<ApprovalLink, &'static str>;
+    /// The same, and uses it up.
+    fn redeem(&self, token: &str) -> Result<ApprovalLink, &'static str>;
+}
+
 /// What happens now, for the live feed. Lossy by design: a slow reader skips.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]

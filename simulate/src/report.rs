@@ -54,6 +54,18 @@ pub struct Report {
     /// The kind of evidence of that receipt: `refused_call` or `configuration_read`.
     pub evidence: Option<String>,
     pub timeline: Vec<Moment>,
+    /// Counted from when the finding was durable; not part of the report's contract.
+    #[serde(skip)]
+    pub since_finding: SinceFinding,
+}
+
+/// How long the containment took, in milliseconds. `None`: it did not come so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SinceFinding {
+    pub finding_to_applied: Option<i64>,
+    pub applied_to_verified: Option<i64>,
+    /// 0 when the attacker's last accepted call came before the finding.
+    pub finding_to_last_accepted: Option<i64>,
 }
 
 /// What was seen from outside, before it is judged.
@@ -194,6 +206,13 @@ impl Report {
                 .map(|receipt| text(receipt, "/prunella/evidence").to_owned())
                 .filter(|kind| !kind.is_empty()),
             timeline: Vec::new(),
+            since_finding: SinceFinding {
+                finding_to_last_accepted: spans
+                    .detected
+                    .zip(last_accepted.and_then(|last| journal.get(last)))
+                    .map(|(detected, seen)| seen.at.since_ms(detected).max(0)),
+                ..spans.since_finding
+            },
         };
         if let Some(begin) = begin {
             report.timeline = timeline(begin, observed, &hits, &receipts);
@@ -226,6 +245,8 @@ pub fn is_verified(receipt: &Value) -> bool {
 struct Spans {
     event_to_finding_ms: Option<i64>,
     finding_to_receipt_ms: Option<i64>,
+    detected: Option<Timestamp>,
+    since_finding: SinceFinding,
 }
 
 impl Spans {
@@ -246,6 +267,12 @@ impl Spans {
         Spans {
             event_to_finding_ms: span(ingested, detected),
             finding_to_receipt_ms: span(detected, finished),
+            detected,
+            since_finding: SinceFinding {
+                finding_to_applied: span(detected, known(marks.applied)),
+                applied_to_verified: span(known(marks.applied), known(marks.verified)),
+                finding_to_last_accepted: None,
+            },
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Suite: every attack as a regression test: found, acted on, verified, taken back, and all of it in a ledger that holds.
 
+use crate::report::SinceFinding;
 use crate::run::{Options, SimulateError, latest, run};
 use crate::scenario::{CATALOG, Scenario};
 use crate::watch::Prunella;
@@ -31,6 +32,8 @@ pub struct Outcome {
     pub ledger_ok: bool,
     /// From durable intake of the first attack event to the attacker's last accepted call; `null` when none was accepted.
     pub last_accepted_ms: Option<i64>,
+    #[serde(skip)]
+    pub since_finding: SinceFinding,
 }
 
 impl Outcome {
@@ -45,12 +48,45 @@ pub struct Suite {
     pub scenarios: Vec<Outcome>,
     pub passed: usize,
     pub failed: usize,
+    /// How long it took, when every attack was played more than once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub latencies: Vec<Latency>,
+}
+
+/// How long the containment of one attack took over several rounds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Latency {
+    pub scenario: Scenario,
+    pub rounds: usize,
+    pub finding_to_applied_ms: Percentiles,
+    pub applied_to_verified_ms: Percentiles,
+    /// 0 when the attacker's last accepted call came before the finding.
+    pub finding_to_last_accepted_ms: Percentiles,
+}
+
+/// Nearest-rank percentiles, in milliseconds. `null`: no round came so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Percentiles {
+    pub p50: Option<i64>,
+    pub p99: Option<i64>,
+    pub max: Option<i64>,
+}
+
+impl Percentiles {
+    fn of(values: impl Iterator<Item = Option<i64>>) -> Self {
+        let mut values: Vec<i64> = values.flatten().collect();
+        values.sort_unstable();
+        let at =
+            |percent: usize| values.get((values.len() * percent).div_ceil(100).saturating_sub(1)).copied();
+        Percentiles { p50: at(50), p99: at(99), max: at(100) }
+    }
 }
 
 impl Suite {
     pub fn of(scenarios: Vec<Outcome>) -> Self {
         let passed = scenarios.iter().filter(|outcome| outcome.passed()).count();
-        Suite { passed, failed: scenarios.len() - passed, scenarios }
+        let latencies = attacks().filter_map(|attack| latency(&scenarios, attack)).collect();
+        Suite { passed, failed: scenarios.len() - passed, scenarios, latencies }
     }
 
     /// JUnit XML, as continuous integration reads it.
@@ -89,6 +125,19 @@ impl Suite {
     }
 }
 
+/// Nothing when the attack was played once: that is no distribution.
+fn latency(outcomes: &[Outcome], scenario: Scenario) -> Option<Latency> {
+    let rounds: Vec<SinceFinding> =
+        outcomes.iter().filter(|o| o.scenario == scenario).map(|o| o.since_finding).collect();
+    (rounds.len() > 1).then(|| Latency {
+        scenario,
+        rounds: rounds.len(),
+        finding_to_applied_ms: Percentiles::of(rounds.iter().map(|r| r.finding_to_applied)),
+        applied_to_verified_ms: Percentiles::of(rounds.iter().map(|r| r.applied_to_verified)),
+        finding_to_last_accepted_ms: Percentiles::of(rounds.iter().map(|r| r.finding_to_last_accepted)),
+    })
+}
+
 /// The attacks, in the order of the catalog.
 pub fn attacks() -> impl Iterator<Item = Scenario> {
     CATALOG.iter().map(|entry| entry.scenario).filter(|scenario| *scenario != Scenario::None)
@@ -106,8 +155,17 @@ pub async fn rehearse(mut options: Options) -> Result<Outcome, SimulateError> {
         None => false,
     };
     let (detected, verified, evidence) = (report.detected, report.verified, report.evidence);
-    let last_accepted_ms = report.last_accepted_ms;
-    Ok(Outcome { scenario, detected, verified, evidence, rolled_back, ledger_ok: false, last_accepted_ms })
+    let (last_accepted_ms, since_finding) = (report.last_accepted_ms, report.since_finding);
+    Ok(Outcome {
+        scenario,
+        detected,
+        verified,
+        evidence,
+        rolled_back,
+        ledger_ok: false,
+        last_accepted_ms,
+        since_finding,
+    })
 }
 
 /// Takes back every restriction on a principal. Whether there was one, all were taken back, and nothing is left of them.
@@ -164,6 +222,7 @@ mod tests {
             rolled_back: true,
             ledger_ok: true,
             last_accepted_ms: Some(1_204),
+            since_finding: SinceFinding { finding_to_applied: Some(7), ..SinceFinding::default() },
         };
         let bad = Outcome {
             scenario: Scenario::LogTampering,
@@ -171,7 +230,12 @@ mod tests {
             ledger_ok: false,
             ..good.clone()
         };
+        let again = Suite::of(vec![good.clone(), good.clone(), good.clone()]);
+        assert_eq!(again.latencies.len(), 1);
+        assert_eq!(again.latencies[0].finding_to_applied_ms.p99, Some(7));
+        assert_eq!(again.latencies[0].applied_to_verified_ms.p99, None);
         let suite = Suite::of(vec![good, bad]);
+        assert_eq!(suite.latencies, []);
         assert_eq!((suite.passed, suite.failed), (1, 1));
         let xml = suite.to_junit();
         for part in [
@@ -181,6 +245,17 @@ mod tests {
         ] {
             assert!(xml.contains(part), "{part} is not in {xml}");
         }
+    }
+
+    #[test]
+    fn percentiles_are_values_that_were_seen() {
+        let check = |values: &[i64], want: [i64; 3]| {
+            let got = Percentiles::of(values.iter().map(|v| Some(*v)));
+            assert_eq!([got.p50, got.p99, got.max], want.map(Some), "{values:?}");
+        };
+        check(&[3], [3, 3, 3]);
+        check(&[4, 1, 3, 2], [2, 4, 4]);
+        check(&(1..=200).collect::<Vec<_>>(), [100, 198, 200]);
     }
 
     #[test]

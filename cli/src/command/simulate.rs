@@ -11,7 +11,7 @@ use prunella_runtime::clock;
 use prunella_schemas::plan::Mode;
 use prunella_schemas::port::LedgerView;
 use prunella_simulate::scenario::CATALOG;
-use prunella_simulate::suite::{attacks, rehearse};
+use prunella_simulate::suite::{Percentiles, attacks, rehearse};
 use prunella_simulate::{Intensity, Options, Progress, Report, Scenario, Suite, Traffic};
 use std::fs::File;
 use std::io::BufWriter;
@@ -53,30 +53,41 @@ pub fn run(app: &App, args: SimulateAttack) -> anyhow::Result<Outcome> {
 /// Every attack, each in an instance and a ledger of its own, one after the other: they are timed.
 async fn suite(app: &App, args: &SuiteArgs) -> anyhow::Result<Suite> {
     let mut outcomes = Vec::new();
-    for scenario in attacks() {
-        let folder = tempfile::tempdir().context("cannot make a temporary directory")?;
-        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let served = pipeline::serve(&throwaway(&app.loaded.config, folder.path(), listen)).await?;
-        let mut options = Options::new(scenario, &served.url(), clock::wall());
-        (options.seed, options.intensity) = (args.seed, intensity(args.intensity));
-        let bar = progress::spinner("starting");
-        let shown = bar.clone();
-        options.progress = std::sync::Arc::new(move |progress| {
-            shown.set_message(format!("{scenario}: {}", line(&progress)));
-        });
-        let rehearsed = rehearse(options).await;
-        bar.finish_and_clear();
-        let anchor = served.embedded.ledger.checkpoint().await?;
-        served.stop().await?;
-        let mut outcome = rehearsed?;
-        let dir = folder.path().to_owned();
-        let verified =
-            tokio::task::spawn_blocking(move || prunella_runtime::ledger::verify(&dir, None, &[anchor]))
-                .await??;
-        outcome.ledger_ok = verified.integrity == Integrity::Ok && verified.completeness == Completeness::Ok;
-        outcomes.push(outcome);
+    for seed in (args.seed..).take(usize::try_from(args.rounds)?) {
+        for scenario in attacks() {
+            outcomes.push(rehearsal(app, scenario, seed, intensity(args.intensity)).await?);
+        }
     }
     Ok(Suite::of(outcomes))
+}
+
+async fn rehearsal(
+    app: &App,
+    scenario: Scenario,
+    seed: u64,
+    intensity: Intensity,
+) -> anyhow::Result<prunella_simulate::Outcome> {
+    let folder = tempfile::tempdir().context("cannot make a temporary directory")?;
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let served = pipeline::serve(&throwaway(&app.loaded.config, folder.path(), listen)).await?;
+    let mut options = Options::new(scenario, &served.url(), clock::wall());
+    (options.seed, options.intensity) = (seed, intensity);
+    let bar = progress::spinner("starting");
+    let shown = bar.clone();
+    options.progress = std::sync::Arc::new(move |progress| {
+        shown.set_message(format!("{scenario}, seed {seed}: {}", line(&progress)));
+    });
+    let rehearsed = rehearse(options).await;
+    bar.finish_and_clear();
+    let anchor = served.embedded.ledger.checkpoint().await?;
+    served.stop().await?;
+    let mut outcome = rehearsed?;
+    let dir = folder.path().to_owned();
+    let verified =
+        tokio::task::spawn_blocking(move || prunella_runtime::ledger::verify(&dir, None, &[anchor]))
+            .await??;
+    outcome.ledger_ok = verified.integrity == Integrity::Ok && verified.completeness == Completeness::Ok;
+    Ok(outcome)
 }
 
 fn table(suite: &Suite) -> String {
@@ -100,7 +111,32 @@ fn table(suite: &Suite) -> String {
     )];
     lines.extend(suite.scenarios.iter().map(line));
     lines.push(format!("{} passed, {} failed", suite.passed, suite.failed));
+    if !suite.latencies.is_empty() {
+        lines.push(format!(
+            "\n{:<30} {:>6} {:>22} {:>22} {:>26}",
+            "p50 / p99 / max, ms",
+            "ROUNDS",
+            "FINDING -> APPLIED",
+            "APPLIED -> VERIFIED",
+            "FINDING -> LAST ACCEPTED"
+        ));
+    }
+    lines.extend(suite.latencies.iter().map(|l| {
+        format!(
+            "{:<30} {:>6} {:>22} {:>22} {:>26}",
+            l.scenario.name(),
+            l.rounds,
+            spread(l.finding_to_applied_ms),
+            spread(l.applied_to_verified_ms),
+            spread(l.finding_to_last_accepted_ms)
+        )
+    }));
     lines.join("\n")
+}
+
+fn spread(of: Percentiles) -> String {
+    let shown = |ms: Option<i64>| ms.map_or_else(|| "-".to_owned(), |ms| ms.to_string());
+    format!("{} / {} / {}", shown(of.p50), shown(of.p99), shown(of.max))
 }
 
 async fn attack(app: &App, args: &Run, scenario: Scenario) -> anyhow::Result<Report> {
@@ -125,6 +161,7 @@ pub fn throwaway(config: &Config, dir: &Path, listen: SocketAddr) -> Config {
     config.api.listen = listen;
     config.api.token_file = Default::default();
     config.webhooks.clear();
+    config.response.receivers = Default::default();
     config.response.mode_max = Mode::Auto;
     config
 }

@@ -188,7 +188,7 @@ pub(crate) async fn kill_switch(
     queue(&console, "kill-switch", None, by, |by| Command::KillSwitch { engaged, by, at }).await
 }
 
-async fn newest(console: &Console, plan_uid: Id) -> Result<Transition, Problem> {
+pub(super) async fn newest(console: &Console, plan_uid: Id) -> Result<Transition, Problem> {
     console.ports.store.plan(plan_uid).await?.pop().ok_or_else(|| Problem::missing("plan", plan_uid))
 }
 
@@ -209,12 +209,18 @@ async fn queue(
     by: String,
     build: impl FnOnce(String) -> Command,
 ) -> Answer {
-    let by = by.trim().to_owned();
+    let by = named(&by)?;
+    console.ports.intake.command(build(by.clone())).await?;
+    Ok((StatusCode::ACCEPTED, Json(Queued { command, plan_uid, by })))
+}
+
+/// The name of a person or system, as the ledger will hold it.
+pub(super) fn named(by: &str) -> Result<String, Problem> {
+    let by = by.trim();
     if by.is_empty() || by.len() > NAME_BYTES_MAX || by.chars().any(char::is_control) {
         return Err(Problem::invalid(format!(
             "`by` must name who decides, in 1 to {NAME_BYTES_MAX} visible bytes"
         )));
     }
-    console.ports.intake.command(build(by.clone())).await?;
-    Ok((StatusCode::ACCEPTED, Json(Queued { command, plan_uid, by })))
+    Ok(by.to_owned())
 }

@@ -4,6 +4,7 @@ mod decide;
 mod health;
 pub(crate) mod intake;
 mod ledger;
+pub(crate) mod link;
 mod read;
 mod rejected;
 mod simulate;

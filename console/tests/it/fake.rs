@@ -6,8 +6,8 @@ use prunella_schemas::finding::{Attack, Named, RelatedEvent};
 use prunella_schemas::ocsf::{API_ACTIVITY, AUTHENTICATION, Api, Endpoint};
 use prunella_schemas::plan::{EvidenceKind, Marks, Mode, Reach};
 use prunella_schemas::port::{
-    Accepted, AccountState, Dashboard, Health, HealthView, Intake, LedgerView, Live, PortError, Query, Rows,
-    State, Store, TokenVersion, Upload,
+    Accepted, AccountState, ApprovalLink, ApprovalLinks, Dashboard, Health, HealthView, Intake, LedgerView,
+    Live, PortError, Query, Rows, State, Store, TokenVersion, Upload,
 };
 use prunella_schemas::{
     Command, DeadLetter, Event, Finding, Id, Message, Plan, PlanState, Principal, Receipt, Record,
@@ -38,6 +38,8 @@ pub struct World {
     pub tokens: BTreeMap<(String, String), TokenVersion>,
     pub tokens_loaded: bool,
     pub fails: Option<PortError>,
+    /// Whether the one link there is, `good`, was used.
+    pub link_used: bool,
     pub health: Health,
     /// How long intake takes, in milliseconds.
     pub intake_ms: u64,
@@ -87,7 +89,8 @@ impl Fake {
             ledger: ports.clone(),
             health: ports.clone(),
             live: tokio::sync::broadcast::Sender::new(16),
-            simulator: Some(ports),
+            simulator: Some(ports.clone()),
+            links: Some(ports.clone()),
             clock: Arc::new(|| NOW),
             sources: vec!["aws.cloudtrail".to_owned(), "ocsf".to_owned()],
             playbooks: vec!["lock".to_owned()],
@@ -100,6 +103,24 @@ impl Fake {
             Some(error) => Err(error.clone()),
             None => Ok(world),
         }
+    }
+}
+
+impl ApprovalLinks for Fake {
+    fn open(&self, token: &str) -> Result<ApprovalLink, &'static str> {
+        let world = self.world();
+        if token != "good" || world.link_used {
+            return Err("the link was used already");
+        }
+        let waiting =
+            world.plans.iter().find(|t| t.to == PlanState::AwaitingApproval).ok_or("no plan waits")?;
+        Ok(ApprovalLink { plan_uid: waiting.plan_uid, digest: waiting.plan.digest, until: NOW })
+    }
+
+    fn redeem(&self, token: &str) -> Result<ApprovalLink, &'static str> {
+        let link = self.open(token);
+        self.world().link_used = true;
+        link
     }
 }
 

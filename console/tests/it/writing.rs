@@ -1,6 +1,6 @@
 //! Intake, operators' commands, replay and simulation.
 
-use crate::fake::NOW;
+use crate::fake::{HOSTILE, NOW};
 use crate::served::{Served, answer};
 use prunella_console::Config;
 use prunella_schemas::limits::INTAKE_BYTES_MAX;
@@ -289,4 +289,39 @@ async fn serving_ends_when_asked_even_while_a_request_is_stuck() {
     let ended = tokio::time::timeout(Duration::from_secs(8), &mut served.ended).await;
     assert!(matches!(ended, Ok(Ok(Ok(())))), "{ended:?}");
     stuck.abort();
+}
+
+#[tokio::test]
+async fn a_link_shows_a_plan_and_approves_it_once_without_a_token() {
+    let served = Served::with_token().await;
+    let client = reqwest::Client::new();
+    let url = format!("http://{}/approve/good", served.address);
+    let filled = |by: &str| {
+        client.post(&url).header("content-type", "application/x-www-form-urlencoded").body(format!("by={by}"))
+    };
+    let form = |by: &str| filled(by).send();
+    for _ in 0..2 {
+        let shown = client.get(&url).send().await.unwrap();
+        let policy = shown.headers()["content-security-policy"].to_str().unwrap().to_owned();
+        assert!(policy.contains("form-action 'self'") && !policy.contains("script-src"), "{policy}");
+        let page = shown.text().await.unwrap();
+        assert!(page.contains("<form") && !page.contains(HOSTILE), "{page}");
+        assert!(served.fake.world().commands.is_empty(), "looking decides nothing");
+    }
+    assert_eq!(form("%20").await.unwrap().status(), 400);
+    let foreign = filled("dana").header("origin", "https://evil.example").send().await;
+    assert_eq!(foreign.unwrap().status(), 403);
+    assert_eq!(form("dana").await.unwrap().status(), 202);
+    for late in [form("dana").await, form("eve").await, client.get(&url).send().await] {
+        assert_eq!(late.unwrap().status(), 410);
+    }
+    assert_eq!(
+        client.get(format!("http://{}/approve/other", served.address)).send().await.unwrap().status(),
+        410
+    );
+    let commands = served.fake.world().commands.clone();
+    assert!(
+        matches!(&commands[..], [Command::Approve { by, digest: Some(_), .. }] if by == "dana"),
+        "{commands:?}"
+    );
 }

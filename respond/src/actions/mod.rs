@@ -1,26 +1,42 @@
 //! The actions: one file each and one visible list. A new action is a file here and a word in `CATALOG`.
 
 mod account_lock;
+mod event_caep;
+mod notify_pagerduty;
+mod notify_slack;
 mod notify_webhook;
 mod session_kill;
 mod setting;
+mod text;
 mod tokens_revoke;
 mod trust_reset;
 
 pub use account_lock::AccountLock;
+pub use event_caep::EventCaep;
+pub use notify_pagerduty::NotifyPagerDuty;
+pub use notify_slack::NotifySlack;
 pub use notify_webhook::NotifyWebhook;
 pub use session_kill::SessionKill;
+pub use text::PAYLOAD_BYTES_MAX;
 pub use tokens_revoke::TokensRevoke;
 pub use trust_reset::TrustReset;
 
 use crate::Config;
-use prunella_schemas::plan::{Reach, Read, Step, TargetState};
+use prunella_schemas::plan::{Plan, Reach, Read, Step, TargetState};
 use prunella_schemas::{Finding, Id, Timestamp};
 use serde_json::Value;
 
 /// Every action that a playbook may name. Those that contain come before those that tell.
-pub const CATALOG: &[&'static dyn Action] =
-    &[&TokensRevoke, &SessionKill, &AccountLock, &TrustReset, &NotifyWebhook];
+pub const CATALOG: &[&'static dyn Action] = &[
+    &TokensRevoke,
+    &SessionKill,
+    &AccountLock,
+    &TrustReset,
+    &NotifyWebhook,
+    &NotifySlack,
+    &NotifyPagerDuty,
+    &EventCaep,
+];
 
 /// Most targets of one action for one finding.
 pub const TARGETS_MAX: usize = 16;
@@ -39,6 +55,10 @@ pub trait Action: Send + Sync {
     /// Such as `tokens.revoke`.
     fn name(&self) -> &'static str;
     fn reach(&self) -> Reach;
+    /// When it is taken. What changes anything is taken when something was found, and never else.
+    fn occasions(&self) -> &'static [Occasion] {
+        &[Occasion::Found]
+    }
     /// The D3FEND tactic, for the receipt.
     fn tactic(&self) -> u8;
     /// How long the provider may take to enforce it. `None`: there is nothing to verify, and applied is the end.
@@ -80,6 +100,19 @@ pub struct Case<'a> {
     pub restriction_ms: i64,
     /// How many notifications were held back since the one before.
     pub suppressed: u64,
+    /// What happened, and to which plan; `None` for a finding alone.
+    pub about: Option<(Occasion, &'a Plan)>,
+}
+
+/// When an action is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occasion {
+    /// There is a finding.
+    Found,
+    /// A plan of the incident waits for a person.
+    Asked,
+    /// A plan of the incident was carried out and seen to hold.
+    Held,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -1,19 +1,11 @@
-//! `notify.webhook`: tells an endpoint about the finding, once per incident, from a durable outbox.
+//! `notify.webhook`: tells an endpoint about the finding, once per incident, and what a person is asked for.
 
-use super::{Action, Case, DETECT, NotApplicable, Steps, TARGETS_MAX};
+use super::text::{LIST_MAX, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX, TEXT_BYTES_MAX, cut};
+use super::{Action, Case, DETECT, NotApplicable, Occasion, Steps, TARGETS_MAX};
 use crate::Config;
 use prunella_schemas::Finding;
-use prunella_schemas::plan::{Reach, Read, Step, TargetState};
+use prunella_schemas::plan::{Plan, Reach, Read, Step, TargetState};
 use serde_json::{Value, json};
-
-/// Largest payload, in bytes; the Standard Webhooks specification asks for less than 20 kB.
-pub const PAYLOAD_BYTES_MAX: usize = 20_000;
-/// Longest text in a payload, in bytes. Attackers write some of them.
-const TEXT_BYTES_MAX: usize = 512;
-/// Longest name in a payload, in bytes.
-const NAME_BYTES_MAX: usize = 128;
-/// Most entries of each list in a payload.
-const LIST_MAX: usize = 8;
 
 pub struct NotifyWebhook;
 
@@ -26,6 +18,10 @@ impl Action for NotifyWebhook {
         Reach::Notify
     }
 
+    fn occasions(&self) -> &'static [Occasion] {
+        &[Occasion::Found, Occasion::Asked]
+    }
+
     fn tactic(&self) -> u8 {
         DETECT
     }
@@ -35,7 +31,7 @@ impl Action for NotifyWebhook {
     }
 
     fn targets(&self, _: &Finding, config: &Config) -> Vec<String> {
-        config.webhook_endpoints.iter().take(TARGETS_MAX).cloned().collect()
+        config.receivers.webhook.iter().take(TARGETS_MAX).cloned().collect()
     }
 
     fn needs(&self, _: &str) -> Vec<Read> {
@@ -47,7 +43,10 @@ impl Action for NotifyWebhook {
     }
 
     fn plan(&self, case: &Case<'_>, _: &[TargetState]) -> Result<Steps, NotApplicable> {
-        let desired = payload(case);
+        let (operation, desired) = match case.about {
+            Some((_, plan)) => ("approval.requested", request(case, plan)),
+            None => ("alert.created", payload(case)),
+        };
         let bytes = desired.to_string().len();
         if bytes >= PAYLOAD_BYTES_MAX {
             return Err(NotApplicable(format!(
@@ -56,13 +55,37 @@ impl Action for NotifyWebhook {
         }
         let step = Step {
             provider: "webhook".to_owned(),
-            operation: "alert.created".to_owned(),
+            operation: operation.to_owned(),
             target: case.target.to_owned(),
             desired,
             prior: None,
         };
         Ok(Steps { steps: vec![step], undo: Vec::new() })
     }
+}
+
+/// What a person must know to decide. The deliverer adds a link, which the ledger must not hold.
+fn request(case: &Case<'_>, plan: &Plan) -> Value {
+    let steps: Vec<Value> = plan
+        .steps
+        .iter()
+        .take(LIST_MAX)
+        .map(|s| json!({"provider": s.provider, "operation": s.operation, "target": cut(&s.target, TEXT_BYTES_MAX)}))
+        .collect();
+    json!({
+        "type": "approval.requested",
+        "timestamp": case.now.to_string(),
+        "data": {
+            "plan_uid": plan.uid,
+            "digest": plan.digest,
+            "action": plan.action,
+            "playbook": cut(&plan.playbook, NAME_BYTES_MAX),
+            "tenant": plan.tenant,
+            "principal": cut(&plan.principal, TEXT_BYTES_MAX),
+            "reason": cut(&plan.reason, TEXT_BYTES_MAX),
+            "steps": steps,
+        },
+    })
 }
 
 fn payload(case: &Case<'_>) -> Value {
@@ -105,20 +128,6 @@ fn payload(case: &Case<'_>) -> Value {
     })
 }
 
-/// The longest start of `text` that takes at most `bytes_max` bytes in JSON, escapes included.
-fn cut(text: &str, bytes_max: usize) -> &str {
-    let mut bytes = 0;
-    let end = text.char_indices().find(|(_, c)| {
-        bytes += match c {
-            '"' | '\\' => 2,
-            c if c.is_control() => 6,
-            c => c.len_utf8(),
-        };
-        bytes > bytes_max
-    });
-    end.and_then(|(at, _)| text.get(..at)).unwrap_or(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,25 +158,11 @@ mod tests {
             now: Timestamp(1),
             restriction_ms: 1,
             suppressed: 0,
+            about: None,
         };
         match NotifyWebhook.plan(&case, &[]) {
             Ok(steps) => assert!(steps.steps[0].desired.to_string().len() < PAYLOAD_BYTES_MAX),
             Err(NotApplicable(why)) => panic!("{why}"),
-        }
-    }
-
-    #[test]
-    fn cuts_between_characters() {
-        for (text, max, want) in [
-            ("abc", 2, "ab"),
-            ("aé", 2, "a"),
-            ("aé", 3, "aé"),
-            ("", 5, ""),
-            ("é", 1, ""),
-            ("a\"b", 2, "a"),
-            ("\u{1}b", 6, "\u{1}"),
-        ] {
-            assert_eq!(cut(text, max), want);
         }
     }
 }

@@ -204,7 +204,7 @@ fn settings_that_make_no_sense_are_refused() {
     assert_eq!(respond(Config::default()), None);
     check(|c| c.approval_ms = 0, "`approval_ms` is 0");
     check(|c| c.protected = vec![" ".into()], "none of them empty");
-    check(|c| c.webhook_endpoints = vec![String::new()], "none of them empty");
+    check(|c| c.receivers.webhook = vec![String::new()], "none of them empty");
     check(|c| c.breaker.failures.max = 0, "`breaker` limits");
     check(|c| c.budgets.global.max = 1_000_000, "at most 10000");
     check(

@@ -3,12 +3,12 @@
 use crate::world::*;
 use expect_test::expect;
 use prunella_respond::Budget;
-use prunella_schemas::plan::{Order, PlanState};
+use prunella_schemas::plan::{Order, PlanState, Reach};
 
 #[test]
 fn told_once_per_incident_and_endpoint() {
     let mut config = auto();
-    config.webhook_endpoints = vec!["soc".into(), "chat".into()];
+    config.receivers.webhook = vec!["soc".into(), "chat".into()];
     let mut world = World::new(config, &[TELL]);
     world.find(ANN, "T1110");
     world.reply(done());
@@ -79,4 +79,117 @@ fn nothing_is_sent_while_the_kill_switch_is_engaged() {
     world.find(ANN, "T1110");
     use PlanState::*;
     assert_eq!(world.states(), [Planned, Refused, Planned, Approved]);
+}
+
+const EVERYBODY: &str = "
+id: everybody
+match: { severity_min: low }
+actions:
+  - action: notify.webhook
+  - action: notify.slack
+  - action: notify.pagerduty
+  - action: event.caep";
+
+/// Every receiver there can be, one of each kind.
+fn all() -> prunella_respond::Config {
+    let mut config = auto();
+    for (kind, names) in config.receivers.by_kind() {
+        *names = vec![kind.to_owned()];
+    }
+    config
+}
+
+/// Operation and payload of every message that is to be sent, in order.
+fn told(world: &World) -> Vec<(String, serde_json::Value)> {
+    let orders = world.sent.iter().filter(|t| t.plan.reach == Reach::Notify && t.to == PlanState::Approved);
+    let step = |t: &prunella_schemas::Transition| {
+        let step = &t.plan.steps[0];
+        (format!("{} {}", step.provider, step.operation), step.desired.clone())
+    };
+    orders.map(step).collect()
+}
+
+fn names(told: &[(String, serde_json::Value)]) -> Vec<&str> {
+    told.iter().map(|(name, _)| name.as_str()).collect()
+}
+
+/// Answers the order of a plan of this action.
+fn answer(world: &mut World, action: &str, reply: prunella_schemas::Reply) {
+    let last = world.sent.iter().rev().find(|t| t.plan.action == action && t.order.is_some()).unwrap();
+    let (plan_uid, sequence) = (last.plan_uid, last.sequence);
+    world.reply_to(plan_uid, sequence, reply);
+}
+
+#[test]
+fn what_held_resolves_the_alert_and_tells_other_systems() {
+    let mut world = World::new(all(), &[REVOKE, EVERYBODY]);
+    world.find(ANN, "T1110");
+    let begun = told(&world);
+    assert_eq!(names(&begun), ["webhook alert.created", "slack message.post", "pagerduty event.trigger"]);
+    for reply in [tokens(0), done(), refused_call()] {
+        answer(&mut world, "tokens.revoke", reply);
+    }
+    let told = told(&world);
+    let after = &told[begun.len()..];
+    assert_eq!(names(after), ["slack message.post", "pagerduty event.resolve", "caep event.push"]);
+    assert!(after[0].1["text"].as_str().unwrap().contains("carried out"), "{}", after[0].1);
+    assert_eq!(after[1].1["dedup_key"], begun[2].1["dedup_key"]);
+    assert_eq!(
+        (&begun[2].1["event_action"], &after[1].1["event_action"]),
+        (&"trigger".into(), &"resolve".into())
+    );
+    let event = &after[2].1["events"]["https://schemas.openid.net/secevent/caep/event-type/session-revoked"];
+    let applied = world.sent.iter().find(|t| t.to == PlanState::Verified).unwrap().plan.marks.applied;
+    assert_eq!(event["event_timestamp"], applied.0 / 1_000);
+    assert_eq!(after[2].1["sub_id"], serde_json::json!({"format": "opaque", "id": ANN}));
+}
+
+#[test]
+fn an_attacker_who_is_back_opens_the_alert_again() {
+    let mut world = World::new(all(), &[EVERYBODY]);
+    world.find(ANN, "T1110");
+    let mut back = world.finding(ANN, "T1110");
+    let session = serde_json::json!({"actor": {"session": {"created_time": world.now + 1}}});
+    back.evidences = vec![serde_json::from_value(session).unwrap()];
+    for finding in [world.finding(ANN, "T1110"), back] {
+        for action in ["notify.webhook", "notify.slack", "notify.pagerduty"] {
+            if world.stage.open_plans() > 0 {
+                answer(&mut world, action, done());
+            }
+        }
+        world.deliver(prunella_respond::Input::Finding(Box::new(finding)));
+    }
+    let triggers = told(&world).iter().filter(|(name, _)| name == "pagerduty event.trigger").count();
+    assert_eq!(triggers, 2, "once for the incident, once for the newer session");
+}
+
+#[test]
+fn a_plan_that_waits_asks_a_person_once() {
+    let mut world = World::new(all(), &[REVOKE_ASKS, EVERYBODY]);
+    world.find(ANN, "T1078");
+    let begun = told(&world).len();
+    answer(&mut world, "tokens.revoke", tokens(0));
+    let all = told(&world);
+    let asked = &all[begun..];
+    assert_eq!(names(asked), ["webhook approval.requested", "slack message.post"]);
+    let plan = &world.sent.iter().find(|t| t.to == PlanState::AwaitingApproval).unwrap().plan;
+    let data = &asked[0].1["data"];
+    assert_eq!(
+        (&data["plan_uid"], &data["digest"]),
+        (&plan.uid.to_string().into(), &plan.digest.to_string().into())
+    );
+    world.find(ANN, "T1078");
+    assert_eq!(told(&world).len(), all.len(), "the same incident asks no second time");
+}
+
+#[test]
+fn requests_for_approval_count_against_the_budget_of_notifications() {
+    let mut config = all();
+    config.budgets.notify = Budget { max: 4, window_ms: 60_000 };
+    let mut world = World::new(config, &[REVOKE_ASKS, EVERYBODY]);
+    for n in 0..50 {
+        world.find(&format!("aws:user:u{n}"), "T1078");
+        answer(&mut world, "tokens.revoke", tokens(0));
+    }
+    assert_eq!(told(&world).len(), 4);
 }

@@ -1,7 +1,7 @@
 //! A small world around the stage: it makes findings, plays the shell, and writes down what it sees as text.
 
 use prunella_respond::actions::{Action, CATALOG, Case, NotApplicable, Steps, state_of};
-use prunella_respond::{Config, Input, Playbooks, Respond};
+use prunella_respond::{Config, Input, Playbooks, Receivers, Respond};
 use prunella_schemas::finding::{Attack, Named};
 use prunella_schemas::plan::{
     EvidenceKind, Mode, Order, Outcome, PlanState, Probe, Reach, Read, Reply, Step, TargetState,
@@ -87,7 +87,8 @@ pub fn catalog() -> Vec<&'static dyn Action> {
 }
 
 pub fn auto() -> Config {
-    Config { mode_max: Mode::Auto, webhook_endpoints: vec!["default".to_owned()], ..Config::default() }
+    let receivers = Receivers { webhook: vec!["default".to_owned()], ..Receivers::default() };
+    Config { mode_max: Mode::Auto, receivers, ..Config::default() }
 }
 
 pub struct World {

@@ -14,11 +14,11 @@ use std::sync::Arc;
 pub fn ours(
     state: &Arc<SqliteState>,
     seen: &Arc<dyn Store>,
-    webhooks: WebhookEffector,
+    messages: impl IntoIterator<Item = WebhookEffector>,
 ) -> Vec<Arc<dyn Effector>> {
-    vec![
+    let own: [Arc<dyn Effector>; 2] = [
         Arc::new(tokens::TokenEffector::new(Arc::clone(state) as _, Arc::clone(seen))),
         Arc::new(account::AccountEffector::new(Arc::clone(state) as _, Arc::clone(seen))),
-        Arc::new(webhooks),
-    ]
+    ];
+    own.into_iter().chain(messages.into_iter().map(|m| Arc::new(m) as Arc<dyn Effector>)).collect()
 }

@@ -2,7 +2,7 @@
 
 use super::guard::{self, PublicOnly};
 use super::outbox::{Outbox, OutboxRow, OutboxState};
-use super::{Endpoint, WebhookError, signature};
+use super::{Endpoint, Links, WebhookError};
 use prunella_schemas::Id;
 use reqwest::{Client, StatusCode, redirect};
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +30,8 @@ pub struct Deliverer {
 
 struct Shared {
     endpoints: BTreeMap<String, Endpoint>,
+    /// Put into requests for approval.
+    links: Option<Arc<Links>>,
     /// Connects to public addresses only.
     guarded: Client,
     /// For endpoints that the operator marked as private.
@@ -44,7 +46,11 @@ enum Attempt {
 }
 
 impl Deliverer {
-    pub fn new(outbox: Outbox, endpoints: Vec<Endpoint>) -> Result<Self, WebhookError> {
+    pub fn new(
+        outbox: Outbox,
+        endpoints: Vec<Endpoint>,
+        links: Option<Arc<Links>>,
+    ) -> Result<Self, WebhookError> {
         let client = || {
             Client::builder()
                 .timeout(Duration::from_millis(TIMEOUT_MS))
@@ -57,12 +63,13 @@ impl Deliverer {
         let guarded = client().dns_resolver(PublicOnly::system()).build().map_err(fail)?;
         let open = client().build().map_err(fail)?;
         let endpoints = endpoints.into_iter().map(|e| (e.name.clone(), e)).collect();
-        Ok(Deliverer { outbox, shared: Arc::new(Shared { endpoints, guarded, open }) })
+        Ok(Deliverer { outbox, shared: Arc::new(Shared { endpoints, links, guarded, open }) })
     }
 
-    /// The names of the endpoints it knows.
-    pub fn endpoints(&self) -> BTreeSet<String> {
-        self.shared.endpoints.keys().cloned().collect()
+    /// The names of the endpoints it knows of a provider.
+    pub fn endpoints(&self, provider: &str) -> BTreeSet<String> {
+        let of = self.shared.endpoints.values().filter(|e| e.channel.provider() == provider);
+        of.map(|e| e.name.clone()).collect()
     }
 
     /// Sends until `shutdown` becomes true. An attempt that is cut short is made again after the next start.
@@ -143,16 +150,14 @@ impl Shared {
         if let Some(why) = guard::literal(&endpoint.url).filter(|_| !endpoint.allow_private) {
             return Attempt::Refused(format!("the endpoint's address is {why}"));
         }
-        let sent = client
-            .post(endpoint.url.clone())
-            .header("content-type", "application/json")
-            .header("webhook-id", &row.id)
-            .header("webhook-timestamp", timestamp_s)
-            .header("webhook-signature", signature(&endpoint.secrets, &row.id, timestamp_s, &row.body))
-            .body(row.body.clone())
-            .send()
-            .await;
-        match sent.map(|response| response.status()) {
+        let dressed = match endpoint.channel.dress(&row.id, timestamp_s, &row.body, self.links.as_deref()) {
+            Ok(dressed) => dressed,
+            Err(detail) => return Attempt::Refused(detail),
+        };
+        let request = client.post(endpoint.url.clone()).body(dressed.body);
+        let headers = dressed.headers.into_iter();
+        let request = headers.fold(request, |request, (name, value)| request.header(name, value));
+        match request.send().await.map(|response| response.status()) {
             Ok(status) if status.is_success() => Attempt::Taken(status.to_string()),
             Ok(StatusCode::GONE) => Attempt::Gone("the endpoint answered 410 Gone".into()),
             Ok(status) if status.is_redirection() => {

@@ -1,4 +1,4 @@
-//! The effector of provider `webhook`: a step is applied when its message is durable, and held when it is delivered.
+//! The effector of what tells: a step is applied when its message is durable, and held when it is delivered.
 
 use super::outbox::{Outbox, OutboxRow, OutboxState};
 use async_trait::async_trait;
@@ -11,13 +11,17 @@ use std::collections::BTreeSet;
 /// Turns steps into messages of the outbox.
 pub struct WebhookEffector {
     outbox: Outbox,
+    provider: &'static str,
     endpoints: BTreeSet<String>,
 }
 
+/// The providers whose steps are messages.
+pub const PROVIDERS: [&str; 4] = ["webhook", "slack", "pagerduty", "caep"];
+
 impl WebhookEffector {
     /// `endpoints` are the names that steps may have as their target.
-    pub fn new(outbox: Outbox, endpoints: BTreeSet<String>) -> Self {
-        WebhookEffector { outbox, endpoints }
+    pub fn new(outbox: Outbox, provider: &'static str, endpoints: BTreeSet<String>) -> Self {
+        WebhookEffector { outbox, provider, endpoints }
     }
 
     async fn ask<T: Send + 'static>(
@@ -33,7 +37,7 @@ impl WebhookEffector {
 #[async_trait]
 impl Effector for WebhookEffector {
     fn provider(&self) -> &str {
-        "webhook"
+        self.provider
     }
 
     /// The newest message to the endpoint, and whether the endpoint takes any.

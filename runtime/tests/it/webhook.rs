@@ -8,8 +8,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use prunella_runtime::clock::Clock;
 use prunella_runtime::webhook::{
-    Deliverer, Endpoint, Outbox, OutboxState, PAYLOAD_BYTES_MAX, SCHEDULE_MS, Secret, WebhookEffector,
-    WebhookError,
+    Channel, Deliverer, Endpoint, Issuer, Outbox, OutboxState, PAYLOAD_BYTES_MAX, RoutingKey, SCHEDULE_MS,
+    Secret, WebhookEffector, WebhookError,
 };
 use prunella_schemas::plan::{Outcome, Probe, Read};
 use prunella_schemas::port::Effector;
@@ -73,9 +73,9 @@ impl World {
 
     /// A new deliverer, as after a restart; it runs until the sender is dropped.
     fn deliver(&self, url: &str, allow_private: bool) -> watch::Sender<bool> {
-        let endpoint = Endpoint::new("soc", url, secrets(), allow_private).unwrap();
+        let endpoint = Endpoint::new("soc", url, Channel::Webhook(secrets()), allow_private).unwrap();
         let (stop, stopped) = watch::channel(false);
-        tokio::spawn(Deliverer::new(self.outbox.clone(), vec![endpoint]).unwrap().run(stopped));
+        tokio::spawn(Deliverer::new(self.outbox.clone(), vec![endpoint], None).unwrap().run(stopped));
         stop
     }
 
@@ -231,7 +231,9 @@ async fn redirects_are_a_failure_and_are_not_followed() {
 
 #[tokio::test]
 async fn private_addresses_are_refused_by_literal_and_by_name() {
-    let refused = |url: &str| Endpoint::new("soc", url, secrets(), false).err().map(|e| e.to_string());
+    let refused = |url: &str| {
+        Endpoint::new("soc", url, Channel::Webhook(secrets()), false).err().map(|e| e.to_string())
+    };
     for url in
         ["https://127.0.0.1/", "https://0x7f.1/", "https://[::ffff:127.0.0.1]/", "https://169.254.169.254/"]
     {
@@ -239,7 +241,10 @@ async fn private_addresses_are_refused_by_literal_and_by_name() {
     }
     assert!(refused("http://example.com/").is_some() && refused("https://u:p@example.com/").is_some());
     assert!(refused("https://example.com/").is_none());
-    assert!(Endpoint::new("soc", "https://example.com/", Vec::new(), false).is_err(), "never unsigned");
+    assert!(
+        Endpoint::new("soc", "https://example.com/", Channel::Webhook(Vec::new()), false).is_err(),
+        "never unsigned"
+    );
 
     let (receiver, url) = Receiver::start(&[200]).await;
     let port = url.rsplit(':').next().unwrap().to_owned();
@@ -287,7 +292,7 @@ async fn many_messages_arrive_each_once() {
 async fn the_effector_is_done_when_durable_and_holds_when_delivered() {
     let (_, url) = Receiver::start(&[200]).await;
     let world = World::new();
-    let effector = WebhookEffector::new(world.outbox.clone(), BTreeSet::from(["soc".to_owned()]));
+    let effector = WebhookEffector::new(world.outbox.clone(), "webhook", BTreeSet::from(["soc".to_owned()]));
     let (tenant, key) = (Tenant::default(), Id([5; 16]));
     let desired = json!({"type": "alert.created", "data": {"finding": "f"}});
     let step = |target: &str, desired: &serde_json::Value| Step {
@@ -323,4 +328,103 @@ async fn the_effector_is_done_when_durable_and_holds_when_delivered() {
         (&state.value["configured"], &state.value["newest"]["state"]),
         (&json!(true), &json!("delivered"))
     );
+}
+
+/// A message of a provider, as it reached a receiver.
+async fn sent(channel: Channel, body: &serde_json::Value) -> Request {
+    let world = World::new();
+    let (receiver, url) = Receiver::start(&[202]).await;
+    let endpoint = Endpoint::new("soc", &url, channel, true).unwrap();
+    let (_stop, stopped) = watch::channel(false);
+    tokio::spawn(Deliverer::new(world.outbox.clone(), vec![endpoint], None).unwrap().run(stopped));
+    world.outbox.enqueue("soc", "msg_1", body.to_string().as_bytes()).unwrap();
+    world.until("msg_1", |state, _| state == OutboxState::Delivered).await;
+    receiver.got.lock().unwrap()[0].clone()
+}
+
+#[tokio::test]
+async fn slack_gets_the_message_as_it_is() {
+    let body = json!({"text": "hello"});
+    let (headers, got) = sent(Channel::Slack, &body).await;
+    assert_eq!(
+        (headers["content-type"].to_str().unwrap(), got),
+        ("application/json", body.to_string().into())
+    );
+    assert!(!headers.contains_key("webhook-signature"));
+}
+
+#[tokio::test]
+async fn pagerduty_gets_the_key_that_no_log_holds() {
+    let key = "R0123456789abcdef0123456789abcde";
+    for bad in ["", "short", "R0123456789abcdef0123456789abcd!"] {
+        assert!(RoutingKey::parse(bad).is_err(), "{bad}");
+    }
+    let channel = Channel::PagerDuty(RoutingKey::parse(&format!("{key}\n")).unwrap());
+    let body = json!({"event_action": "resolve", "dedup_key": "prunella-1"});
+    let (_, got) = sent(channel, &body).await;
+    let got: serde_json::Value = serde_json::from_slice(&got).unwrap();
+    assert_eq!(got, json!({"event_action": "resolve", "dedup_key": "prunella-1", "routing_key": key}));
+}
+
+#[tokio::test]
+async fn a_security_event_is_signed_for_its_receiver() {
+    use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+    assert!(Issuer::new("i", "a", "k", b"no key").is_err());
+    // Made for this test by `openssl genpkey`; they guard nothing.
+    let directory = TempDir::new().unwrap();
+    for (algorithm, arguments) in [
+        (Algorithm::RS256, ["RSA", "rsa_keygen_bits:2048"].as_slice()),
+        (Algorithm::ES256, &["EC", "ec_paramgen_curve:P-256"]),
+        (Algorithm::EdDSA, &["ED25519"]),
+    ] {
+        let (private, public) = (directory.path().join("private"), directory.path().join("public"));
+        let mut make = std::process::Command::new("openssl");
+        make.args(["genpkey", "-quiet", "-algorithm", arguments[0], "-out"]).arg(&private);
+        if let Some(option) = arguments.get(1) {
+            make.args(["-pkeyopt", option]);
+        }
+        make.stderr(std::process::Stdio::null());
+        assert!(make.status().unwrap().success());
+        let mut show = std::process::Command::new("openssl");
+        assert!(
+            show.args(["pkey", "-pubout", "-in"])
+                .arg(&private)
+                .arg("-out")
+                .arg(&public)
+                .status()
+                .unwrap()
+                .success()
+        );
+        let issuer = Issuer::new(
+            "https://prunella.example",
+            "https://idp.example",
+            "key-1",
+            &std::fs::read(&private).unwrap(),
+        );
+        let claims = json!({"sub_id": {"format": "opaque", "id": "aws:user:ann"}, "events": {"urn:x": {}}});
+        let (headers, token) = sent(Channel::Caep(issuer.unwrap()), &claims).await;
+        assert_eq!(headers["content-type"], "application/secevent+jwt");
+        let header = decode_header(&token).unwrap();
+        assert_eq!(
+            (header.alg, header.typ.as_deref(), header.kid.as_deref()),
+            (algorithm, Some("secevent+jwt"), Some("key-1"))
+        );
+        let pem = std::fs::read(&public).unwrap();
+        let key = match algorithm {
+            Algorithm::RS256 => DecodingKey::from_rsa_pem(&pem),
+            Algorithm::ES256 => DecodingKey::from_ec_pem(&pem),
+            _ => DecodingKey::from_ed_pem(&pem),
+        };
+        let mut rules = Validation::new(algorithm);
+        rules.set_required_spec_claims(&["aud", "iss"]);
+        rules.validate_exp = false;
+        rules.set_audience(&["https://idp.example"]);
+        rules.set_issuer(&["https://prunella.example"]);
+        let got = decode::<serde_json::Value>(&token, &key.unwrap(), &rules).unwrap().claims;
+        assert_eq!(
+            (&got["jti"], &got["events"], &got["iat"]),
+            (&json!("msg_1"), &claims["events"], &json!(1_700_000_000))
+        );
+        assert!(got.get("exp").is_none(), "an event does not expire (RFC 8417, 2.2)");
+    }
 }
