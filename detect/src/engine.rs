@@ -236,7 +236,7 @@ fn at(actor: Actor) -> usize {
 
 /// The whole past knows better than the last calls what is rare: a thousand calls make the first of its kind stand out.
 fn calls(seen: &Sighting<'_>, past: &Past) -> Calls {
-    Calls { of_this: u64::from(past.operations.count(seen.operation_key)), of_all: past.events }
+    Calls { of_this: u64::from(past.calls(seen.operation_key, seen.time)), of_all: past.events }
 }
 
 fn side(seen: &Sighting<'_>) -> Side {

@@ -7,7 +7,8 @@
 pub mod attack;
 pub mod behaviour;
 pub mod calibration;
-pub mod config;
+pub mod clock;
+mod config;
 pub mod correlate;
 pub mod detector;
 pub mod detectors;

@@ -1,5 +1,6 @@
 //! Rhythm: how much a principal does per hour of its own life, learnt in whole numbers so that a replay is exact.
 
+use crate::clock::AHEAD_MS_MAX;
 use prunella_schemas::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +39,8 @@ pub struct Rhythm {
 struct Hour {
     index: i64,
     amounts: [u64; MEASURES],
+    /// Of these, what was flagged: it counts while the hour lasts, and is not learnt.
+    flagged_amounts: [u64; MEASURES],
     /// A finding fell into this hour: it is not learnt.
     flagged: bool,
 }
@@ -51,25 +54,42 @@ struct Usual {
 }
 
 impl Hour {
-    fn add(&mut self, amounts: [u64; MEASURES]) {
-        for (sum, amount) in self.amounts.iter_mut().zip(amounts) {
-            *sum = sum.saturating_add(amount);
+    fn add(&mut self, amounts: [u64; MEASURES], flagged: bool) {
+        let add = |sums: &mut [u64; MEASURES]| {
+            sums.iter_mut().zip(amounts).for_each(|(sum, amount)| *sum = sum.saturating_add(amount));
+        };
+        add(&mut self.amounts);
+        if flagged {
+            add(&mut self.flagged_amounts);
         }
     }
 }
 
 impl Rhythm {
-    /// Counts an event and, per measure, what it amounts to.
-    pub fn learn(&mut self, time: Timestamp, newest: Timestamp, amounts: [u64; MEASURES]) {
+    /// Counts an event and, per measure, what it amounts to. What was `flagged` counts in its hour alone.
+    pub fn learn(
+        &mut self,
+        time: Timestamp,
+        newest: Timestamp,
+        amounts: [u64; MEASURES],
+        flagged: bool,
+    ) {
         let index = time.0.div_euclid(HOUR_MS);
+        let was_ahead = |hour: i64| hour.saturating_sub(index) > AHEAD_MS_MAX / HOUR_MS;
+        self.open.retain(|hour| !was_ahead(hour.index));
+        if self.closed_through.is_some_and(was_ahead) {
+            self.closed_through = Some(index - 1);
+        }
         if self.closed_through.is_some_and(|closed| index <= closed) {
             return;
         }
         match self.open.iter_mut().rev().find(|hour| hour.index == index) {
-            Some(hour) => hour.add(amounts),
+            Some(hour) => hour.add(amounts, flagged),
             None => {
                 let at = self.open.partition_point(|hour| hour.index < index);
-                self.open.insert(at, Hour { index, amounts, flagged: false });
+                let mut hour = Hour { index, ..Hour::default() };
+                hour.add(amounts, flagged);
+                self.open.insert(at, hour);
             }
         }
         while self.open.first().is_some_and(|hour| {
@@ -133,7 +153,8 @@ impl Rhythm {
         let of_day = hour.index.rem_euclid(24) as usize;
         self.of_day.iter_mut().skip(of_day).take(1).for_each(|count| *count += 1);
         let weight = i64::from(self.hours).min(MEMORY_HOURS);
-        for (usual, amount) in self.usual.iter_mut().zip(hour.amounts) {
+        let learnt = hour.amounts.iter().zip(hour.flagged_amounts).map(|(all, flagged)| all - flagged);
+        for (usual, amount) in self.usual.iter_mut().zip(learnt) {
             let step = log2_mbit(amount) - usual.mean_mbit;
             usual.mean_mbit += step / weight;
             usual.variance_mbit2 +=
@@ -183,17 +204,40 @@ mod tests {
     fn hours_are_learnt_late_and_once_and_flagged_hours_never() {
         let mut rhythm = Rhythm::default();
         let hour = |h: i64, minute: i64| Timestamp(h * HOUR_MS + minute * 60_000);
-        rhythm.learn(hour(0, 5), hour(0, 5), [100, 0]);
-        rhythm.learn(hour(1, 10), hour(1, 10), [100, 0]);
-        rhythm.learn(hour(0, 50), hour(1, 10), [28, 0]);
+        rhythm.learn(hour(0, 5), hour(0, 5), [100, 0], false);
+        rhythm.learn(hour(1, 10), hour(1, 10), [100, 0], false);
+        rhythm.learn(hour(0, 50), hour(1, 10), [28, 0], false);
         assert_eq!((rhythm.hours, rhythm.amount(Measure::Bytes, hour(0, 0))), (0, 128));
         rhythm.flag(hour(1, 0));
-        rhythm.learn(hour(3, 0), hour(3, 0), [0, 0]);
+        rhythm.learn(hour(3, 0), hour(3, 0), [0, 0], false);
         assert_eq!((rhythm.hours, rhythm.most(Measure::Bytes)), (1, 128));
-        rhythm.learn(hour(0, 55), hour(3, 0), [1 << 40, 0]);
+        rhythm.learn(hour(0, 55), hour(3, 0), [1 << 40, 0], false);
         assert_eq!(rhythm.most(Measure::Bytes), 128, "a closed hour stays closed");
         assert!(
             rhythm.excess_mbit(Measure::Bytes, 1 << 30) > 0 && rhythm.excess_mbit(Measure::Bytes, 200) < 0
         );
+    }
+
+    #[test]
+    fn what_is_flagged_counts_in_its_hour_and_is_not_learnt() {
+        let mut rhythm = Rhythm::default();
+        let hour = |h: i64| Timestamp(h * HOUR_MS);
+        rhythm.learn(hour(0), hour(0), [100, 0], false);
+        rhythm.learn(hour(0), hour(0), [1 << 40, 0], true);
+        assert_eq!(rhythm.amount(Measure::Bytes, hour(0)), (1 << 40) + 100);
+        rhythm.learn(hour(9), hour(9), [0, 0], false);
+        assert_eq!(rhythm.most(Measure::Bytes), 100);
+    }
+
+    #[test]
+    fn an_hour_in_the_far_future_does_not_close_those_before_it() {
+        let mut rhythm = Rhythm::default();
+        let hour = |h: i64| Timestamp(h * HOUR_MS);
+        for h in [0, 2_000_000, 2_000_005, 1, 2, 3] {
+            rhythm.learn(hour(h), hour(h), [100, 0], false);
+        }
+        let hours = rhythm.hours;
+        rhythm.learn(hour(9), hour(9), [7, 0], false);
+        assert_eq!((rhythm.hours - hours, rhythm.amount(Measure::Bytes, hour(9))), (2, 7));
     }
 }

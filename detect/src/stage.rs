@@ -50,10 +50,15 @@ impl Detect {
         Detect { config, principals: Principals::default(), engine }
     }
 
-    /// Judges one event, then learns it.
+    /// Judges one event, then learns it. Time is the event's own.
     pub fn observe(&mut self, event: &Event) -> Verdict {
+        self.observe_at(event, Timestamp::ZERO)
+    }
+
+    /// The same for an event that became durable at `now`: it cannot have happened much later.
+    pub fn observe_at(&mut self, event: &Event, now: Timestamp) -> Verdict {
         let mut verdict = Verdict::default();
-        let seen = Sighting::of(event);
+        let seen = Sighting::at(event, now);
         let detectors = self.config.detectors.all();
         let (max, settled) = (self.config.principals_max, self.config.learning_events_min);
         let Some(memory) = self.principals.of(event, detectors.len(), max, settled) else { return verdict };
@@ -64,21 +69,21 @@ impl Detect {
         let case = Case { seen: &seen, judged: &judged, engine: &self.engine, config: &self.config };
         memory.risk.decay_to(seen.time);
         note_level(memory, event, seen.time, None, &mut verdict);
-        case.detect(memory, &mut verdict);
+        let suspect = case.detect(memory, &mut verdict);
         case.notice(memory, notice(&seen, &memory.past, &judged, &self.config), &mut verdict);
         verdict.score = Some(case.score());
-        let loud = verdict.findings.iter().any(|finding| finding.severity_id >= Severity::Medium as u8);
         let young = memory.past.is_learning(seen.time, &self.config);
         // Of the young, everything is unusual: were it not learnt, they would remain strangers for good.
         let unusual = !young && judged.p_value().is_some_and(|p| p <= self.config.engine.signal_p_value_max);
-        let learnt = self.engine.learn(&seen, &judged, &mut memory.profile, (loud || unusual, young));
+        let flagged = suspect || unusual;
+        let learnt = self.engine.learn(&seen, &judged, &mut memory.profile, (flagged, young));
         if let Some(shift) = &learnt.shift {
             let case = Case { seen: &seen, judged: &judged, engine: &self.engine, config: &self.config };
             case.notice(memory, vec![shifted(shift)], &mut verdict);
         }
         let cause = verdict.findings.last().map(|finding| finding.prunella.finding_uid);
         note_level(memory, event, seen.time, cause, &mut verdict);
-        memory.past.learn(&seen);
+        memory.past.learn(&seen, flagged || learnt.shift.is_some());
         if learnt.regroup {
             self.engine.regroup(event.tenant(), self.principals.profiles(event.tenant()));
         }
@@ -112,7 +117,7 @@ impl Stage for Detect {
 
     fn step(&mut self, batch: &[Delivered<Event>], out: &mut Outbox) {
         for delivered in batch {
-            let verdict = self.observe(&delivered.message);
+            let verdict = self.observe_at(&delivered.message, delivered.at);
             out.caused_by(delivered);
             verdict.findings.iter().for_each(|finding| out.push(finding));
             verdict.risks.iter().for_each(|risk| out.push(risk));
@@ -139,18 +144,23 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// Asks every detector.
-    fn detect(&self, memory: &mut Memory, verdict: &mut Verdict) {
+    /// Asks every detector. Whether the event takes part in something of severity Medium or above, said or, so soon
+    /// after the last time, not said again.
+    fn detect(&self, memory: &mut Memory, verdict: &mut Verdict) -> bool {
         let (seen, config) = (self.seen, self.config);
+        let mut suspect = false;
         for (detector, window) in config.detectors.all().iter().zip(&mut memory.windows) {
             let mut evidence = Evidence::new(detector.id(), &memory.cooldowns, config);
             detector.observe(seen, &memory.past, window, config, &mut evidence);
+            suspect |= evidence.is_hushed();
             // Only the event at hand completes evidence: what is found without it was found before.
             let drafts = evidence.drafts().into_iter().filter(|draft| draft.holds(seen));
             for draft in drafts {
                 let (time, severity, technique) = (newest(&draft, seen), draft.severity, draft.technique());
                 let quiet_ms = if draft.habitual { config.habit_cooldown_ms } else { config.cooldown_ms };
-                if !memory.cooldowns.permit(detector.id(), technique, time, severity as u8, quiet_ms) {
+                let heard = memory.cooldowns.permit(detector.id(), technique, time, severity as u8, quiet_ms);
+                suspect |= severity >= Severity::Medium && (heard || !draft.habitual);
+                if !heard {
                     continue;
                 }
                 memory.cooldowns.speak(detector.id(), technique, time, severity as u8);
@@ -166,6 +176,7 @@ impl Case<'_> {
                 ));
             }
         }
+        suspect
     }
 
     /// Hands in what was noticed and not just said.

@@ -15,7 +15,7 @@ const TIMES_MS: std::ops::Range<i64> = 946_684_800_000..4_102_444_800_000;
 /// Whether the event's own time can be believed.
 pub fn has_time(seen: &Sighting<'_>) -> bool {
     let odd = |flag: &Flag| matches!(flag, Flag::MissingTime | Flag::FutureTime | Flag::AncientTime);
-    TIMES_MS.contains(&seen.time.0) && !seen.event.prunella.flags.iter().any(odd)
+    seen.time == seen.event.time && TIMES_MS.contains(&seen.time.0) && !seen.event.prunella.flags.iter().any(odd)
 }
 
 /// Bytes that left the provider, else bytes moved, else the size of the file.
