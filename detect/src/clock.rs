@@ -30,7 +30,11 @@ mod tests {
         let day = |n: i64| Timestamp(n * 86_400_000);
         assert_eq!(believed(day(400), day(3)), day(3).plus_ms(FUTURE_MS_MAX));
         assert_eq!([believed(day(2), day(3)), believed(day(400), Timestamp::ZERO)], [day(2), day(400)]);
-        assert_eq!([newest(day(29), day(1)), newest(day(32), day(1)), newest(day(1), day(9))].map(|t| t.0 / 86_400_000), [29, 1, 9]);
+        assert_eq!(
+            [newest(day(29), day(1)), newest(day(32), day(1)), newest(day(1), day(9))]
+                .map(|t| t.0 / 86_400_000),
+            [29, 1, 9]
+        );
         assert!(was_ahead(Timestamp(i64::MAX), Timestamp(i64::MIN)));
     }
 }

@@ -79,6 +79,11 @@ impl Past {
         self.operations.met_since(time.plus_ms(-span_ms))
     }
 
+    /// Whether nothing that was flagged is remembered.
+    pub fn is_spotless(&self) -> bool {
+        self.tolerated.is_empty()
+    }
+
     /// How often the operation was called before. All flagged calls of six hours count as one, and only after them:
     /// what is flagged day after day and borne becomes a habit, and a thousand calls within an hour do not.
     pub fn calls(&self, operation: u64, time: Timestamp) -> u32 {

@@ -67,13 +67,7 @@ impl Hour {
 
 impl Rhythm {
     /// Counts an event and, per measure, what it amounts to. What was `flagged` counts in its hour alone.
-    pub fn learn(
-        &mut self,
-        time: Timestamp,
-        newest: Timestamp,
-        amounts: [u64; MEASURES],
-        flagged: bool,
-    ) {
+    pub fn learn(&mut self, time: Timestamp, newest: Timestamp, amounts: [u64; MEASURES], flagged: bool) {
         let index = time.0.div_euclid(HOUR_MS);
         let was_ahead = |hour: i64| hour.saturating_sub(index) > AHEAD_MS_MAX / HOUR_MS;
         self.open.retain(|hour| !was_ahead(hour.index));

@@ -7,7 +7,7 @@ use crate::detectors::words;
 use crate::engine::{Engine, Judged};
 use crate::evidence::{Draft, Evidence, Severity};
 use crate::explain;
-use crate::network::fingerprint;
+use crate::features::{self, inputs};
 use crate::notice::{Noticed, notice, shifted};
 use crate::principals::{Memory, Principals};
 use crate::sighting::Sighting;
@@ -75,7 +75,8 @@ impl Detect {
         let young = memory.past.is_learning(seen.time, &self.config);
         // Of the young, everything is unusual: were it not learnt, they would remain strangers for good.
         let unusual = !young && judged.p_value().is_some_and(|p| p <= self.config.engine.signal_p_value_max);
-        let flagged = suspect || unusual;
+        let stranger = young && !seen.by_service && judged.strange.is_some();
+        let flagged = suspect || unusual || stranger;
         let learnt = self.engine.learn(&seen, &judged, &mut memory.profile, (flagged, young));
         if let Some(shift) = &learnt.shift {
             let case = Case { seen: &seen, judged: &judged, engine: &self.engine, config: &self.config };
@@ -193,10 +194,12 @@ impl Case<'_> {
                 memory.cooldowns.speak(id, RISK, seen.time, weight);
                 memory.risk.add(noticed.weight, seen.time);
             }
-            let proposal = (noticed.kind == SignalKind::Forest)
-                .then(|| self.analysis())
-                .flatten()
-                .map(|analysis| Box::new(self.proposal(analysis, memory.risk.score())));
+            let risk = memory.risk.score();
+            let proposal = match (noticed.kind, noticed.p_value) {
+                (SignalKind::Forest, _) => self.analysis().map(|analysis| self.proposal(analysis, risk)),
+                (_, Some(p_value)) => Some(self.newcomer(p_value, memory.past.events, risk)),
+                (_, None) => None,
+            };
             verdict.signals.push(Signal {
                 event_uid: seen.event.prunella.event_uid,
                 tenant: tenant(seen.event),
@@ -205,8 +208,8 @@ impl Case<'_> {
                 kind: noticed.kind,
                 weight: noticed.weight,
                 detail: noticed.detail,
-                p_value: (noticed.kind == SignalKind::Forest).then(|| self.judged.p_value()).flatten(),
-                proposal,
+                p_value: noticed.p_value,
+                proposal: proposal.map(Box::new),
             });
         }
     }
@@ -247,6 +250,46 @@ impl Case<'_> {
         self.finding(draft, by, risk, Some(analysis))
     }
 
+    /// The same for a principal without a past, which its peers are put in the place of.
+    fn newcomer(&self, p_value: f64, events: u64, risk: f64) -> Finding {
+        let seen = self.seen;
+        let draft = Draft {
+            severity: Severity::Medium,
+            confidence: 50,
+            title: "Newcomer unlike its peers".to_owned(),
+            message: format!(
+                "{} called {}, which its peers do not, from {}",
+                seen.who(),
+                seen.operation,
+                seen.from()
+            ),
+            reasons: vec![
+                format!(
+                    "{} of this tenant is a newcomer's sensitive call unlike its peers",
+                    explain::one_in(p_value)
+                ),
+                features::show(features::PEERS, self.judged.row.values[features::PEERS], seen),
+                features::show(features::SENSITIVITY, self.judged.row.values[features::SENSITIVITY], seen),
+                match events {
+                    0 => "it was never seen before".to_owned(),
+                    1 => "only one event of it came before".to_owned(),
+                    events => format!("only {events} events of it came before"),
+                },
+            ],
+            counterfactual: "With an operation that its peers call it would have been ordinary".to_owned(),
+            attacks: vec![VALID_CLOUD_ACCOUNT],
+            marks: vec![Mark::of(seen, 0, 0)],
+            habitual: false,
+        };
+        let by = analytic(
+            "newcomer_unlike_peers",
+            "Sensitive calls of a newcomer that its peers do not make",
+            "1.0.0",
+            Method::Learning,
+        );
+        self.finding(draft, by, risk, None)
+    }
+
     fn finding(&self, draft: Draft, by: Analytic, risk: f64, analysis: Option<Analysis>) -> Finding {
         let mut finding = draft.finding(by, self.seen, self.config.cooldown_ms);
         finding.set_risk(risk);
@@ -263,10 +306,7 @@ impl Case<'_> {
             tenant: tenant(seen.event),
             time: seen.time,
             class_uid: seen.event.class_uid,
-            operation: match seen.operation {
-                "" => fingerprint(&seen.event.type_uid.to_le_bytes()),
-                _ => seen.operation_key,
-            },
+            operation: inputs::operation(seen),
             tier_change: seen.changes_tier(),
             p_value: self.judged.p_value(),
         }

@@ -4,13 +4,14 @@ use super::canary::{self, Refusal};
 use super::drift::{Drift, Shift};
 use super::model::{Model, TRAINING_ROWS_MIN};
 use super::reservoir::{Reservoir, Row, lot, mix};
+use super::shares::Shares;
 use super::{Error, FEATURES};
 use crate::calibration::{Calibrator, Tally};
 use prunella_schemas::{Id, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Raised when a learner of one version cannot be read, or learns differently, in another.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Rows before the first model.
 const FIRST_ROWS_MIN: usize = 1_024;
 /// Rows of the time before a drift that are kept, so that a regime which returns is not new: as many as are awaited.
@@ -79,8 +80,9 @@ pub struct Learner {
     drift: Drift,
     model: Option<Model>,
     canaries: Vec<[f32; FEATURES]>,
-    /// Scores under the model: those held out, then every event since.
+    /// Scores under the model: those held out, then the events since, of each principal no more than its share.
     tally: Tally,
+    shares: Shares,
     /// Scores at which the calibration is made again.
     recalibrate_at: u64,
     /// What has shifted, until a model has learnt it.
@@ -99,12 +101,13 @@ impl Learner {
         Learner {
             seed,
             features: hash(features),
-            training: Reservoir::capped(mix(seed ^ 1)),
-            held_out: Reservoir::uncapped(mix(seed ^ 2)),
+            training: Reservoir::new(mix(seed ^ 1)),
+            held_out: Reservoir::new(mix(seed ^ 2)),
             drift: Drift::default(),
             model: None,
             canaries: Vec::new(),
             tally: Tally::default(),
+            shares: Shares::default(),
             recalibrate_at: 0,
             shifts: Vec::new(),
             tried: Timestamp::ZERO,
@@ -202,7 +205,7 @@ impl Learner {
         self.events_since = self.events_since.saturating_add(1);
         let Some(model) = &mut self.model else { return };
         let score = lesson.score.unwrap_or_else(|| model.score(&lesson.row));
-        if calibrates {
+        if calibrates && self.shares.admit(lesson.principal) {
             self.tally.add(lesson.class_uid, score);
         }
         if self.tally.total() >= self.recalibrate_at {
@@ -267,6 +270,10 @@ impl Learner {
             self.held_out.rows().zip(scores).map(|(row, score)| (row.values, score, row.principal));
         self.drift = Drift::from_reference(reference);
         self.tally = model.calibrator.clone().into();
+        self.shares = Shares::default();
+        self.held_out.rows().for_each(|row| {
+            self.shares.admit(row.principal);
+        });
         self.recalibrate_at = self.tally.total() * 2;
         self.shifts.clear();
         if self.canaries.is_empty() {

@@ -6,8 +6,7 @@ use prunella_schemas::ocsf::severity_name;
 
 const ANN: &str =
     "past ann 203.0.113.10 s3:ListBuckets,ec2:DescribeInstances,s3:GetObject,iam:ListUsers bytes=20K";
-const CI: &str =
-    "past role/ci 203.0.113.40 iam:AttachRolePolicy,s3:PutObject,iam:PutRolePolicy,cloudtrail:UpdateTrail days=5";
+const CI: &str = "past role/ci 203.0.113.40 iam:AttachRolePolicy,s3:PutObject,iam:PutRolePolicy,cloudtrail:UpdateTrail days=5";
 
 /// Runs `past` and `story`; `want` is what is found from day 0 on, as `detector severity`, sorted.
 #[track_caller]

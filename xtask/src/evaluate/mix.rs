@@ -1,6 +1,9 @@
 //! The mix: weeks of benign records, one account's real day again and again with parts left out, and attacks in the
 //! last days.
 //!
+//! Newcomers come all the time: twins of the roles, who do what those do, and one administrator, so that to be new is
+//! not by itself an attack either.
+//!
 //! The benign records are the work of services. Samples that their authors did not call attacks, nor benign, are
 //! played as four administrators, so that administration is not by itself an attack; they are counted apart. A tenth
 //! of the pairs of principal and operation never happens in the training days, so that neither is novelty.
@@ -26,8 +29,12 @@ const WORK_MS: i64 = 10 * HOUR_MS;
 const PAIR_CHANCE: f64 = 0.75;
 const RECORD_CHANCE: f64 = 0.75;
 const LATE_SHARE: f64 = 0.1;
+/// Working days between two roles that join.
+const JOIN_DAYS: i64 = 2;
 /// A shorter name could stand inside any word.
 const NAME_BYTES_MIN: usize = 5;
+/// The number in the name of the administrator who joins.
+const JOINED_ADMINISTRATOR: usize = 99;
 /// How often an unlabelled record happens on a day.
 const UNLABELLED_CHANCE: f64 = 0.2;
 
@@ -136,6 +143,7 @@ pub fn mix(sources: &Sources, variant: Variant, seed: u64) -> Mix {
     let test_start = start.plus_ms(calendar_days(TRAINING_DAYS) * DAY_MS);
     let names = role_names(sources);
     let mut lines = benign(sources, start, &names, &mut Random::new(seed, 1));
+    lines.extend(joiners(sources, start, &names, &mut Random::new(seed, 8)));
     lines.extend(unlabelled(sources, start, &names, &mut Random::new(seed, 7)));
     lines.extend(attacks(sources, variant, test_start, &names, seed));
     let mut ids = Random::new(seed, 6);
@@ -233,6 +241,51 @@ fn benign(
                         ));
                     }
                 }
+            }
+        }
+    }
+    lines
+}
+
+/// Twins of roles, each from a day of its own on; and, in the middle of the test days, one more administrator.
+fn joiners(
+    sources: &Sources,
+    start: Timestamp,
+    names: &BTreeMap<String, String>,
+    random: &mut Random,
+) -> Vec<Line> {
+    let origin = sources.benign.iter().filter_map(happened).min().unwrap_or_default();
+    let roles: Vec<&String> = names.keys().collect();
+    let days = TRAINING_DAYS + TEST_DAYS;
+    let mut lines = Vec::new();
+    for (number, joined) in (JOIN_DAYS..days).step_by(JOIN_DAYS as usize).enumerate() {
+        let Some(twin) = roles.get(random.below(roles.len().max(1))) else { return lines };
+        let mut names = names.clone();
+        names.insert((*twin).clone(), format!("joiner-{number:02}"));
+        let issuer =
+            |record: &&Value| record["userIdentity"]["sessionContext"]["sessionIssuer"]["userName"] == **twin;
+        let records: Vec<&Value> = sources.benign.iter().filter(issuer).collect();
+        for day in joined..days {
+            let within = WORK_STARTS_MS + random.below(WORK_MS as usize) as i64;
+            for record in &records {
+                if random.chance(PAIR_CHANCE * RECORD_CHANCE) {
+                    let late = happened(record).unwrap_or(origin).since_ms(origin);
+                    let time = start.plus_ms(calendar_days(day) * DAY_MS + within + late);
+                    lines.push(line(record, time, Label::Benign, Disguise::default(), &names));
+                }
+            }
+        }
+    }
+    let administrators = administrators(sources, names);
+    let address = administrators.first().and_then(|known| known.addresses.first()).map(String::as_str);
+    for day in TRAINING_DAYS + TEST_DAYS / 2..days {
+        for record in &sources.unlabelled {
+            let within = WORK_STARTS_MS + random.below(WORK_MS as usize) as i64;
+            if random.chance(UNLABELLED_CHANCE / ADMINISTRATORS as f64) {
+                let identity = Some(user(JOINED_ADMINISTRATOR));
+                let time = start.plus_ms(calendar_days(day) * DAY_MS + within);
+                let disguise = Disguise { identity, address, agent: None };
+                lines.push(line(record, time, Label::Unlabelled, disguise, names));
             }
         }
     }
