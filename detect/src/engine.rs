@@ -6,7 +6,8 @@
 
 use crate::behaviour::{Actor, Behaviour, Table, key};
 use crate::entropy::{Limits, Shift};
-use crate::features::{self, CATALOG, Calls, Row, log2};
+use crate::features::{self, CATALOG, Calls, Row};
+use crate::log2;
 use crate::past::Past;
 use crate::peers::{Facts, Group, Groups, Profile, Side};
 use crate::sighting::Sighting;

@@ -19,6 +19,7 @@ pub mod explain;
 pub mod features;
 pub mod forest;
 pub mod known;
+pub mod log2;
 pub mod network;
 pub mod notice;
 pub mod offline;

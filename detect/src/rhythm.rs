@@ -1,6 +1,7 @@
 //! Rhythm: how much a principal does per hour of its own life, learnt in whole numbers so that a replay is exact.
 
 use crate::clock::AHEAD_MS_MAX;
+use crate::log2::{FRACTION_BITS, exp2_m1, log2_1p};
 use prunella_schemas::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -163,20 +164,15 @@ const SPREAD_MBIT_MIN: i64 = 500;
 /// Idle hours between busy ones are no excuse for sixty times the usual.
 const SPREAD_MBIT_MAX: i64 = 1_500;
 
-/// `1000 * log2(1 + n)`, linear between powers of two: whole numbers, so every machine agrees.
+/// `1000 * log2(1 + n)`, rounded.
 fn log2_mbit(n: u64) -> i64 {
-    let n = u128::from(n) + 1;
-    let whole = n.ilog2();
-    let fraction = ((n - (1 << whole)) * 1_000) >> whole;
-    i64::from(whole) * 1_000 + fraction as i64
+    (i64::from(log2_1p(n)) * 1_000 + (1 << (FRACTION_BITS - 1))) >> FRACTION_BITS
 }
 
 /// The inverse of [`log2_mbit`].
 fn exp2_of_mbit(mbit: i64) -> u64 {
-    let (whole, fraction) = (mbit.max(0) / 1_000, mbit.max(0) % 1_000);
-    let power = 1u128 << whole.min(64);
-    let value = power + ((power * fraction as u128) / 1_000);
-    u64::try_from(value.saturating_sub(1)).unwrap_or(u64::MAX)
+    let fixed = (mbit.clamp(0, 64_000) << FRACTION_BITS) / 1_000;
+    exp2_m1(u32::try_from(fixed).unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]
@@ -190,7 +186,7 @@ mod tests {
         }
         for n in [0u64, 1, 7, 1_000, 1 << 40] {
             let back = exp2_of_mbit(log2_mbit(n));
-            assert!(back.abs_diff(n) <= n / 500 + 1, "{n} {back}");
+            assert!(back.abs_diff(n) <= n / 1_000 + 1, "{n} {back}");
         }
     }
 

@@ -16,9 +16,9 @@ pub use table::{COLD_MAX, Corrupt, PRINCIPALS_MAX, Table, key};
 
 use crate::clock::was_ahead;
 use crate::entropy::{Limits, Shift, Streams};
-use crate::features::log2::{log2, log2_1p};
 use crate::features::travel::Place;
 use crate::features::{Row, inputs};
+use crate::log2::{log2, log2_1p};
 use crate::sighting::Sighting;
 use fixed::{COUNT_BITS, COUNT_ONE, decay};
 use prunella_schemas::Timestamp;

@@ -1,11 +1,11 @@
 //! Show: the value of a feature in the event's own unit, for people.
 
-use super::log2::{ONE, exp2_m1};
 use super::{
     DEVICE, ENTROPY, FAILURES, FAN_OUT, GAP, HOUR, NETWORK, ODD, OPERATION, PEERS, RATE, RATE_RISE,
     SENSITIVITY, SIZE, SIZE_DEVIATION, TRAVEL, inputs,
 };
 use crate::detectors::words;
+use crate::log2::{ONE, exp2_m1};
 use crate::sighting::Sighting;
 
 /// A value of a feature as the event says it: `14.0 MiB`, `03:00 UTC`, `new network 203.0.113.0/24`.

@@ -17,8 +17,7 @@ const FIRST_ROWS_MIN: usize = 1_024;
 /// Rows of the time before a drift that are kept, so that a regime which returns is not new: as many as are awaited.
 const ROWS_BEFORE_DRIFT: usize = 512;
 const DAY_MS: u64 = 86_400_000;
-/// Between two trainings because of drift. A window of minutes is compared with a sample of days, so that the time of
-/// day alone may look like drift; it must not keep a learner training.
+/// Between two trainings because of drift. Days of the week differ too, and that must not keep a learner training.
 const DRIFT_MS: u64 = 6 * 3_600_000;
 /// Candidates in a row that may be refused for raising too few alerts.
 const REFUSALS_MAX: u32 = 2;
@@ -212,7 +211,7 @@ impl Learner {
             self.recalibrate_at = self.tally.total().saturating_mul(2);
             model.calibrator = Calibrator::from(self.tally.clone());
         }
-        if let Some(shifts) = self.drift.observe(&lesson.row, score, lesson.principal)
+        if let Some(shifts) = self.drift.observe(&lesson.row, score, (lesson.principal, lesson.time))
             && self.shifts.is_empty()
         {
             self.shifts = shifts;
@@ -266,9 +265,7 @@ impl Learner {
 
     fn swap(&mut self, model: Model) -> Result<u32, Error> {
         let scores = model.scores(self.held_out.rows())?;
-        let reference =
-            self.held_out.rows().zip(scores).map(|(row, score)| (row.values, score, row.principal));
-        self.drift = Drift::from_reference(reference);
+        self.drift = Drift::from_reference(self.held_out.rows().zip(scores));
         self.tally = model.calibrator.clone().into();
         self.shares = Shares::default();
         self.held_out.rows().for_each(|row| {

@@ -89,7 +89,7 @@ fn any_event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::cases(3))]
 
     #[test]
     fn any_events_in_any_batches_give_the_same_bytes(
