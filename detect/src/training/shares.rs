@@ -12,6 +12,8 @@ const TOTAL_MIN: u64 = 1_024;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Shares {
     counts: BTreeMap<u64, u32>,
+    /// The most that were counted at once.
+    sources: u64,
     total: u64,
 }
 
@@ -19,7 +21,7 @@ impl Shares {
     /// Counts one of `source`, unless it has had its share: as much as of a [`super::Reservoir`].
     pub fn admit(&mut self, source: u64) -> bool {
         let own = u64::from(self.counts.get(&source).copied().unwrap_or_default());
-        let equal = 2 * self.total / self.counts.len().max(1) as u64;
+        let equal = 2 * self.total / self.sources.max(1);
         let share = ((self.total as f64 * SOURCE_SHARE) as u64).max(equal);
         if self.total >= TOTAL_MIN && own >= share {
             return false;
@@ -32,6 +34,7 @@ impl Shares {
             let count = self.counts.entry(source).or_default();
             *count = count.saturating_add(1);
         }
+        self.sources = self.sources.max(self.counts.len() as u64);
         true
     }
 }

@@ -139,6 +139,19 @@ fn what_was_flagged_is_not_learnt() {
 }
 
 #[test]
+fn one_principal_does_not_speak_for_a_class() {
+    let mut learner = Learner::new(&NAMES, 7);
+    for number in 0..8_000 {
+        learner.observe(&lesson(number));
+        let time = lesson(number).time;
+        learner.observe(&Lesson { principal: 9_999, time, ..strange(1_000_000 + number) });
+    }
+    let model = learner.model().unwrap();
+    let p = model.p_value(6003, model.score(&strange(1).row));
+    assert!(p < 0.1, "{p}: half of all events are like this, by one of 201 principals");
+}
+
+#[test]
 fn drift_is_seen_in_512_events_learnt_and_quiet_again() {
     let (mut learner, _) = taught(4_000);
     // Two standard deviations of a sum of six uniform numbers.

@@ -213,6 +213,13 @@ fn blinding() {
 }
 
 #[test]
+fn what_was_found_makes_no_habit_within_hours() {
+    let attach = "ann 203.0.113.10 iam:AttachUserPolicy target=bob policy=AdministratorAccess";
+    let story = format!("09:00:00 {attach} x=6 every=300s\n11:30:00 {attach}");
+    check(ANN, &story, &["privilege_change High", "privilege_change High"]);
+}
+
+#[test]
 fn more_power() {
     let id = "privilege_change";
     let by_ann = |call: &str| format!("09:00:00 ann 203.0.113.10 {call}");

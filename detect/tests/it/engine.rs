@@ -113,6 +113,29 @@ fn the_unusual_is_called_unusual_with_reasons_that_add_up() {
 }
 
 #[test]
+fn a_newcomer_is_measured_by_its_peers() {
+    let mut detect = trained();
+    let day = BEGIN + 20 * DAY_MS + 10 * 3_600_000;
+    let about_peers =
+        |verdict: Verdict| verdict.signals.into_iter().find(|signal| signal.kind == SignalKind::Peers);
+    let ordinary = event(77, day, "GetObject", "192.0.2.7", 5_000);
+    assert_eq!(about_peers(detect.observe(&ordinary)), None, "its peers call it too");
+    let strange = about_peers(detect.observe(&event(77, day + 60_000, "PutBucketPolicy", "192.0.2.7", 100)));
+    let strange = strange.unwrap();
+    assert!(strange.p_value.is_some_and(|p| p < 1e-3), "{strange:?}");
+    let finding = strange.proposal.unwrap();
+    assert_eq!(&*finding.finding_info.analytic.uid, "newcomer_unlike_peers");
+    assert!(finding.prunella.reasons[1].contains("no more than one in"), "{:?}", finding.prunella.reasons);
+    // Where newcomers do so all the time it says nothing any more.
+    let mut p_values = Vec::new();
+    for user in 100..120 {
+        let call = event(user, day + 120_000 + user as i64, "PutBucketPolicy", "192.0.2.7", 100);
+        p_values.extend(about_peers(detect.observe(&call)).and_then(|signal| signal.p_value));
+    }
+    assert!(p_values.len() == 20 && p_values.is_sorted() && p_values[19] > 1e-3, "{p_values:?}");
+}
+
+#[test]
 fn ordinary_days_stay_ordinary() {
     let mut detect = trained();
     let next: Vec<Event> = crowd(22, 2).into_iter().filter(|e| e.time.0 >= BEGIN + 20 * DAY_MS).collect();
