@@ -9,6 +9,7 @@
 //! of the pairs of principal and operation never happens in the training days, so that neither is novelty.
 
 use super::callers::{ADMINISTRATORS, administrators, roles, user};
+use super::joiners::joiners;
 use super::rewrite::{Guise, rewrite};
 use crate::random::Random;
 use anyhow::{Context, ensure};
@@ -21,22 +22,18 @@ use std::path::Path;
 const START: &str = "2026-09-07T00:00:00Z";
 pub const TRAINING_DAYS: i64 = 20;
 pub const TEST_DAYS: i64 = 10;
-const DAY_MS: i64 = 86_400_000;
+pub(super) const DAY_MS: i64 = 86_400_000;
 const HOUR_MS: i64 = 3_600_000;
-const WORK_STARTS_MS: i64 = 8 * HOUR_MS;
-const WORK_MS: i64 = 10 * HOUR_MS;
+pub(super) const WORK_STARTS_MS: i64 = 8 * HOUR_MS;
+pub(super) const WORK_MS: i64 = 10 * HOUR_MS;
 /// How often a principal does one of its things on a day, and each record of it.
-const PAIR_CHANCE: f64 = 0.75;
-const RECORD_CHANCE: f64 = 0.75;
+pub(super) const PAIR_CHANCE: f64 = 0.75;
+pub(super) const RECORD_CHANCE: f64 = 0.75;
 const LATE_SHARE: f64 = 0.1;
-/// Working days between two roles that join.
-const JOIN_DAYS: i64 = 2;
 /// A shorter name could stand inside any word.
 const NAME_BYTES_MIN: usize = 5;
-/// The number in the name of the administrator who joins.
-const JOINED_ADMINISTRATOR: usize = 99;
 /// How often an unlabelled record happens on a day.
-const UNLABELLED_CHANCE: f64 = 0.2;
+pub(super) const UNLABELLED_CHANCE: f64 = 0.2;
 
 /// What the attackers use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,7 +180,7 @@ pub fn address(record: &Value) -> Option<&str> {
 }
 
 /// Working days into days: five of seven.
-fn calendar_days(working: i64) -> i64 {
+pub(super) fn calendar_days(working: i64) -> i64 {
     working / 5 * 7 + working % 5
 }
 
@@ -241,51 +238,6 @@ fn benign(
                         ));
                     }
                 }
-            }
-        }
-    }
-    lines
-}
-
-/// Twins of roles, each from a day of its own on; and, in the middle of the test days, one more administrator.
-fn joiners(
-    sources: &Sources,
-    start: Timestamp,
-    names: &BTreeMap<String, String>,
-    random: &mut Random,
-) -> Vec<Line> {
-    let origin = sources.benign.iter().filter_map(happened).min().unwrap_or_default();
-    let roles: Vec<&String> = names.keys().collect();
-    let days = TRAINING_DAYS + TEST_DAYS;
-    let mut lines = Vec::new();
-    for (number, joined) in (JOIN_DAYS..days).step_by(JOIN_DAYS as usize).enumerate() {
-        let Some(twin) = roles.get(random.below(roles.len().max(1))) else { return lines };
-        let mut names = names.clone();
-        names.insert((*twin).clone(), format!("joiner-{number:02}"));
-        let issuer =
-            |record: &&Value| record["userIdentity"]["sessionContext"]["sessionIssuer"]["userName"] == **twin;
-        let records: Vec<&Value> = sources.benign.iter().filter(issuer).collect();
-        for day in joined..days {
-            let within = WORK_STARTS_MS + random.below(WORK_MS as usize) as i64;
-            for record in &records {
-                if random.chance(PAIR_CHANCE * RECORD_CHANCE) {
-                    let late = happened(record).unwrap_or(origin).since_ms(origin);
-                    let time = start.plus_ms(calendar_days(day) * DAY_MS + within + late);
-                    lines.push(line(record, time, Label::Benign, Disguise::default(), &names));
-                }
-            }
-        }
-    }
-    let administrators = administrators(sources, names);
-    let address = administrators.first().and_then(|known| known.addresses.first()).map(String::as_str);
-    for day in TRAINING_DAYS + TEST_DAYS / 2..days {
-        for record in &sources.unlabelled {
-            let within = WORK_STARTS_MS + random.below(WORK_MS as usize) as i64;
-            if random.chance(UNLABELLED_CHANCE / ADMINISTRATORS as f64) {
-                let identity = Some(user(JOINED_ADMINISTRATOR));
-                let time = start.plus_ms(calendar_days(day) * DAY_MS + within);
-                let disguise = Disguise { identity, address, agent: None };
-                lines.push(line(record, time, Label::Unlabelled, disguise, names));
             }
         }
     }
@@ -374,13 +326,13 @@ fn attacks(
 }
 
 #[derive(Clone, Default)]
-struct Disguise<'a> {
-    identity: Option<Value>,
-    address: Option<&'a str>,
-    agent: Option<&'a str>,
+pub(super) struct Disguise<'a> {
+    pub identity: Option<Value>,
+    pub address: Option<&'a str>,
+    pub agent: Option<&'a str>,
 }
 
-fn line(
+pub(super) fn line(
     record: &Value,
     time: Timestamp,
     label: Label,
@@ -411,7 +363,7 @@ fn seconds(time: Timestamp) -> String {
     }
 }
 
-fn happened(record: &Value) -> Option<Timestamp> {
+pub(super) fn happened(record: &Value) -> Option<Timestamp> {
     Timestamp::parse(record["eventTime"].as_str()?)
 }
 
