@@ -246,7 +246,8 @@ impl Models {
     }
 
     fn strange(&self, seen: &Sighting<'_>, past: &Past, row: &Row) -> Option<f64> {
-        let is_strange = row.values[features::SENSITIVITY] > ADMIN_SENSITIVITY
+        let is_strange = !seen.by_service
+            && row.values[features::SENSITIVITY] > ADMIN_SENSITIVITY
             && row.values[features::PEERS] >= PEER_BITS_MIN
             && self.groups.calls(side(seen)) >= PEER_CALLS_MIN
             && past.operations.count(seen.operation_key) == 0;

@@ -75,7 +75,7 @@ impl Detect {
         let young = memory.past.is_learning(seen.time, &self.config);
         // Of the young, everything is unusual: were it not learnt, they would remain strangers for good.
         let unusual = !young && judged.p_value().is_some_and(|p| p <= self.config.engine.signal_p_value_max);
-        let stranger = young && !seen.by_service && judged.strange.is_some();
+        let stranger = young && judged.strange.is_some();
         let flagged = suspect || unusual || stranger;
         let learnt = self.engine.learn(&seen, &judged, &mut memory.profile, (flagged, young));
         if let Some(shift) = &learnt.shift {

@@ -110,7 +110,7 @@ fn the_unusual_is_called_unusual_with_reasons_that_add_up() {
     let total = analysis.base + analysis.contributions.iter().map(|c| c.share).sum::<f64>();
     assert!((total - analysis.score.log2()).abs() < 1e-4, "{total} is not log2 of {}", analysis.score);
     let strongest: Vec<&str> = analysis.contributions.iter().take(5).map(|c| &*c.feature).collect();
-    assert!(strongest.contains(&"network novelty") && strongest.contains(&"size"), "{strongest:?}");
+    assert!(strongest.contains(&"network novelty") && strongest.contains(&"size deviation"), "{strongest:?}");
     let change = analysis.counterfactual.as_ref().unwrap();
     assert!(change.p_value > 1e-3 && change.text.starts_with("With "), "{change:?}");
     assert_eq!(finding.anomaly_analyses[0].anomalies.len(), 3);

@@ -147,7 +147,7 @@ fn each_feature_tells_what_it_is_for() {
         6.5..=6.6,
         "Decrypt, no more than one in 96 of its own calls",
     );
-    check(PEERS, CALL, 2.5..=2.5, "GetObject, called by one in 6 of its peers' calls");
+    check(PEERS, CALL, 2.5..=2.5, "GetObject, about one in 6 of its peers' calls");
     check(
         SENSITIVITY,
         "09:10:00 ann 203.0.113.10 iam:CreateAccessKey",
