@@ -119,7 +119,7 @@ fn peers(all: &[(&Sighting<'_>, &Judged)]) {
     });
     let group = groups.assign(&profiles[0]);
     report("  peers: surprisal", all, |(seen, _)| {
-        black_box(groups.surprisal(Side::Human, group, seen.operation_key as u8));
+        black_box(groups.surprisal(Side::Human, group, seen.operation_key));
     });
     report("  peers: learn", all, |(seen, judged)| {
         groups.learn(&profiles[who(judged)], group, seen.operation_key);

@@ -39,7 +39,7 @@ fn main() {
     let placed: Vec<_> = profiles.iter().map(|profile| groups.assign(profile)).collect();
     each("surprisal", |at| {
         let at = at % profiles.len();
-        groups.surprisal(profiles[at].side, placed[at], at as u8)
+        groups.surprisal(profiles[at].side, placed[at], at as u64)
     });
     let mut learner = profiles[0];
     each("learn an event", |at| {

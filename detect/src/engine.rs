@@ -6,7 +6,8 @@
 
 use crate::behaviour::{Actor, Behaviour, Table, key};
 use crate::entropy::{Limits, Shift};
-use crate::features::{self, CATALOG, Calls, Row, log2};
+use crate::features::{self, CATALOG, Calls, Row};
+use crate::log2;
 use crate::past::Past;
 use crate::peers::{Facts, Group, Groups, Profile, Side};
 use crate::sighting::Sighting;
@@ -19,6 +20,14 @@ pub const TENANTS_MAX: usize = 256;
 /// Operations more sensitive than this are administration.
 const ADMIN_SENSITIVITY: f32 = 0.5;
 const DAY_MS: i64 = 86_400_000;
+/// Events of a tenant before newcomers stand out: at first everybody is one.
+const NEWCOMERS_EVENTS_MIN: u64 = 2_048;
+/// At this many events what is known of newcomers is halved.
+const NEWCOMERS_EVENTS_MAX: u64 = 1 << 20;
+/// Calls of peers that must be known for their silence to mean something.
+const PEER_CALLS_MIN: u32 = 128;
+/// An operation that one call in 1,024 of the peers is, in bits.
+pub(crate) const PEER_BITS_MIN: f32 = 10.0;
 /// Events of a tenant between two groupings, whatever their times say: forged times must not keep the groups changing,
 /// nor stop them from doing so.
 pub const REGROUP_EVENTS_MIN: u32 = 1_024;
@@ -57,6 +66,16 @@ pub struct Models {
     pub(crate) grouped: i64,
     /// Events since then.
     pub(crate) since_grouped: u32,
+    pub(crate) newcomers: Newcomers,
+}
+
+/// How often a newcomer does what its peers do not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Newcomers {
+    /// Of the tenant.
+    events: u64,
+    /// Newcomers that did.
+    strangers: u64,
 }
 
 /// One event as the engine sees it, before it is learnt.
@@ -73,6 +92,11 @@ pub struct Judged {
     pub peers: u32,
     /// Score of the forest and its p-value; absent while no model is trained.
     pub unusual: Option<(f32, f64)>,
+    /// Of a newcomer this would be strange: a sensitive operation that its peers do not call, nor it itself before. How
+    /// probable an event of this tenant is to be that.
+    pub strange: Option<f64>,
+    /// Nothing of the principal's was flagged before.
+    pub is_first_stain: bool,
 }
 
 impl Judged {
@@ -106,17 +130,28 @@ impl Engine {
         let key = key(seen.event.tenant(), seen.event.principal());
         let behaviour = *self.behaviours.entry(key, seen.time);
         let models = self.tenants.get(seen.event.tenant());
-        let symbol = features::inputs::symbol(seen);
+        let operation = features::inputs::operation(seen);
         let group = models.and_then(|models| models.groups.assign(profile));
-        let surprisal = models.map(|models| models.groups.surprisal(side(seen), group, symbol));
+        let surprisal = models.map(|models| models.groups.surprisal(side(seen), group, operation));
         let row = features::row(seen, &behaviour, calls(seen, past), surprisal);
         let actor = models.map_or(seen.kind.into(), |models| models.measures(seen.kind.into()));
         let unusual = models.and_then(|models| models.model(actor)).map(|model| {
             let score = model.score(&row.values);
             (score, model.p_value(seen.event.class_uid, score))
         });
+        let strange = models.and_then(|models| models.strange(seen, past, &row));
         let peers = models.zip(group).map_or(0, |(models, group)| models.groups.members(group));
-        Judged { key, actor, row, behaviour, group, peers, unusual }
+        Judged {
+            key,
+            actor,
+            row,
+            behaviour,
+            group,
+            peers,
+            unusual,
+            strange,
+            is_first_stain: past.is_spotless(),
+        }
     }
 
     /// Takes the event in. `flagged`: something spoke against it. `young`: so little is known of the principal that its
@@ -144,7 +179,7 @@ impl Engine {
         }
         let Some(models) = self.tenants.get_mut(tenant) else { return learnt };
         if !flagged {
-            models.groups.learn(profile, judged.group, u64::from(features::inputs::symbol(seen)));
+            models.groups.learn(profile, judged.group, features::inputs::operation(seen));
         }
         profile.side = side(seen);
         profile.learn(&facts(seen, &judged.row, flagged));
@@ -160,6 +195,8 @@ impl Engine {
         if !young {
             learnt.trained = models.learners[at(seen.kind.into())].observe(&lesson);
         }
+        // Counted once of each, or one would speak for many.
+        models.newcomers.count(young && judged.strange.is_some() && judged.is_first_stain);
         models.since_grouped = models.since_grouped.saturating_add(1);
         let today = seen.time.0.div_euclid(DAY_MS);
         let is_due = today != models.grouped && models.since_grouped >= REGROUP_EVENTS_MIN;
@@ -204,7 +241,17 @@ impl Models {
             groups: Groups::default(),
             grouped: i64::MIN,
             since_grouped: 0,
+            newcomers: Newcomers::default(),
         }
+    }
+
+    fn strange(&self, seen: &Sighting<'_>, past: &Past, row: &Row) -> Option<f64> {
+        let is_strange = !seen.by_service
+            && row.values[features::SENSITIVITY] > ADMIN_SENSITIVITY
+            && row.values[features::PEERS] >= PEER_BITS_MIN
+            && self.groups.calls(side(seen)) >= PEER_CALLS_MIN
+            && past.operations.count(seen.operation_key) == 0;
+        is_strange.then(|| self.newcomers.p_value()).flatten()
     }
 
     /// Whose model measures such an actor.
@@ -222,6 +269,22 @@ impl Models {
     }
 }
 
+impl Newcomers {
+    /// As of a conformal test: the share of events so far, with the one at hand.
+    fn p_value(&self) -> Option<f64> {
+        let is_known = self.events >= NEWCOMERS_EVENTS_MIN;
+        is_known.then(|| (self.strangers + 1) as f64 / (self.events + 1) as f64)
+    }
+
+    fn count(&mut self, is_stranger: bool) {
+        if self.events >= NEWCOMERS_EVENTS_MAX {
+            (self.events, self.strangers) = (self.events / 2, self.strangers / 2);
+        }
+        self.events += 1;
+        self.strangers += u64::from(is_stranger);
+    }
+}
+
 pub(crate) fn names() -> Vec<&'static str> {
     CATALOG.iter().map(|feature| feature.name).collect()
 }
@@ -236,7 +299,7 @@ fn at(actor: Actor) -> usize {
 
 /// The whole past knows better than the last calls what is rare: a thousand calls make the first of its kind stand out.
 fn calls(seen: &Sighting<'_>, past: &Past) -> Calls {
-    Calls { of_this: u64::from(past.operations.count(seen.operation_key)), of_all: past.events }
+    Calls { of_this: u64::from(past.calls(seen.operation_key, seen.time)), of_all: past.events }
 }
 
 fn side(seen: &Sighting<'_>) -> Side {
@@ -247,7 +310,7 @@ fn facts(seen: &Sighting<'_>, row: &Row, flagged: bool) -> Facts {
     let bytes = features::inputs::bytes(seen).unwrap_or_default();
     Facts {
         service: crate::network::fingerprint(seen.service.as_bytes()),
-        operation: u64::from(features::inputs::symbol(seen)),
+        operation: features::inputs::operation(seen),
         hour: seen.time.hour(),
         bytes_log2: log2::to_f32(i64::from(log2::log2_1p(bytes))),
         failed: seen.event.failed(),

@@ -72,17 +72,26 @@ pub struct Evidence<'a> {
     cooldowns: &'a Cooldowns,
     config: &'a Config,
     drafts: Vec<Draft>,
+    hushed: bool,
 }
 
 impl<'a> Evidence<'a> {
     pub fn new(detector: &'static str, cooldowns: &'a Cooldowns, config: &'a Config) -> Self {
-        Evidence { detector, cooldowns, config, drafts: Vec::new() }
+        Evidence { detector, cooldowns, config, drafts: Vec::new(), hushed: false }
     }
 
     /// Whether a draft like this would be heard. Worth asking before a costly one is made, since an attack under way
     /// completes its evidence again with every event.
-    pub fn is_heard(&self, technique: Technique, severity: Severity, time: Timestamp) -> bool {
-        self.cooldowns.permit(self.detector, technique.uid(), time, severity as u8, self.config.cooldown_ms)
+    pub fn is_heard(&mut self, technique: Technique, severity: Severity, time: Timestamp) -> bool {
+        let quiet_ms = self.config.cooldown_ms;
+        let heard = self.cooldowns.permit(self.detector, technique.uid(), time, severity as u8, quiet_ms);
+        self.hushed |= !heard && severity >= Severity::Medium;
+        heard
+    }
+
+    /// Whether a draft would not have been heard, so that none was made: the event belongs to what was found before.
+    pub fn is_hushed(&self) -> bool {
+        self.hushed
     }
 
     pub fn found(&mut self, draft: Draft) {

@@ -7,7 +7,8 @@
 pub mod attack;
 pub mod behaviour;
 pub mod calibration;
-pub mod config;
+pub mod clock;
+mod config;
 pub mod correlate;
 pub mod detector;
 pub mod detectors;
@@ -18,6 +19,7 @@ pub mod explain;
 pub mod features;
 pub mod forest;
 pub mod known;
+pub mod log2;
 pub mod network;
 pub mod notice;
 pub mod offline;

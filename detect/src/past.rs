@@ -1,5 +1,6 @@
 //! Past: the facts about a principal that all detectors share, as they were before the event at hand.
 
+use crate::clock::newest;
 use crate::config::Config;
 use crate::detectors::destruction;
 use crate::known::Known;
@@ -13,6 +14,10 @@ pub const NETWORKS_MAX: usize = 64;
 pub const OPERATIONS_MAX: usize = 256;
 pub const USER_AGENTS_MAX: usize = 16;
 pub const ENCRYPTION_KEYS_MAX: usize = 32;
+/// Flagged operations remembered by how often they were borne.
+pub const TOLERATED_MAX: usize = 64;
+/// Flagged calls of one operation within this time count as one.
+const TOLERATED_MS: i64 = 6 * 3_600_000;
 /// Ids remembered to recognise a repeat that follows soon.
 pub const REPEATS_MAX: usize = 64;
 
@@ -26,6 +31,8 @@ pub struct Past {
     pub user_agents: Known,
     pub encryption_keys: Known,
     pub rhythm: Rhythm,
+    /// Operations that were flagged, counted once in [`TOLERATED_MS`].
+    tolerated: Known,
     recent: Vec<u64>,
     recent_next: usize,
 }
@@ -72,12 +79,46 @@ impl Past {
         self.operations.met_since(time.plus_ms(-span_ms))
     }
 
-    /// Takes the event in, after it was judged.
-    pub fn learn(&mut self, seen: &Sighting<'_>) {
+    /// Whether nothing that was flagged is remembered.
+    pub fn is_spotless(&self) -> bool {
+        self.tolerated.is_empty()
+    }
+
+    /// How often the operation was called before. All flagged calls of six hours count as one, and only after them:
+    /// what is flagged day after day and borne becomes a habit, and a thousand calls within an hour do not.
+    pub fn calls(&self, operation: u64, time: Timestamp) -> u32 {
+        let borne = self.tolerated.get(operation).map_or(0, |known| {
+            let is_now = time.since_ms(known.last) < TOLERATED_MS;
+            known.count.saturating_sub(u32::from(is_now))
+        });
+        self.operations.count(operation).saturating_add(borne)
+    }
+
+    /// Takes the event in, after it was judged. What was `flagged` counts, but makes nothing familiar.
+    pub fn learn(&mut self, seen: &Sighting<'_>, flagged: bool) {
         let time = seen.time;
         self.first = if self.events == 0 { time } else { self.first.min(time) };
-        self.last = if self.events == 0 { time } else { self.last.max(time) };
+        self.last = if self.events == 0 { time } else { newest(self.last, time) };
         self.events += 1;
+        let amounts = [seen.event.bytes_out().unwrap_or(0), destruction::amount(seen)];
+        self.rhythm.learn(time, self.last, amounts, flagged);
+        self.remember(seen.short_id());
+        match flagged {
+            true => self.tolerate(seen),
+            false => self.settle(seen),
+        }
+    }
+
+    fn tolerate(&mut self, seen: &Sighting<'_>) {
+        let known = self.tolerated.get(seen.operation_key);
+        let is_over = known.is_none_or(|known| seen.time.since_ms(known.last) >= TOLERATED_MS);
+        if is_over && !seen.operation.is_empty() {
+            self.tolerated.meet(seen.operation_key, seen.time, TOLERATED_MAX);
+        }
+    }
+
+    fn settle(&mut self, seen: &Sighting<'_>) {
+        let time = seen.time;
         if let Some(network) = seen.network {
             self.networks.meet(network.key(), time, NETWORKS_MAX);
         }
@@ -90,8 +131,6 @@ impl Past {
         if let Some(key) = seen.encryption_key() {
             self.encryption_keys.meet(key, time, ENCRYPTION_KEYS_MAX);
         }
-        self.rhythm.learn(time, self.last, [seen.event.bytes_out().unwrap_or(0), destruction::amount(seen)]);
-        self.remember(seen.short_id());
     }
 
     fn remember(&mut self, id: u64) {

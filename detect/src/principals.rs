@@ -1,5 +1,6 @@
 //! Principals: the bounded memory of the stage, one entry per tenant and principal, and its snapshot.
 
+use crate::clock::was_ahead;
 use crate::network::fingerprint;
 use crate::past::Past;
 use crate::peers::Profile;
@@ -14,8 +15,6 @@ use std::collections::{BTreeMap, HashMap};
 pub const COOLDOWNS_MAX: usize = 64;
 /// A risk below this is forgotten.
 const RISK_MIN: f64 = 0.5;
-/// Evidence this far before the last shows that the clock of that one was ahead: it is believed no longer.
-const AHEAD_MS_MAX: i64 = 30 * 86_400_000;
 
 /// All that is remembered of one principal.
 #[derive(Debug, Default)]
@@ -89,7 +88,7 @@ impl Standing {
 
     /// Lets time pass; time that runs backwards, by up to a month, changes nothing.
     pub fn decay_to(&mut self, time: Timestamp) {
-        if time.since_ms(self.time) < -AHEAD_MS_MAX {
+        if was_ahead(self.time, time) {
             self.time = time;
         }
         if self.score_bits == 0 || time <= self.time {
@@ -200,7 +199,7 @@ impl Principals {
 }
 
 /// Changes whenever an older build could not read what this one writes.
-pub const SNAPSHOT_VERSION: u32 = 2;
+pub const SNAPSHOT_VERSION: u32 = 3;
 /// How a snapshot of version 1 begins; it was JSON.
 const FIRST_SNAPSHOT: &[u8] = b"{\"version\":1";
 

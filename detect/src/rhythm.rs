@@ -1,5 +1,7 @@
 //! Rhythm: how much a principal does per hour of its own life, learnt in whole numbers so that a replay is exact.
 
+use crate::clock::AHEAD_MS_MAX;
+use crate::log2::{FRACTION_BITS, exp2_m1, log2_1p};
 use prunella_schemas::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +40,8 @@ pub struct Rhythm {
 struct Hour {
     index: i64,
     amounts: [u64; MEASURES],
+    /// Of these, what was flagged: it counts while the hour lasts, and is not learnt.
+    flagged_amounts: [u64; MEASURES],
     /// A finding fell into this hour: it is not learnt.
     flagged: bool,
 }
@@ -51,25 +55,36 @@ struct Usual {
 }
 
 impl Hour {
-    fn add(&mut self, amounts: [u64; MEASURES]) {
-        for (sum, amount) in self.amounts.iter_mut().zip(amounts) {
-            *sum = sum.saturating_add(amount);
+    fn add(&mut self, amounts: [u64; MEASURES], flagged: bool) {
+        let add = |sums: &mut [u64; MEASURES]| {
+            sums.iter_mut().zip(amounts).for_each(|(sum, amount)| *sum = sum.saturating_add(amount));
+        };
+        add(&mut self.amounts);
+        if flagged {
+            add(&mut self.flagged_amounts);
         }
     }
 }
 
 impl Rhythm {
-    /// Counts an event and, per measure, what it amounts to.
-    pub fn learn(&mut self, time: Timestamp, newest: Timestamp, amounts: [u64; MEASURES]) {
+    /// Counts an event and, per measure, what it amounts to. What was `flagged` counts in its hour alone.
+    pub fn learn(&mut self, time: Timestamp, newest: Timestamp, amounts: [u64; MEASURES], flagged: bool) {
         let index = time.0.div_euclid(HOUR_MS);
+        let was_ahead = |hour: i64| hour.saturating_sub(index) > AHEAD_MS_MAX / HOUR_MS;
+        self.open.retain(|hour| !was_ahead(hour.index));
+        if self.closed_through.is_some_and(was_ahead) {
+            self.closed_through = Some(index - 1);
+        }
         if self.closed_through.is_some_and(|closed| index <= closed) {
             return;
         }
         match self.open.iter_mut().rev().find(|hour| hour.index == index) {
-            Some(hour) => hour.add(amounts),
+            Some(hour) => hour.add(amounts, flagged),
             None => {
                 let at = self.open.partition_point(|hour| hour.index < index);
-                self.open.insert(at, Hour { index, amounts, flagged: false });
+                let mut hour = Hour { index, ..Hour::default() };
+                hour.add(amounts, flagged);
+                self.open.insert(at, hour);
             }
         }
         while self.open.first().is_some_and(|hour| {
@@ -133,7 +148,8 @@ impl Rhythm {
         let of_day = hour.index.rem_euclid(24) as usize;
         self.of_day.iter_mut().skip(of_day).take(1).for_each(|count| *count += 1);
         let weight = i64::from(self.hours).min(MEMORY_HOURS);
-        for (usual, amount) in self.usual.iter_mut().zip(hour.amounts) {
+        let learnt = hour.amounts.iter().zip(hour.flagged_amounts).map(|(all, flagged)| all - flagged);
+        for (usual, amount) in self.usual.iter_mut().zip(learnt) {
             let step = log2_mbit(amount) - usual.mean_mbit;
             usual.mean_mbit += step / weight;
             usual.variance_mbit2 +=
@@ -148,20 +164,15 @@ const SPREAD_MBIT_MIN: i64 = 500;
 /// Idle hours between busy ones are no excuse for sixty times the usual.
 const SPREAD_MBIT_MAX: i64 = 1_500;
 
-/// `1000 * log2(1 + n)`, linear between powers of two: whole numbers, so every machine agrees.
+/// `1000 * log2(1 + n)`, rounded.
 fn log2_mbit(n: u64) -> i64 {
-    let n = u128::from(n) + 1;
-    let whole = n.ilog2();
-    let fraction = ((n - (1 << whole)) * 1_000) >> whole;
-    i64::from(whole) * 1_000 + fraction as i64
+    (i64::from(log2_1p(n)) * 1_000 + (1 << (FRACTION_BITS - 1))) >> FRACTION_BITS
 }
 
 /// The inverse of [`log2_mbit`].
 fn exp2_of_mbit(mbit: i64) -> u64 {
-    let (whole, fraction) = (mbit.max(0) / 1_000, mbit.max(0) % 1_000);
-    let power = 1u128 << whole.min(64);
-    let value = power + ((power * fraction as u128) / 1_000);
-    u64::try_from(value.saturating_sub(1)).unwrap_or(u64::MAX)
+    let fixed = (mbit.clamp(0, 64_000) << FRACTION_BITS) / 1_000;
+    exp2_m1(u32::try_from(fixed).unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]
@@ -175,7 +186,7 @@ mod tests {
         }
         for n in [0u64, 1, 7, 1_000, 1 << 40] {
             let back = exp2_of_mbit(log2_mbit(n));
-            assert!(back.abs_diff(n) <= n / 500 + 1, "{n} {back}");
+            assert!(back.abs_diff(n) <= n / 1_000 + 1, "{n} {back}");
         }
     }
 
@@ -183,17 +194,40 @@ mod tests {
     fn hours_are_learnt_late_and_once_and_flagged_hours_never() {
         let mut rhythm = Rhythm::default();
         let hour = |h: i64, minute: i64| Timestamp(h * HOUR_MS + minute * 60_000);
-        rhythm.learn(hour(0, 5), hour(0, 5), [100, 0]);
-        rhythm.learn(hour(1, 10), hour(1, 10), [100, 0]);
-        rhythm.learn(hour(0, 50), hour(1, 10), [28, 0]);
+        rhythm.learn(hour(0, 5), hour(0, 5), [100, 0], false);
+        rhythm.learn(hour(1, 10), hour(1, 10), [100, 0], false);
+        rhythm.learn(hour(0, 50), hour(1, 10), [28, 0], false);
         assert_eq!((rhythm.hours, rhythm.amount(Measure::Bytes, hour(0, 0))), (0, 128));
         rhythm.flag(hour(1, 0));
-        rhythm.learn(hour(3, 0), hour(3, 0), [0, 0]);
+        rhythm.learn(hour(3, 0), hour(3, 0), [0, 0], false);
         assert_eq!((rhythm.hours, rhythm.most(Measure::Bytes)), (1, 128));
-        rhythm.learn(hour(0, 55), hour(3, 0), [1 << 40, 0]);
+        rhythm.learn(hour(0, 55), hour(3, 0), [1 << 40, 0], false);
         assert_eq!(rhythm.most(Measure::Bytes), 128, "a closed hour stays closed");
         assert!(
             rhythm.excess_mbit(Measure::Bytes, 1 << 30) > 0 && rhythm.excess_mbit(Measure::Bytes, 200) < 0
         );
+    }
+
+    #[test]
+    fn what_is_flagged_counts_in_its_hour_and_is_not_learnt() {
+        let mut rhythm = Rhythm::default();
+        let hour = |h: i64| Timestamp(h * HOUR_MS);
+        rhythm.learn(hour(0), hour(0), [100, 0], false);
+        rhythm.learn(hour(0), hour(0), [1 << 40, 0], true);
+        assert_eq!(rhythm.amount(Measure::Bytes, hour(0)), (1 << 40) + 100);
+        rhythm.learn(hour(9), hour(9), [0, 0], false);
+        assert_eq!(rhythm.most(Measure::Bytes), 100);
+    }
+
+    #[test]
+    fn an_hour_in_the_far_future_does_not_close_those_before_it() {
+        let mut rhythm = Rhythm::default();
+        let hour = |h: i64| Timestamp(h * HOUR_MS);
+        for h in [0, 2_000_000, 2_000_005, 1, 2, 3] {
+            rhythm.learn(hour(h), hour(h), [100, 0], false);
+        }
+        let hours = rhythm.hours;
+        rhythm.learn(hour(9), hour(9), [7, 0], false);
+        assert_eq!((rhythm.hours - hours, rhythm.amount(Measure::Bytes, hour(9))), (2, 7));
     }
 }

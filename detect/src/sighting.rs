@@ -1,5 +1,6 @@
 //! Sighting: an event as detectors look at it, with what they all ask for worked out once.
 
+use crate::clock::believed;
 use crate::network::{Network, fingerprint};
 use prunella_schemas::event::Flag;
 use prunella_schemas::ocsf::User;
@@ -10,7 +11,8 @@ use std::borrow::Cow;
 #[derive(Clone, Copy, Debug)]
 pub struct Sighting<'a> {
     pub event: &'a Event,
-    /// The event time; for one from the future, the time of receipt, so that a forged clock moves no window.
+    /// The event time; for one from the future, the time of receipt, and never much later than the log's own time, so
+    /// that a forged clock moves no window.
     pub time: Timestamp,
     /// `api.operation` without the date that Lambda and CloudFront append.
     pub operation: &'a str,
@@ -24,7 +26,13 @@ pub struct Sighting<'a> {
 }
 
 impl<'a> Sighting<'a> {
+    /// Where no log says what time it is.
     pub fn of(event: &'a Event) -> Self {
+        Sighting::at(event, Timestamp::ZERO)
+    }
+
+    /// `now`: when the event became durable in the log.
+    pub fn at(event: &'a Event, now: Timestamp) -> Self {
         let operation = undated(event.operation());
         let service = event.service_name().split('.').next().unwrap_or("");
         let kind = event.prunella.principal.kind();
@@ -35,7 +43,7 @@ impl<'a> Sighting<'a> {
             event.prunella.flags.contains(&Flag::FutureTime) && event.prunella.received > Timestamp::ZERO;
         let mut seen = Sighting {
             event,
-            time: if future { event.prunella.received } else { event.time },
+            time: believed(if future { event.prunella.received } else { event.time }, now),
             operation,
             service,
             operation_key: fingerprint(operation.as_bytes()) ^ fingerprint(service.as_bytes()).rotate_left(1),

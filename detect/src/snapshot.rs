@@ -1,7 +1,7 @@
 //! Snapshot: everything the stage remembers as bytes, and back. The same memory gives the same bytes.
 
 use crate::behaviour::{Corrupt, Table};
-use crate::engine::{Models, names};
+use crate::engine::{Models, Newcomers, names};
 use crate::peers::Groups;
 use crate::principals::{Principals, RestoreError};
 use crate::stage::{Detect, NAME};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Changes whenever an older build could not read what this one writes.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 /// How a snapshot of version 1 began; it was JSON.
 const FIRST: &[u8] = b"{\"version\":1";
 
@@ -29,6 +29,7 @@ struct TenantParts {
     groups: Vec<u8>,
     grouped: i64,
     since_grouped: u32,
+    newcomers: Newcomers,
 }
 
 pub(crate) fn save(detect: &Detect) -> Vec<u8> {
@@ -41,9 +42,9 @@ pub(crate) fn save(detect: &Detect) -> Vec<u8> {
             let _ = learner.save(&mut bytes);
             bytes
         });
-        let Models { groups, grouped, since_grouped, .. } = models;
+        let &Models { ref groups, grouped, since_grouped, newcomers, .. } = models;
         let groups = groups.save();
-        let parts = TenantParts { learners, groups, grouped: *grouped, since_grouped: *since_grouped };
+        let parts = TenantParts { learners, groups, grouped, since_grouped, newcomers };
         (tenant.to_string(), parts)
     });
     let principals = detect.principals.save(&detect.detector_ids());
@@ -78,11 +79,12 @@ pub(crate) fn restore(detect: &mut Detect, bytes: &[u8]) -> Result<(), SnapshotE
         Table::restore(&parts.behaviours, max, settled).map_err(|e: Corrupt| corrupt(e.to_string()))?;
     let mut tenants = BTreeMap::new();
     for (tenant, parts) in parts.tenants {
-        let TenantParts { learners: [human, machine, root], groups, grouped, since_grouped } = parts;
+        let TenantParts { learners: [human, machine, root], groups, grouped, since_grouped, newcomers } =
+            parts;
         let learner = |bytes: Vec<u8>| Learner::restore(&names(), &bytes).map_err(|e| corrupt(e.to_string()));
         let learners = [learner(human)?, learner(machine)?, learner(root)?];
         let groups = Groups::restore(&groups).map_err(|e| corrupt(e.to_string()))?;
-        tenants.insert(tenant.into(), Models { learners, groups, grouped, since_grouped });
+        tenants.insert(tenant.into(), Models { learners, groups, grouped, since_grouped, newcomers });
     }
     detect.principals = principals;
     detect.engine.behaviours = behaviours;

@@ -7,7 +7,7 @@ use crate::detectors::words;
 use crate::engine::{Engine, Judged};
 use crate::evidence::{Draft, Evidence, Severity};
 use crate::explain;
-use crate::network::fingerprint;
+use crate::features::{self, inputs};
 use crate::notice::{Noticed, notice, shifted};
 use crate::principals::{Memory, Principals};
 use crate::sighting::Sighting;
@@ -50,10 +50,15 @@ impl Detect {
         Detect { config, principals: Principals::default(), engine }
     }
 
-    /// Judges one event, then learns it.
+    /// Judges one event, then learns it. Time is the event's own.
     pub fn observe(&mut self, event: &Event) -> Verdict {
+        self.observe_at(event, Timestamp::ZERO)
+    }
+
+    /// The same for an event that became durable at `now`: it cannot have happened much later.
+    pub fn observe_at(&mut self, event: &Event, now: Timestamp) -> Verdict {
         let mut verdict = Verdict::default();
-        let seen = Sighting::of(event);
+        let seen = Sighting::at(event, now);
         let detectors = self.config.detectors.all();
         let (max, settled) = (self.config.principals_max, self.config.learning_events_min);
         let Some(memory) = self.principals.of(event, detectors.len(), max, settled) else { return verdict };
@@ -64,21 +69,22 @@ impl Detect {
         let case = Case { seen: &seen, judged: &judged, engine: &self.engine, config: &self.config };
         memory.risk.decay_to(seen.time);
         note_level(memory, event, seen.time, None, &mut verdict);
-        case.detect(memory, &mut verdict);
+        let suspect = case.detect(memory, &mut verdict);
         case.notice(memory, notice(&seen, &memory.past, &judged, &self.config), &mut verdict);
         verdict.score = Some(case.score());
-        let loud = verdict.findings.iter().any(|finding| finding.severity_id >= Severity::Medium as u8);
         let young = memory.past.is_learning(seen.time, &self.config);
         // Of the young, everything is unusual: were it not learnt, they would remain strangers for good.
         let unusual = !young && judged.p_value().is_some_and(|p| p <= self.config.engine.signal_p_value_max);
-        let learnt = self.engine.learn(&seen, &judged, &mut memory.profile, (loud || unusual, young));
+        let stranger = young && judged.strange.is_some();
+        let flagged = suspect || unusual || stranger;
+        let learnt = self.engine.learn(&seen, &judged, &mut memory.profile, (flagged, young));
         if let Some(shift) = &learnt.shift {
             let case = Case { seen: &seen, judged: &judged, engine: &self.engine, config: &self.config };
             case.notice(memory, vec![shifted(shift)], &mut verdict);
         }
         let cause = verdict.findings.last().map(|finding| finding.prunella.finding_uid);
         note_level(memory, event, seen.time, cause, &mut verdict);
-        memory.past.learn(&seen);
+        memory.past.learn(&seen, flagged || learnt.shift.is_some());
         if learnt.regroup {
             self.engine.regroup(event.tenant(), self.principals.profiles(event.tenant()));
         }
@@ -112,7 +118,7 @@ impl Stage for Detect {
 
     fn step(&mut self, batch: &[Delivered<Event>], out: &mut Outbox) {
         for delivered in batch {
-            let verdict = self.observe(&delivered.message);
+            let verdict = self.observe_at(&delivered.message, delivered.at);
             out.caused_by(delivered);
             verdict.findings.iter().for_each(|finding| out.push(finding));
             verdict.risks.iter().for_each(|risk| out.push(risk));
@@ -139,18 +145,23 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// Asks every detector.
-    fn detect(&self, memory: &mut Memory, verdict: &mut Verdict) {
+    /// Asks every detector. Whether the event takes part in something of severity Medium or above, said or, so soon
+    /// after the last time, not said again.
+    fn detect(&self, memory: &mut Memory, verdict: &mut Verdict) -> bool {
         let (seen, config) = (self.seen, self.config);
+        let mut suspect = false;
         for (detector, window) in config.detectors.all().iter().zip(&mut memory.windows) {
             let mut evidence = Evidence::new(detector.id(), &memory.cooldowns, config);
             detector.observe(seen, &memory.past, window, config, &mut evidence);
+            suspect |= evidence.is_hushed();
             // Only the event at hand completes evidence: what is found without it was found before.
             let drafts = evidence.drafts().into_iter().filter(|draft| draft.holds(seen));
             for draft in drafts {
                 let (time, severity, technique) = (newest(&draft, seen), draft.severity, draft.technique());
                 let quiet_ms = if draft.habitual { config.habit_cooldown_ms } else { config.cooldown_ms };
-                if !memory.cooldowns.permit(detector.id(), technique, time, severity as u8, quiet_ms) {
+                let heard = memory.cooldowns.permit(detector.id(), technique, time, severity as u8, quiet_ms);
+                suspect |= severity >= Severity::Medium && (heard || !draft.habitual);
+                if !heard {
                     continue;
                 }
                 memory.cooldowns.speak(detector.id(), technique, time, severity as u8);
@@ -166,6 +177,7 @@ impl Case<'_> {
                 ));
             }
         }
+        suspect
     }
 
     /// Hands in what was noticed and not just said.
@@ -182,10 +194,12 @@ impl Case<'_> {
                 memory.cooldowns.speak(id, RISK, seen.time, weight);
                 memory.risk.add(noticed.weight, seen.time);
             }
-            let proposal = (noticed.kind == SignalKind::Forest)
-                .then(|| self.analysis())
-                .flatten()
-                .map(|analysis| Box::new(self.proposal(analysis, memory.risk.score())));
+            let risk = memory.risk.score();
+            let proposal = match (noticed.kind, noticed.p_value) {
+                (SignalKind::Forest, _) => self.analysis().map(|analysis| self.proposal(analysis, risk)),
+                (_, Some(p_value)) => Some(self.newcomer(p_value, memory.past.events, risk)),
+                (_, None) => None,
+            };
             verdict.signals.push(Signal {
                 event_uid: seen.event.prunella.event_uid,
                 tenant: tenant(seen.event),
@@ -194,8 +208,8 @@ impl Case<'_> {
                 kind: noticed.kind,
                 weight: noticed.weight,
                 detail: noticed.detail,
-                p_value: (noticed.kind == SignalKind::Forest).then(|| self.judged.p_value()).flatten(),
-                proposal,
+                p_value: noticed.p_value,
+                proposal: proposal.map(Box::new),
             });
         }
     }
@@ -236,6 +250,46 @@ impl Case<'_> {
         self.finding(draft, by, risk, Some(analysis))
     }
 
+    /// The same for a principal without a past, which its peers are put in the place of.
+    fn newcomer(&self, p_value: f64, events: u64, risk: f64) -> Finding {
+        let seen = self.seen;
+        let draft = Draft {
+            severity: Severity::Medium,
+            confidence: 50,
+            title: "Newcomer unlike its peers".to_owned(),
+            message: format!(
+                "{} called {}, which its peers do not, from {}",
+                seen.who(),
+                seen.operation,
+                seen.from()
+            ),
+            reasons: vec![
+                format!(
+                    "{} of this tenant is a newcomer's sensitive call unlike its peers",
+                    explain::one_in(p_value)
+                ),
+                features::show(features::PEERS, self.judged.row.values[features::PEERS], seen),
+                features::show(features::SENSITIVITY, self.judged.row.values[features::SENSITIVITY], seen),
+                match events {
+                    0 => "it was never seen before".to_owned(),
+                    1 => "only one event of it came before".to_owned(),
+                    events => format!("only {events} events of it came before"),
+                },
+            ],
+            counterfactual: "With an operation that its peers call it would have been ordinary".to_owned(),
+            attacks: vec![VALID_CLOUD_ACCOUNT],
+            marks: vec![Mark::of(seen, 0, 0)],
+            habitual: false,
+        };
+        let by = analytic(
+            "newcomer_unlike_peers",
+            "Sensitive calls of a newcomer that its peers do not make",
+            "1.0.0",
+            Method::Learning,
+        );
+        self.finding(draft, by, risk, None)
+    }
+
     fn finding(&self, draft: Draft, by: Analytic, risk: f64, analysis: Option<Analysis>) -> Finding {
         let mut finding = draft.finding(by, self.seen, self.config.cooldown_ms);
         finding.set_risk(risk);
@@ -252,10 +306,7 @@ impl Case<'_> {
             tenant: tenant(seen.event),
             time: seen.time,
             class_uid: seen.event.class_uid,
-            operation: match seen.operation {
-                "" => fingerprint(&seen.event.type_uid.to_le_bytes()),
-                _ => seen.operation_key,
-            },
+            operation: inputs::operation(seen),
             tier_change: seen.changes_tier(),
             p_value: self.judged.p_value(),
         }

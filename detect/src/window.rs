@@ -1,5 +1,6 @@
 //! Window: what one detector remembers of one principal's last minutes, ordered by time and id.
 
+use crate::clock::was_ahead;
 use crate::sighting::Sighting;
 use prunella_schemas::{Id, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -55,8 +56,11 @@ impl Mark {
 
 impl Window {
     /// Takes a mark in and drops what is older than `span_ms` and lateness before the newest. A mark that is too old,
-    /// or there already, changes nothing: the answer is false.
+    /// or there already, changes nothing: the answer is false. Marks whose clock was ahead are dropped, or one of them
+    /// would keep all others out.
     pub fn admit(&mut self, mark: Mark, span_ms: i64, marks_max: usize) -> bool {
+        let credible = self.0.partition_point(|known| !was_ahead(known.time, mark.time));
+        self.0.truncate(credible);
         let newest = self.0.last().map_or(mark.time, |last| last.time.max(mark.time));
         let oldest = newest.plus_ms(-span_ms - LATE_MS);
         if mark.time < oldest {
@@ -164,6 +168,17 @@ mod tests {
         assert_eq!(forth, back);
         assert!(forth.admit(mark(100, 1), span, 64) && !forth.admit(mark(20, 1), span, 64));
         assert_eq!(forth.marks().len(), 1, "an old mark neither enters nor moves the window back");
+    }
+
+    #[test]
+    fn a_mark_from_the_far_future_does_not_keep_the_others_out() {
+        let (day, span) = (24 * 60, 10 * 60_000);
+        let mut window = Window::default();
+        [0, 200 * 365 * day, 1, 2].iter().for_each(|minute| {
+            window.admit(mark(*minute, 1), span, 64);
+        });
+        assert_eq!(window.marks().iter().map(|mark| mark.time.0 / 60_000).collect::<Vec<_>>(), [1, 2]);
+        assert!(!window.admit(mark(-29 * day, 1), span, 64) && window.marks().len() == 2, "late, not ahead");
     }
 
     #[test]

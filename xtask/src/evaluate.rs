@@ -2,6 +2,7 @@
 //! that nothing but what was done tells them apart; what `prunella detect` finds in them, beside one-feature rules.
 
 mod callers;
+mod joiners;
 mod mix;
 mod rewrite;
 mod score;

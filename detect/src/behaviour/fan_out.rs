@@ -1,6 +1,6 @@
 //! Fan-out: how many different things a principal touched in the last ten minutes, by linear counting.
 
-use crate::features::log2::log2;
+use crate::log2::log2;
 
 /// Half of the window: what was touched is forgotten after five to ten minutes.
 const HALF_MS: i64 = 5 * 60_000;

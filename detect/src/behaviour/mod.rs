@@ -14,10 +14,11 @@ pub use familiar::{AGE_MAX, Familiar, print};
 pub use fan_out::{FanOut, cell};
 pub use table::{COLD_MAX, Corrupt, PRINCIPALS_MAX, Table, key};
 
+use crate::clock::was_ahead;
 use crate::entropy::{Limits, Shift, Streams};
-use crate::features::log2::{log2, log2_1p};
 use crate::features::travel::Place;
 use crate::features::{Row, inputs};
+use crate::log2::{log2, log2_1p};
 use crate::sighting::Sighting;
 use fixed::{COUNT_BITS, COUNT_ONE, decay};
 use prunella_schemas::Timestamp;
@@ -33,8 +34,6 @@ const MINUTE_HALF_LIFE_MS: u64 = 41_589;
 const HOUR_HALF_LIFE_MS: u64 = 2_495_330;
 const FAILURES_HALF_LIFE_MS: u64 = 415_888;
 pub(crate) const HOUR_MS: i64 = 3_600_000;
-/// Who is this far behind its own last event shows that the clock of that one was ahead: it is believed no longer.
-const AHEAD_MS_MAX: i64 = 30 * 24 * HOUR_MS;
 /// What an active hour adds to its hour of the day. At 255 all are halved: a memory of about a month.
 pub(crate) const HOUR_WEIGHT: u8 = 8;
 /// The mean and deviation of the size forget at a fiftieth per event, and sooner while there are few.
@@ -190,7 +189,7 @@ impl Behaviour {
             return;
         }
         let elapsed_ms = time.since_ms(self.last);
-        if elapsed_ms < -AHEAD_MS_MAX && seconds(time) >= self.first_s {
+        if was_ahead(self.last, time) && seconds(time) >= self.first_s {
             self.last = time;
         }
         if elapsed_ms <= 0 {

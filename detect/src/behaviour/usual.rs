@@ -2,10 +2,10 @@
 
 use super::Behaviour;
 use crate::detectors::words;
-use crate::features::log2::exp2_m1;
 use crate::features::{
     DEVICE, FAN_OUT, GAP, HOUR, NETWORK, OPERATION, RATE, RATE_RISE, SIZE, SIZE_DEVIATION, TRAVEL,
 };
+use crate::log2::exp2_m1;
 
 /// Of its active hours, how many the usual range holds, in percent.
 const HOURS_PERCENT: u32 = 90;

@@ -119,7 +119,7 @@ impl Detector for AuditLog {
         }
         let mark = Mark::of(seen, 0, seen.operation_key);
         window.admit(mark.clone(), self.span_ms, MARKS_MAX);
-        let habit = past.operations.count(seen.operation_key) >= self.habit_calls_min
+        let habit = past.calls(seen.operation_key, seen.time) >= self.habit_calls_min
             && !seen.network.is_some_and(|n| past.is_new_network(n, seen.time, config));
         let severity = match (attempt, habit) {
             (true, _) => severity.min(Severity::Medium),

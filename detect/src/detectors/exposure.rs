@@ -83,7 +83,7 @@ impl Detector for Exposure {
         let Some((mut severity, mut confidence, technique, reason)) = grade(seen, opening) else { return };
         let mut reasons = vec![reason];
         let new = seen.network.filter(|n| past.is_new_network(*n, seen.time, config));
-        let calls = past.operations.count(seen.operation_key);
+        let calls = past.calls(seen.operation_key, seen.time);
         let habit = new.is_none() && calls >= self.habit_calls_min;
         if let Some(network) = new {
             severity = severity.max(Severity::High);

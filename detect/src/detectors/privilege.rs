@@ -131,7 +131,7 @@ impl Detector for Privilege {
             return;
         }
         let new_network = seen.network.is_some_and(|n| past.is_new_network(n, seen.time, config));
-        let calls = past.operations.count(seen.operation_key);
+        let calls = past.calls(seen.operation_key, seen.time);
         let habit = calls >= self.habit_calls_min && !new_network;
         // What is graded low is routine, unless somebody does it for the first time or from somewhere new.
         let settled = !past.is_learning(seen.time, config);

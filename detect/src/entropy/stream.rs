@@ -1,6 +1,7 @@
 //! Stream: the last 32 symbols, and their entropy, exact at every step.
 
-use super::logarithm::{BIT, TERMS, log2};
+use super::logarithm::{BIT, TERMS};
+use crate::log2::log2;
 
 /// Symbols remembered.
 pub const SYMBOLS: usize = 32;
@@ -100,7 +101,7 @@ impl Stream {
         let n = u32::from(self.len);
         // Summed over places instead of symbols: each of the `c` places of a symbol sees `c - 1` others.
         let same: u32 = self.oldest_first().take(self.len()).map(|symbol| self.count(symbol) - 1).sum();
-        (same > 0).then(|| log2(n * (n - 1)) - log2(same))
+        (same > 0).then(|| log2(u64::from(n * (n - 1))) - log2(u64::from(same)))
     }
 
     /// Bits per step needed to tell a symbol from the one before it, in 1/65,536; 0 unless the ring is full.
@@ -174,7 +175,7 @@ const fn step_weights(prior: u32) -> [u32; SYMBOLS] {
     let mut weights = [0; SYMBOLS];
     let mut count = 1;
     while count < SYMBOLS {
-        weights[count] = log2((count as u32 - 1) * PRIOR_PARTS + prior);
+        weights[count] = log2((count as u64 - 1) * PRIOR_PARTS as u64 + prior as u64);
         count += 1;
     }
     weights

@@ -15,7 +15,9 @@ const TIMES_MS: std::ops::Range<i64> = 946_684_800_000..4_102_444_800_000;
 /// Whether the event's own time can be believed.
 pub fn has_time(seen: &Sighting<'_>) -> bool {
     let odd = |flag: &Flag| matches!(flag, Flag::MissingTime | Flag::FutureTime | Flag::AncientTime);
-    TIMES_MS.contains(&seen.time.0) && !seen.event.prunella.flags.iter().any(odd)
+    seen.time == seen.event.time
+        && TIMES_MS.contains(&seen.time.0)
+        && !seen.event.prunella.flags.iter().any(odd)
 }
 
 /// Bytes that left the provider, else bytes moved, else the size of the file.
@@ -48,10 +50,17 @@ pub fn place(seen: &Sighting<'_>) -> Result<Option<Place>, ()> {
     }
 }
 
-/// The operation as a symbol; without one, the class and activity.
+/// Fingerprint of the operation; without one, of the class and activity.
+pub fn operation(seen: &Sighting<'_>) -> u64 {
+    match seen.operation {
+        "" => fingerprint(&seen.event.type_uid.to_le_bytes()),
+        _ => seen.operation_key,
+    }
+}
+
+/// The operation as a symbol.
 pub fn symbol(seen: &Sighting<'_>) -> u8 {
-    let kind = if seen.operation.is_empty() { seen.event.type_uid } else { seen.operation_key };
-    (print(kind) >> 8) as u8
+    (print(operation(seen)) >> 8) as u8
 }
 
 pub fn is_sign_in(seen: &Sighting<'_>) -> bool {

@@ -6,7 +6,6 @@
 
 mod catalog;
 pub(crate) mod inputs;
-pub mod log2;
 mod range;
 mod sensitivity;
 mod show;
@@ -18,8 +17,8 @@ pub use sensitivity::sensitivity;
 pub use show::show;
 
 use crate::behaviour::{AGE_MAX, Behaviour, HOUR_WEIGHT, fixed, hour, seconds};
+use crate::log2::{ONE, log2, log2_1p, to_f32};
 use crate::sighting::Sighting;
-use log2::{ONE, log2, log2_1p, to_f32};
 
 pub const COUNT: usize = 16;
 

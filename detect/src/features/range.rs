@@ -1,11 +1,11 @@
 //! Range: what a feature usually is, for people: the range of others, and what a counterfactual asks for.
 
-use super::log2::{ONE, exp2_m1};
 use super::{
     DEVICE, ENTROPY, FAILURES, FAN_OUT, GAP, HOUR, NETWORK, ODD, OPERATION, PEERS, RATE, RATE_RISE,
     SENSITIVITY, SIZE, SIZE_DEVIATION, TRAVEL,
 };
 use crate::detectors::words;
+use crate::log2::{ONE, exp2_m1};
 
 /// The usual range of a feature, where a range says something.
 pub fn range(feature: usize, low: f32, high: f32) -> Option<String> {

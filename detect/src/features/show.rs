@@ -1,11 +1,11 @@
 //! Show: the value of a feature in the event's own unit, for people.
 
-use super::log2::{ONE, exp2_m1};
 use super::{
     DEVICE, ENTROPY, FAILURES, FAN_OUT, GAP, HOUR, NETWORK, ODD, OPERATION, PEERS, RATE, RATE_RISE,
     SENSITIVITY, SIZE, SIZE_DEVIATION, TRAVEL, inputs,
 };
 use crate::detectors::words;
+use crate::log2::{ONE, exp2_m1};
 use crate::sighting::Sighting;
 
 /// A value of a feature as the event says it: `14.0 MiB`, `03:00 UTC`, `new network 203.0.113.0/24`.
@@ -33,8 +33,8 @@ pub fn show(feature: usize, value: f32, seen: &Sighting<'_>) -> String {
         FAILURES if value < 0.0 => format!("a sign-in that works after {} refusals", count(-value)),
         FAILURES => "not refused".to_owned(),
         ODD => format!("{value:.0} of its attributes missing or absurd"),
-        OPERATION => format!("{}, one call in {} of its own", operation(seen), count(value) + 1),
-        PEERS => format!("{}, called by one in {} of its peers' calls", operation(seen), count(value) + 1),
+        OPERATION => format!("{}, {} of its own calls", operation(seen), share(value)),
+        PEERS => format!("{}, {} of its peers' calls", operation(seen), share(value)),
         SENSITIVITY => format!("{}, sensitivity {:.0} of 100", operation(seen), value * 100.0),
         TRAVEL => format!("{} km/h since the last place", count(value)),
         ENTROPY if value < 0.0 => format!("more predictable by {:.1} of the limit", -value),
@@ -52,6 +52,15 @@ fn power(value: f32) -> f64 {
 /// What a feature of the form `log2(1 + n)` counts.
 fn count(value: f32) -> u64 {
     (power(value) - 1.0).round() as u64
+}
+
+/// A surprisal as a share. What was hardly ever called, or never, has a share that is only bounded.
+fn share(value: f32) -> String {
+    match count(value) + 1 {
+        0..=1 => "nearly all".to_owned(),
+        few @ 2..=32 => format!("about one in {few}"),
+        many => format!("no more than one in {many}"),
+    }
 }
 
 fn new_or_known(what: &str, value: f32, name: &str) -> String {

@@ -7,7 +7,7 @@ use super::{Error, Side};
 use serde::{Deserialize, Serialize};
 
 /// Changes whenever an older build could not read what this one saves.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Groups of one side.
 pub const GROUPS_MAX: usize = 32;
 /// A smaller group says little about anybody.
@@ -75,12 +75,17 @@ impl Groups {
         }
     }
 
-    /// How surprising an operation (a fingerprint modulo 256) is in a group, in bits; without a group, among all of
-    /// this side. 8 where nothing is known.
-    pub fn surprisal(&self, side: Side, group: Option<Group>, operation: u8) -> f32 {
-        let half = self.half(side);
+    /// How surprising an operation is in a group, in bits; without a group, among all of this side. 11 where nothing is
+    /// known.
+    pub fn surprisal(&self, side: Side, group: Option<Group>, operation: u64) -> f32 {
+        let (half, operation) = (self.half(side), symbol(operation));
         let own = group.and_then(|group| half.find(group)).map_or(&half.all, |at| &half.peers[at].tally);
         own.surprisal(&half.all, operation)
+    }
+
+    /// Calls of this side that were counted, as in [`Groups::learn`].
+    pub fn calls(&self, side: Side) -> u32 {
+        self.half(side).all.sum()
     }
 
     /// Members at the last grouping; of a side with more than [`SAMPLE_MAX`] settled profiles, an estimate.
@@ -243,8 +248,8 @@ fn heirs(overlap: &[Vec<u32>]) -> Vec<Option<usize>> {
     heirs
 }
 
-fn symbol(operation: u64) -> u8 {
-    (operation % OPERATIONS as u64) as u8
+fn symbol(operation: u64) -> u16 {
+    (operation % OPERATIONS as u64) as u16
 }
 
 /// Draws the sample: as good as chance, and the same everywhere.

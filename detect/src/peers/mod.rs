@@ -46,32 +46,7 @@ pub enum Error {
     Parameters(#[from] linfa_clustering::KMeansParamsError),
 }
 
-/// The binary logarithm of a positive number, to 0.01, the same on every machine. Zero and less give that of the
-/// smallest positive number.
+/// The binary logarithm of a positive number; zero and less give that of the smallest positive number.
 fn log2(value: f32) -> f32 {
-    let value = value.max(f32::MIN_POSITIVE);
-    let exponent = (value.to_bits() >> 23) as f32 - 127.0;
-    let rest = f32::from_bits((value.to_bits() & 0x007F_FFFF) | 0x3F80_0000) - 1.0;
-    exponent + rest + 0.346_6 * rest * (1.0 - rest)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::log2;
-
-    #[test]
-    fn logarithms_are_close_monotone_and_exact_at_powers() {
-        let mut before = f32::MIN;
-        for step in 1..20_000u16 {
-            let value = f32::from(step) / 64.0;
-            let ours = log2(value);
-            assert!((ours - value.log2()).abs() < 0.01, "{value}: {ours}");
-            assert!(ours > before, "{value}");
-            before = ours;
-        }
-        for power in [-20i8, -1, 0, 1, 10] {
-            assert_eq!(log2(f32::from(power).exp2()), f32::from(power));
-        }
-        assert!(log2(0.0) <= -126.0 && log2(-1.0).is_finite());
-    }
+    crate::series::log2(f64::from(value.max(f32::MIN_POSITIVE))) as f32
 }

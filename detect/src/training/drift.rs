@@ -3,9 +3,14 @@
 //! Two-sample Kolmogorov-Smirnov per feature and on scores, over windows that do not overlap. Rows of one principal
 //! resemble each other, so each sample counts for as many rows as it has independent principals (Kish's effective
 //! size); without this, one busy principal would look like drift.
+//!
+//! What is usual changes with the time of day, and a window may hold minutes or days: it is compared with the parts of
+//! the day that its own rows come from, in their proportion.
 
+use super::reservoir::Row;
 use super::{Error, FEATURES};
 use crate::series::log2;
+use prunella_schemas::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -16,6 +21,9 @@ pub const WINDOW_MAX: usize = 2_000;
 const EFFECTIVE_MIN: f64 = 24.0;
 /// How often a window asks whether it does.
 const ASKED_EVERY: usize = 64;
+/// Parts of the day with a reference of their own, UTC; beside them is one of the whole day.
+const PARTS: usize = 4;
+const PART_HOURS: usize = 24 / PARTS;
 /// All features, and the score.
 const COLUMNS: usize = FEATURES + 1;
 /// Values kept of each column of the reference.
@@ -39,10 +47,16 @@ pub struct Shift {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Drift {
-    /// Ascending, per column, [`ordered`].
-    reference: Vec<Vec<u32>>,
-    effective: f64,
+    /// Of each part of the day, then of all of it.
+    references: Vec<Reference>,
     window: Vec<Met>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Reference {
+    /// Ascending, per column, [`ordered`].
+    columns: Vec<Vec<u32>>,
+    effective: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,31 +64,42 @@ struct Met {
     values: [f32; FEATURES],
     score: f32,
     principal: u64,
+    hour: u8,
 }
 
 impl Met {
+    fn of(values: &[f32; FEATURES], score: f32, principal: u64, time: Timestamp) -> Met {
+        Met { values: *values, score, principal, hour: time.hour() }
+    }
+
+    fn part(&self) -> usize {
+        usize::from(self.hour) / PART_HOURS % PARTS
+    }
+
     fn column(&self, column: usize) -> f32 {
         self.values.get(column).copied().unwrap_or(self.score)
     }
 }
 
 impl Drift {
-    /// `reference`: rows with their scores and principals, as the model met them.
-    pub fn from_reference(reference: impl Iterator<Item = ([f32; FEATURES], f32, u64)>) -> Drift {
-        let rows: Vec<Met> =
-            reference.map(|(values, score, principal)| Met { values, score, principal }).collect();
-        let columns = (0..COLUMNS).map(|column| {
-            let sorted = sorted(&rows, column);
-            let kept = sorted.len().min(REFERENCE_MAX);
-            (0..kept).map(|at| sorted[(2 * at + 1) * sorted.len() / (2 * kept)]).collect()
-        });
-        let reference = columns.collect();
-        Drift { reference, effective: effective(&rows), window: Vec::new() }
+    /// `rows` with their scores, as the model met them.
+    pub fn from_reference<'a>(rows: impl Iterator<Item = (&'a Row, f32)>) -> Drift {
+        let all: Vec<Met> =
+            rows.map(|(row, score)| Met::of(&row.values, score, row.principal, row.time)).collect();
+        let of_part = |part| all.iter().filter(|met| met.part() == part).cloned().collect::<Vec<_>>();
+        let mut references: Vec<Reference> = (0..PARTS).map(|part| Reference::of(&of_part(part))).collect();
+        references.push(Reference::of(&all));
+        Drift { references, window: Vec::new() }
     }
 
     /// Adds an event; says at the end of a window what has shifted, if anything has.
-    pub fn observe(&mut self, values: &[f32; FEATURES], score: f32, principal: u64) -> Option<Vec<Shift>> {
-        self.window.push(Met { values: *values, score, principal });
+    pub fn observe(
+        &mut self,
+        values: &[f32; FEATURES],
+        score: f32,
+        (principal, time): (u64, Timestamp),
+    ) -> Option<Vec<Shift>> {
+        self.window.push(Met::of(values, score, principal, time));
         let rows = self.window.len();
         let asked = rows >= WINDOW_MIN && rows.is_multiple_of(ASKED_EVERY);
         let is_complete = rows >= WINDOW_MAX || (asked && effective(&self.window) >= EFFECTIVE_MIN);
@@ -87,24 +112,63 @@ impl Drift {
     }
 
     pub(super) fn check(&self) -> Result<(), Error> {
-        let is_empty = self.reference.is_empty();
-        let sorted = |column: &Vec<u32>| (1..=REFERENCE_MAX).contains(&column.len()) && column.is_sorted();
-        let sound = self.reference.len() == COLUMNS && self.reference.iter().all(sorted);
-        let fits = self.window.len() < WINDOW_MAX && self.effective >= 0.0;
-        if fits && (is_empty || sound) { Ok(()) } else { Err(Error::Broken("its drift".into())) }
+        let sound = [0, PARTS + 1].contains(&self.references.len())
+            && self.references.iter().all(Reference::holds)
+            && self.references.last().is_none_or(|day| day.columns.iter().all(|column| !column.is_empty()))
+            && self.window.len() < WINDOW_MAX;
+        if sound { Ok(()) } else { Err(Error::Broken("its drift".into())) }
     }
 
     fn shifts(&self) -> Vec<Shift> {
-        let window = effective(&self.window);
-        let limit = LIMIT * ((window + self.effective) / (window * self.effective).max(1e-9)).sqrt();
-        let columns = self.reference.iter().enumerate();
-        let shifts = columns.filter_map(|(column, reference)| {
+        let blend = self.blend();
+        // The variances of independent samples add up.
+        let ours = 1.0 / effective(&self.window).max(1e-9);
+        let theirs: f64 = blend.iter().map(|(weight, part)| weight * weight / part.effective.max(1e-9)).sum();
+        let limit = LIMIT * (ours + theirs).sqrt();
+        let most = blend.iter().max_by(|a, b| a.0.total_cmp(&b.0));
+        let shifts = (0..COLUMNS).filter_map(|column| {
             let window = sorted(&self.window, column);
-            let distance = distance(reference, &window);
+            let parts: Vec<(f64, &[u32])> = blend
+                .iter()
+                .filter_map(|(weight, part)| Some((*weight, &**part.columns.get(column)?)))
+                .collect();
+            let distance = distance(&parts, &window);
             let feature = (column < FEATURES).then_some(column);
-            (distance > limit).then(|| Shift { feature, distance, limit, psi: psi(reference, &window) })
+            let psi = || most.and_then(|(_, part)| Some(psi(part.columns.get(column)?, &window)));
+            (distance > limit).then(|| Shift { feature, distance, limit, psi: psi().unwrap_or_default() })
         });
         shifts.collect()
+    }
+
+    /// What the window is compared with, and in which proportion. For a part of the day of which too little is known
+    /// stands the whole day.
+    fn blend(&self) -> Vec<(f64, &Reference)> {
+        let mut weights = [0.0; PARTS + 1];
+        for met in &self.window {
+            let known = self.references.get(met.part()).is_some_and(|part| part.effective >= EFFECTIVE_MIN);
+            weights[if known { met.part() } else { PARTS }] += 1.0 / self.window.len() as f64;
+        }
+        weights.into_iter().zip(&self.references).filter(|(weight, _)| *weight > 0.0).collect()
+    }
+}
+
+impl Reference {
+    fn of(rows: &[Met]) -> Reference {
+        let columns = (0..COLUMNS).map(|column| {
+            let sorted = sorted(rows, column);
+            let kept = sorted.len().min(REFERENCE_MAX);
+            (0..kept).map(|at| sorted[(2 * at + 1) * sorted.len() / (2 * kept)]).collect()
+        });
+        Reference { columns: columns.collect(), effective: effective(rows) }
+    }
+
+    fn holds(&self) -> bool {
+        let sound = |column: &Vec<u32>| column.len() <= REFERENCE_MAX && column.is_sorted();
+        let is_known = self.columns.iter().all(|column| !column.is_empty());
+        self.columns.len() == COLUMNS
+            && self.columns.iter().all(sound)
+            && self.effective >= 0.0
+            && (is_known || self.effective < EFFECTIVE_MIN)
     }
 }
 
@@ -128,20 +192,25 @@ fn effective(rows: &[Met]) -> f64 {
     (rows.len() * rows.len()) as f64 / squares.max(1) as f64
 }
 
-/// Kolmogorov-Smirnov: the largest difference of the distribution functions of two sorted samples. Ties step together.
-fn distance(a: &[u32], b: &[u32]) -> f64 {
-    let (mut at, mut bt, mut most) = (0, 0, 0.0f64);
-    while let (Some(x), Some(y)) = (a.get(at), b.get(bt)) {
-        let value = *x.min(y);
-        while a.get(at).is_some_and(|x| *x <= value) {
+/// Kolmogorov-Smirnov: the largest difference of the distribution functions of a blend of sorted samples, whose
+/// weights sum to 1, and of another sorted sample. Ties step together.
+fn distance(blend: &[(f64, &[u32])], sample: &[u32]) -> f64 {
+    let (mut ats, mut at, mut most) = (vec![0; blend.len()], 0, 0.0f64);
+    loop {
+        let heads = blend.iter().zip(&ats).filter_map(|((_, part), at)| part.get(*at));
+        let Some(value) = heads.chain(sample.get(at)).min().copied() else { return most };
+        let mut theirs = 0.0;
+        for ((weight, part), at) in blend.iter().zip(&mut ats) {
+            while part.get(*at).is_some_and(|x| *x <= value) {
+                *at += 1;
+            }
+            theirs += weight * *at as f64 / part.len().max(1) as f64;
+        }
+        while sample.get(at).is_some_and(|x| *x <= value) {
             at += 1;
         }
-        while b.get(bt).is_some_and(|y| *y <= value) {
-            bt += 1;
-        }
-        most = most.max((at as f64 / a.len() as f64 - bt as f64 / b.len() as f64).abs());
+        most = most.max((theirs - at as f64 / sample.len().max(1) as f64).abs());
     }
-    most
 }
 
 /// Population stability index over the deciles of the reference, rounded to thousandths.
@@ -180,14 +249,28 @@ mod tests {
         row
     }
 
+    /// An event a minute.
+    fn who(number: u64, principals: u64) -> (u64, Timestamp) {
+        (number % principals, Timestamp(number as i64 * 60_000))
+    }
+
+    fn watch_of(principals: u64, values: impl Fn(u64) -> [f32; FEATURES]) -> Drift {
+        let row = |number: u64| {
+            let (principal, time) = who(number, principals);
+            Row { values: values(number), principal, class_uid: 6003, time }
+        };
+        let rows: Vec<Row> = (0..4_096).map(row).collect();
+        Drift::from_reference(rows.iter().map(|row| (row, 0.5)))
+    }
+
     fn watch(principals: u64) -> Drift {
-        Drift::from_reference((0..3_000).map(|number| (row(number, 0.0), 0.5, number % principals)))
+        watch_of(principals, |number| row(number, 0.0))
     }
 
     #[test]
     fn two_deviations_are_seen_within_512_events_and_named() {
         let mut drift = watch(300);
-        let mut late = (10_000..10_512).filter_map(|n| drift.observe(&row(n, 2.0), 0.5, n % 300));
+        let mut late = (10_000..10_512).filter_map(|n| drift.observe(&row(n, 2.0), 0.5, who(n, 300)));
         let shifts = late.next().unwrap();
         assert_eq!(shifts.iter().map(|shift| shift.feature).collect::<Vec<_>>(), [Some(5)]);
         assert!(shifts[0].distance > 0.6 && shifts[0].psi > 0.25, "{shifts:?}");
@@ -196,9 +279,21 @@ mod tests {
     #[test]
     fn what_stays_is_no_drift_and_neither_is_one_busy_principal() {
         let mut drift = watch(300);
-        assert_eq!((10_000..60_000).find_map(|n| drift.observe(&row(n, 0.0), 0.5, n % 300)), None);
+        assert_eq!((10_000..60_000).find_map(|n| drift.observe(&row(n, 0.0), 0.5, who(n, 300))), None);
         let mut busy = watch(300);
-        assert_eq!((10_000..20_000).find_map(|n| busy.observe(&row(n, 2.0), 0.5, n % 2)), None);
+        assert_eq!((10_000..20_000).find_map(|n| busy.observe(&row(n, 2.0), 0.5, who(n, 2))), None);
+    }
+
+    #[test]
+    fn the_time_of_day_is_no_drift_and_hides_none() {
+        // At night, two standard deviations more; windows hold 256 minutes.
+        let by_night = |number: u64| if number / 60 % 24 < 6 { 2.0 } else { 0.0 };
+        let mut drift = watch_of(300, |number| row(number, by_night(number)));
+        let day = 10_080..20_160u64;
+        assert_eq!(day.clone().find_map(|n| drift.observe(&row(n, by_night(n)), 0.5, who(n, 300))), None);
+        let seen =
+            day.clone().find(|n| drift.observe(&row(*n, 2.0 - by_night(*n)), 0.5, who(*n, 300)).is_some());
+        assert!(seen.is_some_and(|n| n < day.start + 512), "{seen:?}");
     }
 
     #[test]
@@ -206,8 +301,9 @@ mod tests {
         let check = |a: &[f32], b: &[f32], want: f64| {
             let keys = |values: &[f32]| values.iter().map(|value| ordered(*value)).collect::<Vec<_>>();
             let (a, b) = (keys(a), keys(b));
-            assert!((distance(&a, &b) - want).abs() < 1e-12, "{a:?} {b:?}: {}", distance(&a, &b));
-            assert!((distance(&b, &a) - want).abs() < 1e-12);
+            let ours = distance(&[(1.0, &a)], &b);
+            assert!((ours - want).abs() < 1e-12, "{a:?} {b:?}: {ours}");
+            assert!((distance(&[(0.25, &b), (0.75, &b)], &a) - want).abs() < 1e-12);
         };
         check(&[1.0, 2.0], &[1.0, 2.0], 0.0);
         check(&[1.0, 1.0, 1.0], &[1.0], 0.0);
@@ -215,6 +311,6 @@ mod tests {
         check(&[1.0, 1.0, 2.0, 2.0], &[1.0, 2.0, 2.0, 2.0], 0.25);
         check(&[-1.0, 1.0, f32::NAN], &[-1.0, 1.0, f32::NAN], 0.0);
         check(&[-2.0, -1.0], &[-1.5, 3.0], 0.5);
-        check(&[], &[1.0], 0.0);
+        check(&[1.0; 3], &[1.0; 5], 0.0);
     }
 }

@@ -4,20 +4,20 @@ use super::canary::{self, Refusal};
 use super::drift::{Drift, Shift};
 use super::model::{Model, TRAINING_ROWS_MIN};
 use super::reservoir::{Reservoir, Row, lot, mix};
+use super::shares::Shares;
 use super::{Error, FEATURES};
 use crate::calibration::{Calibrator, Tally};
 use prunella_schemas::{Id, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Raised when a learner of one version cannot be read, or learns differently, in another.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Rows before the first model.
 const FIRST_ROWS_MIN: usize = 1_024;
 /// Rows of the time before a drift that are kept, so that a regime which returns is not new: as many as are awaited.
 const ROWS_BEFORE_DRIFT: usize = 512;
 const DAY_MS: u64 = 86_400_000;
-/// Between two trainings because of drift. A window of minutes is compared with a sample of days, so that the time of
-/// day alone may look like drift; it must not keep a learner training.
+/// Between two trainings because of drift. Days of the week differ too, and that must not keep a learner training.
 const DRIFT_MS: u64 = 6 * 3_600_000;
 /// Candidates in a row that may be refused for raising too few alerts.
 const REFUSALS_MAX: u32 = 2;
@@ -79,8 +79,9 @@ pub struct Learner {
     drift: Drift,
     model: Option<Model>,
     canaries: Vec<[f32; FEATURES]>,
-    /// Scores under the model: those held out, then every event since.
+    /// Scores under the model: those held out, then the events since, of each principal no more than its share.
     tally: Tally,
+    shares: Shares,
     /// Scores at which the calibration is made again.
     recalibrate_at: u64,
     /// What has shifted, until a model has learnt it.
@@ -99,12 +100,13 @@ impl Learner {
         Learner {
             seed,
             features: hash(features),
-            training: Reservoir::capped(mix(seed ^ 1)),
-            held_out: Reservoir::uncapped(mix(seed ^ 2)),
+            training: Reservoir::new(mix(seed ^ 1)),
+            held_out: Reservoir::new(mix(seed ^ 2)),
             drift: Drift::default(),
             model: None,
             canaries: Vec::new(),
             tally: Tally::default(),
+            shares: Shares::default(),
             recalibrate_at: 0,
             shifts: Vec::new(),
             tried: Timestamp::ZERO,
@@ -202,14 +204,14 @@ impl Learner {
         self.events_since = self.events_since.saturating_add(1);
         let Some(model) = &mut self.model else { return };
         let score = lesson.score.unwrap_or_else(|| model.score(&lesson.row));
-        if calibrates {
+        if calibrates && self.shares.admit(lesson.principal) {
             self.tally.add(lesson.class_uid, score);
         }
         if self.tally.total() >= self.recalibrate_at {
             self.recalibrate_at = self.tally.total().saturating_mul(2);
             model.calibrator = Calibrator::from(self.tally.clone());
         }
-        if let Some(shifts) = self.drift.observe(&lesson.row, score, lesson.principal)
+        if let Some(shifts) = self.drift.observe(&lesson.row, score, (lesson.principal, lesson.time))
             && self.shifts.is_empty()
         {
             self.shifts = shifts;
@@ -263,10 +265,12 @@ impl Learner {
 
     fn swap(&mut self, model: Model) -> Result<u32, Error> {
         let scores = model.scores(self.held_out.rows())?;
-        let reference =
-            self.held_out.rows().zip(scores).map(|(row, score)| (row.values, score, row.principal));
-        self.drift = Drift::from_reference(reference);
+        self.drift = Drift::from_reference(self.held_out.rows().zip(scores));
         self.tally = model.calibrator.clone().into();
+        self.shares = Shares::default();
+        self.held_out.rows().for_each(|row| {
+            self.shares.admit(row.principal);
+        });
         self.recalibrate_at = self.tally.total() * 2;
         self.shifts.clear();
         if self.canaries.is_empty() {

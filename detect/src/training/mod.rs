@@ -11,6 +11,7 @@ mod judge;
 mod learner;
 mod model;
 mod reservoir;
+mod shares;
 
 pub use canary::Refusal;
 pub use drift::{Drift, Shift, WINDOW_MAX, WINDOW_MIN};

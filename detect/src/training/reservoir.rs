@@ -35,7 +35,6 @@ type Key = (i64, [u8; 16]);
 #[serde(try_from = "Stored", into = "Stored")]
 pub struct Reservoir {
     seed: u64,
-    is_capped: bool,
     rows: BTreeMap<Key, Row>,
     sources: BTreeMap<u64, BTreeSet<Key>>,
 }
@@ -43,19 +42,12 @@ pub struct Reservoir {
 #[derive(Serialize, Deserialize)]
 struct Stored {
     seed: u64,
-    is_capped: bool,
     rows: Vec<(Key, Row)>,
 }
 
 impl Reservoir {
-    /// No source holds more than its share.
-    pub fn capped(seed: u64) -> Reservoir {
-        Reservoir { seed, is_capped: true, rows: BTreeMap::new(), sources: BTreeMap::new() }
-    }
-
-    /// Every event counts alike, as for a p-value that is to hold per event.
-    pub fn uncapped(seed: u64) -> Reservoir {
-        Reservoir { is_capped: false, ..Reservoir::capped(seed) }
+    pub fn new(seed: u64) -> Reservoir {
+        Reservoir { seed, rows: BTreeMap::new(), sources: BTreeMap::new() }
     }
 
     /// Admits a row if its lot says so; an event is admitted once.
@@ -127,9 +119,6 @@ impl Reservoir {
     }
 
     fn cap(&self) -> usize {
-        if !self.is_capped {
-            return usize::MAX;
-        }
         ((ROWS_MAX as f64 * SOURCE_SHARE) as usize).max(2 * ROWS_MAX / self.sources.len().max(1))
     }
 
@@ -156,7 +145,7 @@ pub(super) fn mix(z: u64) -> u64 {
 impl From<Reservoir> for Stored {
     fn from(reservoir: Reservoir) -> Stored {
         let rows = reservoir.rows.into_iter().collect();
-        Stored { seed: reservoir.seed, is_capped: reservoir.is_capped, rows }
+        Stored { seed: reservoir.seed, rows }
     }
 }
 
@@ -168,7 +157,7 @@ impl TryFrom<Stored> for Reservoir {
         if !rising || stored.rows.len() > ROWS_MAX {
             return Err(Error::Broken("its sample".into()));
         }
-        let mut reservoir = Reservoir { is_capped: stored.is_capped, ..Reservoir::capped(stored.seed) };
+        let mut reservoir = Reservoir::new(stored.seed);
         for (key, row) in stored.rows {
             reservoir.sources.entry(row.principal).or_default().insert(key);
             reservoir.rows.insert(key, row);
@@ -194,7 +183,7 @@ mod tests {
 
     #[test]
     fn no_source_holds_more_than_its_share() {
-        let mut reservoir = Reservoir::capped(1);
+        let mut reservoir = Reservoir::new(1);
         for number in 0..40_000 {
             // One source in two events, 500 others.
             let principal = if number % 2 == 0 { 0 } else { 1 + number / 2 % 500 };
@@ -205,14 +194,14 @@ mod tests {
         assert_eq!(loud, (ROWS_MAX as f64 * SOURCE_SHARE) as usize);
         assert!(rows.len() > ROWS_MAX * 9 / 10, "{}", rows.len());
         assert!(reservoir.len() <= ROWS_MAX);
-        let mut alone = Reservoir::capped(1);
+        let mut alone = Reservoir::new(1);
         (0..2_000).for_each(|number| alone.offer(event(number), row(7, 0)));
         assert_eq!(alone.rows().count(), 2_000);
     }
 
     #[test]
     fn a_week_halves_the_odds() {
-        let mut reservoir = Reservoir::uncapped(3);
+        let mut reservoir = Reservoir::new(3);
         for number in 0..200_000u64 {
             let time = if number % 2 == 0 { 0 } else { 7 * DAY_MS };
             reservoir.offer(event(number), row(number, time));
@@ -223,7 +212,7 @@ mod tests {
 
     #[test]
     fn times_at_the_ends_of_the_scale_do_no_harm() {
-        let mut reservoir = Reservoir::capped(3);
+        let mut reservoir = Reservoir::new(3);
         for (number, time) in [i64::MIN, -1, 0, i64::MAX].into_iter().enumerate() {
             reservoir.offer(event(number as u64), row(1, time));
         }
@@ -234,13 +223,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_order_of_events_does_not_matter_without_a_cap(
+        fn the_order_of_events_does_not_matter_below_the_cap(
             mut events in prop::collection::vec((0..2_000u64, 0..9 * DAY_MS), 0..300), seed in any::<u64>(),
         ) {
             events.sort_unstable();
             events.dedup_by_key(|(number, _)| *number);
             let fill = |events: &[(u64, i64)]| {
-                let mut reservoir = Reservoir::uncapped(seed);
+                let mut reservoir = Reservoir::new(seed);
                 for (number, time) in events {
                     reservoir.offer(event(*number), row(number % 5, *time));
                     reservoir.offer(event(*number), row(number % 5, *time));

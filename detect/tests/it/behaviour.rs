@@ -74,7 +74,7 @@ fn any_event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::cases(6))]
 
     #[test]
     fn any_events_fold_the_same_with_a_save_in_between(

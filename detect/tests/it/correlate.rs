@@ -393,7 +393,7 @@ fn time_of(input: &Input) -> Timestamp {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::cases(4))]
 
     #[test]
     fn any_interleaving_within_lateness_in_any_batches_gives_the_same_bytes(

@@ -6,8 +6,7 @@ use prunella_schemas::ocsf::severity_name;
 
 const ANN: &str =
     "past ann 203.0.113.10 s3:ListBuckets,ec2:DescribeInstances,s3:GetObject,iam:ListUsers bytes=20K";
-const CI: &str =
-    "past role/ci 203.0.113.40 iam:AttachRolePolicy,s3:PutObject,iam:PutRolePolicy,cloudtrail:UpdateTrail";
+const CI: &str = "past role/ci 203.0.113.40 iam:AttachRolePolicy,s3:PutObject,iam:PutRolePolicy,cloudtrail:UpdateTrail days=5";
 
 /// Runs `past` and `story`; `want` is what is found from day 0 on, as `detector severity`, sorted.
 #[track_caller]
@@ -211,6 +210,13 @@ fn blinding() {
     check(CI, "2d09:00:00 role/ci 203.0.113.40 cloudtrail:UpdateTrail", &[&format!("{id} Low")]);
     // One story, one finding.
     check(ANN, "09:00:00 ann 203.0.113.10 cloudtrail:StopLogging x=5 every=60s", &[&format!("{id} High")]);
+}
+
+#[test]
+fn what_was_found_makes_no_habit_within_hours() {
+    let attach = "ann 203.0.113.10 iam:AttachUserPolicy target=bob policy=AdministratorAccess";
+    let story = format!("09:00:00 {attach} x=6 every=300s\n11:30:00 {attach}");
+    check(ANN, &story, &["privilege_change High", "privilege_change High"]);
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn live(config: &Config, days: u64, anomalous: f64, seed: u64) -> (usize, usize)
 fn false_findings_are_as_many_as_the_operator_accepts() {
     for (accepted, days) in [(1.0, 12), (4.0, 8)] {
         let config = Config { expected_false_findings_per_day: accepted, ..Config::default() };
-        let runs = 3;
+        let runs = u64::from(crate::effort());
         let found: usize = (0..runs).map(|seed| live(&config, days, 0.0, seed).1).sum();
         let (a_day, want) = (found as f64 / (runs * days) as f64, accepted);
         assert!(

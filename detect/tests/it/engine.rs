@@ -72,9 +72,14 @@ fn crowd(days: i64, seed: u64) -> Vec<Event> {
     events
 }
 
-/// Three in the morning, from elsewhere, a thousand times the usual size.
+/// Three in the morning, from elsewhere, by another program, a thousand times the usual size: less than that is close
+/// to one event in a thousand, since a forest averages over its features.
 fn intruder() -> Event {
-    event(3, BEGIN + 20 * DAY_MS + 3 * 3_600_000, "GetObject", "198.51.100.9", 900_000_000)
+    let time = BEGIN + 20 * DAY_MS + 3 * 3_600_000;
+    let mut event = event(3, time, "GetObject", "198.51.100.9", 900_000_000);
+    event.http_request =
+        Some(HttpRequest { user_agent: Some("rclone/1.68".into()), ..HttpRequest::default() });
+    event
 }
 
 /// A stage that has learnt twenty days; they are learnt once for all tests.
@@ -105,11 +110,34 @@ fn the_unusual_is_called_unusual_with_reasons_that_add_up() {
     let total = analysis.base + analysis.contributions.iter().map(|c| c.share).sum::<f64>();
     assert!((total - analysis.score.log2()).abs() < 1e-4, "{total} is not log2 of {}", analysis.score);
     let strongest: Vec<&str> = analysis.contributions.iter().take(5).map(|c| &*c.feature).collect();
-    assert!(strongest.contains(&"network novelty") && strongest.contains(&"size"), "{strongest:?}");
+    assert!(strongest.contains(&"network novelty") && strongest.contains(&"size deviation"), "{strongest:?}");
     let change = analysis.counterfactual.as_ref().unwrap();
     assert!(change.p_value > 1e-3 && change.text.starts_with("With "), "{change:?}");
     assert_eq!(finding.anomaly_analyses[0].anomalies.len(), 3);
     assert!(finding.prunella.reasons[0].starts_with("one event in "), "{:?}", finding.prunella.reasons);
+}
+
+#[test]
+fn a_newcomer_is_measured_by_its_peers() {
+    let mut detect = trained();
+    let day = BEGIN + 20 * DAY_MS + 10 * 3_600_000;
+    let about_peers =
+        |verdict: Verdict| verdict.signals.into_iter().find(|signal| signal.kind == SignalKind::Peers);
+    let ordinary = event(77, day, "GetObject", "192.0.2.7", 5_000);
+    assert_eq!(about_peers(detect.observe(&ordinary)), None, "its peers call it too");
+    let strange = about_peers(detect.observe(&event(77, day + 60_000, "PutBucketPolicy", "192.0.2.7", 100)));
+    let strange = strange.unwrap();
+    assert!(strange.p_value.is_some_and(|p| p < 1e-3), "{strange:?}");
+    let finding = strange.proposal.unwrap();
+    assert_eq!(&*finding.finding_info.analytic.uid, "newcomer_unlike_peers");
+    assert!(finding.prunella.reasons[1].contains("no more than one in"), "{:?}", finding.prunella.reasons);
+    // Where newcomers do so all the time it says nothing any more.
+    let mut p_values = Vec::new();
+    for user in 100..120 {
+        let call = event(user, day + 120_000 + user as i64, "PutBucketPolicy", "192.0.2.7", 100);
+        p_values.extend(about_peers(detect.observe(&call)).and_then(|signal| signal.p_value));
+    }
+    assert!(p_values.len() == 20 && p_values.is_sorted() && p_values[19] > 1e-3, "{p_values:?}");
 }
 
 #[test]

@@ -97,6 +97,8 @@ fn a_tenant_that_turns_to_one_thing_or_to_everything_is_called() {
 }
 
 proptest! {
+    #![proptest_config(crate::cases(32))]
+
     #[test]
     fn a_saved_state_goes_on_as_if_never_saved(
         events in prop::collection::vec((0u8..20, 0u8..24), 0..900),

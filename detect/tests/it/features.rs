@@ -74,7 +74,7 @@ fn an_ordinary_call_is_ordinary() {
     assert_eq!(shown[HOUR], "09:10 UTC");
     assert_eq!(shown[SIZE], "64.0 KiB");
     assert_eq!(shown[NETWORK], "known network 203.0.113.0/24");
-    assert_eq!(shown[OPERATION], "GetObject, one call in 3 of its own");
+    assert_eq!(shown[OPERATION], "GetObject, about one in 3 of its own calls");
 }
 
 fn check(feature: usize, story: &str, range: std::ops::RangeInclusive<f32>, words: &str) {
@@ -145,9 +145,9 @@ fn each_feature_tells_what_it_is_for() {
         OPERATION,
         "09:10:00 ann 203.0.113.10 kms:Decrypt",
         6.5..=6.6,
-        "Decrypt, one call in 96 of its own",
+        "Decrypt, no more than one in 96 of its own calls",
     );
-    check(PEERS, CALL, 2.5..=2.5, "GetObject, called by one in 6 of its peers' calls");
+    check(PEERS, CALL, 2.5..=2.5, "GetObject, about one in 6 of its peers' calls");
     check(
         SENSITIVITY,
         "09:10:00 ann 203.0.113.10 iam:CreateAccessKey",

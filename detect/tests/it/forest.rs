@@ -46,7 +46,7 @@ fn scores(forest: &Forest, rows: ArrayView2<'_, f32>, kernel: Kernel) -> Vec<u32
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(8))]
+    #![proptest_config(crate::cases(3))]
 
     #[test]
     fn every_kernel_and_every_batch_gives_the_same_bits(
@@ -112,7 +112,7 @@ fn check_shares(forest: &Forest, rows: ArrayView2<'_, f32>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(crate::cases(4))]
 
     #[test]
     fn shares_sum_up_and_changes_flip_for_any_table(

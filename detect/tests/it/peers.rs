@@ -109,7 +109,7 @@ fn the_index_knows_same_from_chance() {
 
 #[test]
 fn planted_roles_are_found_and_keep_their_names_from_day_to_day() {
-    for seed in 0..3 {
+    for seed in 0..u64::from(crate::effort()) {
         let mut world = World::new(seed);
         world.day(100);
         let first = world.assigned();
@@ -137,7 +137,7 @@ fn planted_roles_are_found_and_keep_their_names_from_day_to_day() {
 /// Mean surprisal of a day in one's own group: whoever does another role's work must stand out.
 #[test]
 fn a_switch_of_role_ranks_in_the_top_hundredth() {
-    for seed in 0..3 {
+    for seed in 0..u64::from(crate::effort()) {
         let mut world = World::new(seed);
         world.day(100);
         world.day(100);
@@ -151,7 +151,7 @@ fn a_switch_of_role_ranks_in_the_top_hundredth() {
             for turn in 0..60 {
                 let role = if at == switched && turn % 3 == 0 { 1 } else { world.roles[at] };
                 let operation = call(role, &mut world.random).operation;
-                bits += world.groups.surprisal(profile.side, group, (operation % 256) as u8);
+                bits += world.groups.surprisal(profile.side, group, operation);
             }
             scores.push((bits / 60.0, at));
         }
@@ -173,8 +173,7 @@ fn a_newcomer_takes_the_group_of_those_it_resembles() {
     world.day(100);
     let mut newcomer = Profile::new(side(1));
     let operation = fingerprint(b"role1:0");
-    let symbol = (operation % 256) as u8;
-    let of_all = world.groups.surprisal(newcomer.side, world.groups.assign(&newcomer), symbol);
+    let of_all = world.groups.surprisal(newcomer.side, world.groups.assign(&newcomer), operation);
     assert_eq!(world.groups.assign(&newcomer), None);
     let mut random = Random(99);
     for _ in 0..24 {
@@ -183,9 +182,9 @@ fn a_newcomer_takes_the_group_of_those_it_resembles() {
     let group = world.groups.assign(&newcomer);
     let established = world.roles.iter().position(|role| *role == 1).unwrap();
     assert_eq!(group, world.groups.assign(&world.profiles[established]));
-    let of_peers = world.groups.surprisal(newcomer.side, group, symbol);
+    let of_peers = world.groups.surprisal(newcomer.side, group, operation);
     assert!(of_peers + 1.0 < of_all, "{of_peers} bits among its peers, {of_all} among all");
-    let stranger = world.groups.surprisal(newcomer.side, Some(Group(u16::MAX)), symbol);
+    let stranger = world.groups.surprisal(newcomer.side, Some(Group(u16::MAX)), operation);
     assert_eq!(stranger, of_all, "a group that is gone counts as none");
     assert_eq!(world.groups.words(group.unwrap()), format!("unlike {} peers", 50 + 17));
 }
@@ -216,7 +215,7 @@ fn nobody_speaks_for_a_group() {
     let mut loud = world.profiles[0];
     let group = world.groups.assign(&loud);
     let operation = fingerprint(b"DeleteTrail");
-    let surprisal = |groups: &Groups| groups.surprisal(Side::Human, group, (operation % 256) as u8);
+    let surprisal = |groups: &Groups| groups.surprisal(Side::Human, group, operation);
     let before = surprisal(&world.groups);
     for _ in 0..5_000 {
         world.groups.learn(&loud, group, operation);
@@ -244,7 +243,7 @@ fn too_few_or_too_equal_profiles_give_no_nonsense() {
         assert_eq!(groups.of(Side::Human).count(), want, "{} profiles", profiles.len());
         assert_eq!(groups.of(Side::Machine).count(), 0);
         assert_eq!(groups.assign(&settled).is_some(), want > 0);
-        assert_eq!(groups.surprisal(Side::Human, groups.assign(&settled), 9), 8.0);
+        assert_eq!(groups.surprisal(Side::Human, groups.assign(&settled), 9), 11.0);
         assert_eq!(Groups::restore(&groups.save()).unwrap(), groups);
     }
 }
@@ -252,7 +251,7 @@ fn too_few_or_too_equal_profiles_give_no_nonsense() {
 #[test]
 fn more_profiles_than_the_sample_are_counted_by_estimate() {
     let mut random = Random(4);
-    let profiles: Vec<Profile> = (0..3_000)
+    let profiles: Vec<Profile> = (0..2_200)
         .map(|at| {
             let mut profile = Profile::default();
             (0..33).for_each(|_| profile.learn(&call(at % 2, &mut random)));
@@ -263,7 +262,7 @@ fn more_profiles_than_the_sample_are_counted_by_estimate() {
     groups.regroup((0u64..).zip(&profiles)).unwrap();
     let members: Vec<u32> = groups.of(Side::Human).map(|group| groups.members(group)).collect();
     assert_eq!(members.len(), 2);
-    assert!(members.iter().all(|n| (1_350..=1_650).contains(n)), "{members:?}");
+    assert!(members.iter().all(|n| (990..=1_210).contains(n)), "{members:?}");
 }
 
 #[test]
@@ -274,7 +273,7 @@ fn what_was_not_saved_here_is_refused() {
     assert_eq!(Groups::restore(&good).unwrap().save(), good);
     let mut newer = good.clone();
     newer[0] = VERSION as u8 + 1;
-    assert!(matches!(Groups::restore(&newer), Err(Error::Version { found: 2 })));
+    assert!(matches!(Groups::restore(&newer), Err(Error::Version { found: 3 })));
     assert!(matches!(Groups::restore(&[]), Err(Error::Broken("its version"))));
     assert!(matches!(Groups::restore(&good[..good.len() - 1]), Err(Error::Broken("its length"))));
     assert!(matches!(Groups::restore(&[&good[..], &[0]].concat()), Err(Error::Broken("its end"))));
@@ -299,7 +298,7 @@ fn facts() -> impl Strategy<Value = Facts> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(crate::cases(16))]
 
     #[test]
     fn a_profile_is_finite_and_survives_its_bytes_at_any_moment(events in prop::collection::vec(facts(), 0..200), times in 1..40usize) {
@@ -324,7 +323,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2))]
+    #![proptest_config(crate::cases(1))]
 
     /// The order of the principals, who was saved when, and which run it is change no bit.
     #[test]

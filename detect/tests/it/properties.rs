@@ -89,7 +89,7 @@ fn any_event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::cases(3))]
 
     #[test]
     fn any_events_in_any_batches_give_the_same_bytes(
@@ -147,6 +147,33 @@ fn first_id_repeated(events: &[Event]) -> Option<String> {
         }
     }
     None
+}
+
+/// Told by the log, or shown by what follows: in either case the time of a forged event stops nothing.
+#[test]
+fn a_forged_clock_freezes_no_window() {
+    let story = "past ann 203.0.113.10 s3:ListBuckets
+        09:00:00 ann 198.51.100.7 signin:ConsoleLogin fail=Failure x=9 every=25s
+        09:05:00 ann 198.51.100.7 signin:ConsoleLogin mfa=no";
+    let day = |n: i64| DAY_ZERO.plus_ms(n * 86_400_000);
+    for (forged_time, log_time) in [(day(20), DAY_ZERO), (day(100_000), Timestamp::ZERO)] {
+        let failed = BTreeMap::from([("fail", "Failure")]);
+        let mut all = events(story);
+        let at = all.partition_point(|e| e.time < DAY_ZERO);
+        all.insert(at, event(forged_time, "ann", "203.0.113.10", "signin:ConsoleLogin", &failed, 1));
+        let mut detect = Detect::new(Config::default());
+        let found = all.iter().flat_map(|e| {
+            let now = if e.time == forged_time { log_time } else { e.time };
+            detect.observe_at(e, now).findings
+        });
+        let found: Vec<Finding> = found.collect();
+        assert!(
+            found.iter().any(|f| f.finding_info.analytic.uid == "sign_in_brute_force"),
+            "{forged_time}: {}",
+            found.len()
+        );
+        assert!(found.iter().all(|f| f.time < day(2)), "{forged_time}");
+    }
 }
 
 #[test]

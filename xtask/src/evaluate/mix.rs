@@ -1,11 +1,15 @@
 //! The mix: weeks of benign records, one account's real day again and again with parts left out, and attacks in the
 //! last days.
 //!
+//! Newcomers come all the time: twins of the roles, who do what those do, and one administrator, so that to be new is
+//! not by itself an attack either.
+//!
 //! The benign records are the work of services. Samples that their authors did not call attacks, nor benign, are
 //! played as four administrators, so that administration is not by itself an attack; they are counted apart. A tenth
 //! of the pairs of principal and operation never happens in the training days, so that neither is novelty.
 
 use super::callers::{ADMINISTRATORS, administrators, roles, user};
+use super::joiners::joiners;
 use super::rewrite::{Guise, rewrite};
 use crate::random::Random;
 use anyhow::{Context, ensure};
@@ -18,18 +22,18 @@ use std::path::Path;
 const START: &str = "2026-09-07T00:00:00Z";
 pub const TRAINING_DAYS: i64 = 20;
 pub const TEST_DAYS: i64 = 10;
-const DAY_MS: i64 = 86_400_000;
+pub(super) const DAY_MS: i64 = 86_400_000;
 const HOUR_MS: i64 = 3_600_000;
-const WORK_STARTS_MS: i64 = 8 * HOUR_MS;
-const WORK_MS: i64 = 10 * HOUR_MS;
+pub(super) const WORK_STARTS_MS: i64 = 8 * HOUR_MS;
+pub(super) const WORK_MS: i64 = 10 * HOUR_MS;
 /// How often a principal does one of its things on a day, and each record of it.
-const PAIR_CHANCE: f64 = 0.75;
-const RECORD_CHANCE: f64 = 0.75;
+pub(super) const PAIR_CHANCE: f64 = 0.75;
+pub(super) const RECORD_CHANCE: f64 = 0.75;
 const LATE_SHARE: f64 = 0.1;
 /// A shorter name could stand inside any word.
 const NAME_BYTES_MIN: usize = 5;
 /// How often an unlabelled record happens on a day.
-const UNLABELLED_CHANCE: f64 = 0.2;
+pub(super) const UNLABELLED_CHANCE: f64 = 0.2;
 
 /// What the attackers use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +140,7 @@ pub fn mix(sources: &Sources, variant: Variant, seed: u64) -> Mix {
     let test_start = start.plus_ms(calendar_days(TRAINING_DAYS) * DAY_MS);
     let names = role_names(sources);
     let mut lines = benign(sources, start, &names, &mut Random::new(seed, 1));
+    lines.extend(joiners(sources, start, &names, &mut Random::new(seed, 8)));
     lines.extend(unlabelled(sources, start, &names, &mut Random::new(seed, 7)));
     lines.extend(attacks(sources, variant, test_start, &names, seed));
     let mut ids = Random::new(seed, 6);
@@ -175,7 +180,7 @@ pub fn address(record: &Value) -> Option<&str> {
 }
 
 /// Working days into days: five of seven.
-fn calendar_days(working: i64) -> i64 {
+pub(super) fn calendar_days(working: i64) -> i64 {
     working / 5 * 7 + working % 5
 }
 
@@ -321,13 +326,13 @@ fn attacks(
 }
 
 #[derive(Clone, Default)]
-struct Disguise<'a> {
-    identity: Option<Value>,
-    address: Option<&'a str>,
-    agent: Option<&'a str>,
+pub(super) struct Disguise<'a> {
+    pub identity: Option<Value>,
+    pub address: Option<&'a str>,
+    pub agent: Option<&'a str>,
 }
 
-fn line(
+pub(super) fn line(
     record: &Value,
     time: Timestamp,
     label: Label,
@@ -358,7 +363,7 @@ fn seconds(time: Timestamp) -> String {
     }
 }
 
-fn happened(record: &Value) -> Option<Timestamp> {
+pub(super) fn happened(record: &Value) -> Option<Timestamp> {
     Timestamp::parse(record["eventTime"].as_str()?)
 }
 
