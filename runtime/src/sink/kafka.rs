@@ -14,7 +14,8 @@ use crate::log::kafka::pump::Group;
 use crate::metrics::Counts;
 use crate::sink::READER;
 use crate::sqlite::lock;
-use crate::store::clickhouse::{Schema, Server, Writer};
+use crate::store::clickhouse::{Located, Schema, Server, Writer};
+use crate::trace::{self, Share, Span};
 use prunella_schemas::Topic;
 use prunella_schemas::port::PortError;
 use std::collections::BTreeMap;
@@ -46,6 +47,13 @@ pub struct KafkaSink {
     runtime: Handle,
     counts: Arc<Counts>,
     troubles: Troubles,
+    traces: Option<Traces>,
+}
+
+/// Where the spans of what was stored go, and which events have some.
+struct Traces {
+    share: Share,
+    send: Box<dyn Fn(Vec<Span>) + Send + Sync>,
 }
 
 impl KafkaSink {
@@ -61,6 +69,13 @@ impl KafkaSink {
 
     pub fn counts(&self) -> Arc<Counts> {
         Arc::clone(&self.counts)
+    }
+
+    fn trace(&self, messages: &[Located]) {
+        if let Some(traces) = &self.traces {
+            let spans = messages.iter().flat_map(|m| trace::spans(&m.posted, m.at, traces.share));
+            (traces.send)(spans.collect());
+        }
     }
 
     pub fn troubles(&self) -> Troubles {
@@ -85,6 +100,12 @@ pub async fn check(server: &Server) -> Result<(), PortError> {
     let schema = Schema::of(server)?;
     let late = |_| PortError::Unavailable(format!("ClickHouse at {} does not answer", server.url));
     tokio::time::timeout(CHECK_MAX, schema.check()).await.map_err(late)?
+}
+
+/// Whether there is a server at all. One that is away comes back; one that says no has to be set right.
+pub async fn answers(server: &Server) -> Result<bool, PortError> {
+    let schema = Schema::of(server)?;
+    Ok(tokio::time::timeout(CHECK_MAX, schema.answers()).await.unwrap_or(false))
 }
 
 /// What keeps each lane from storing now, for probes. Cheap to clone.

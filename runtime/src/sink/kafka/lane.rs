@@ -142,6 +142,7 @@ impl<'a> Lane<'a> {
         let portion = Portion { messages, rows };
         bring(&mut stream.delivery, (stream.topic, end), &portion, &self.page, self.sink)?;
         place.dies(FailPoint::Sent)?;
+        self.sink.trace(portion.messages);
         place.counts.produced.fetch_add(portion.rows.len() as u64, Ordering::Relaxed);
         place.counts.consumed.fetch_add(consumed, Ordering::Relaxed);
         place.counts.steps.record(began.elapsed());
