@@ -60,7 +60,14 @@ impl KafkaSink {
     /// `server` names a user who may insert, select, and end its own queries.
     pub fn new(settings: Settings, server: &Server, runtime: Handle) -> Self {
         let (writer, server) = (Writer::new(server), server.clone());
-        KafkaSink { settings, server, writer, runtime, counts: Arc::default(), troubles: Troubles::default() }
+        let (counts, troubles) = (Arc::default(), Troubles::default());
+        KafkaSink { settings, server, writer, runtime, counts, troubles, traces: None }
+    }
+
+    /// Gives `send` the spans of what was stored: all of findings, plans and receipts, and a share of events. It must not
+    /// wait.
+    pub fn with_traces(self, share: Share, send: impl Fn(Vec<Span>) + Send + Sync + 'static) -> Self {
+        KafkaSink { traces: Some(Traces { share, send: Box::new(send) }), ..self }
     }
 
     pub fn name(&self) -> &'static str {

@@ -3,7 +3,7 @@
 use crate::broker_or_skip;
 use crate::clickhouse::{Place, place_or_skip};
 use crate::contract::{START, event, post};
-use crate::kafka::{PARTITIONS, PATIENCE, create, live_until, outputs, send, settings, traffic};
+use crate::kafka::{PARTITIONS, PATIENCE, create, outputs, send, settings, traffic};
 use crate::proxy::{Fate, Proxy};
 use prunella_runtime::log::kafka::{FailPoint, KafkaPump, Pace, Settings, attributes};
 use prunella_runtime::sink::kafka::KafkaSink;
@@ -112,13 +112,12 @@ fn a_death_at_every_point_loses_nothing_and_stores_nothing_twice() {
             scope.spawn(move || {
                 let mut struck = small(brokers, &format!("sink-{point:?}"));
                 create(&struck);
-                for topic in [Topic::Events] {
-                    struck.inputs.insert(topic, calm.topic(topic));
-                }
-                let hits = AtomicUsize::new(0);
-                let dies =
-                    move |at, _| at == point && [0, 2, 5].contains(&hits.fetch_add(1, Ordering::Relaxed));
-                struck.fault = Some(Arc::new(dies));
+                struck.inputs.insert(Topic::Events, calm.topic(Topic::Events));
+                let hits = Arc::new(AtomicUsize::new(0));
+                let met = Arc::clone(&hits);
+                struck.fault = Some(Arc::new(move |at, _| {
+                    at == point && [0, 2, 5].contains(&hits.fetch_add(1, Ordering::Relaxed))
+                }));
                 let place = runtime.block_on(Place::ready(&format!("sink_{point:?}"))).unwrap();
                 let sink = KafkaSink::new(struck, &place.user("ingest"), runtime.handle().clone());
                 let lives = sink_until(&sink, || whole(&place) && met.load(Ordering::Relaxed) > 0);
