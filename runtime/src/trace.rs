@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn one_event_is_followed_from_intake_to_its_receipt() {
-        let mut event = Event::new(6003, 1, 1, 1);
+        let mut event = Event::new(prunella_schemas::ocsf::API_ACTIVITY, 1, 1, 1);
         event.identify();
         let event_uid = event.prunella.event_uid;
         let [ingest] = spans(&posted(&event), Timestamp(1_010), ALL).try_into().unwrap();
