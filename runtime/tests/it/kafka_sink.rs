@@ -299,7 +299,7 @@ fn what_is_no_row_becomes_a_dead_letter_and_the_lag_clears() {
     let mut long = event(20_000);
     long.cloud.get_or_insert_default().account = Some(Default::default());
     if let Some(account) = long.cloud.as_mut().and_then(|cloud| cloud.account.as_mut()) {
-        account.uid = Some("9".repeat(200).into());
+        account.uid = Some("9".repeat(200));
     }
     long.identify();
     posted.insert(100, post(&long));

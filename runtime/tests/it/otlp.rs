@@ -61,7 +61,7 @@ fn cut<'a>(bytes: &mut &'a [u8], length: usize) -> &'a [u8] {
 }
 
 /// The messages under a field number, taken from each of the messages given.
-fn inside<'a>(messages: Vec<&'a [u8]>, wanted: u64) -> Vec<&'a [u8]> {
+fn inside(messages: Vec<&[u8]>, wanted: u64) -> Vec<&[u8]> {
     let all = messages.into_iter().flat_map(fields);
     all.filter_map(|field| match field {
         Field::Bytes(number, bytes) if number == wanted => Some(bytes),
@@ -70,25 +70,34 @@ fn inside<'a>(messages: Vec<&'a [u8]>, wanted: u64) -> Vec<&'a [u8]> {
     .collect()
 }
 
-/// Trace, id, parent, name, start and end of each span of an `ExportTraceServiceRequest`.
-fn read(request: &[u8]) -> Vec<(Vec<u8>, Vec<u8>, Vec<u8>, String, u64, u64)> {
+/// A span as a collector reads it.
+#[derive(Default)]
+struct Read {
+    trace: Vec<u8>,
+    id: Vec<u8>,
+    parent: Vec<u8>,
+    name: String,
+    start_ns: u64,
+    end_ns: u64,
+}
+
+/// The spans of an `ExportTraceServiceRequest`.
+fn read(request: &[u8]) -> Vec<Read> {
     let spans = inside(inside(inside(vec![request], 1), 2), 2);
     let read = |span: &[u8]| {
-        let mut found = Default::default();
-        let (trace, id, parent, name, start, end): &mut (Vec<u8>, Vec<u8>, Vec<u8>, String, u64, u64) =
-            &mut found;
+        let mut read = Read::default();
         for field in fields(span) {
             match field {
-                Field::Bytes(1, bytes) => *trace = bytes.to_vec(),
-                Field::Bytes(2, bytes) => *id = bytes.to_vec(),
-                Field::Bytes(4, bytes) => *parent = bytes.to_vec(),
-                Field::Bytes(5, bytes) => *name = String::from_utf8(bytes.to_vec()).unwrap(),
-                Field::Number(7, number) => *start = number,
-                Field::Number(8, number) => *end = number,
+                Field::Bytes(1, bytes) => read.trace = bytes.to_vec(),
+                Field::Bytes(2, bytes) => read.id = bytes.to_vec(),
+                Field::Bytes(4, bytes) => read.parent = bytes.to_vec(),
+                Field::Bytes(5, bytes) => read.name = String::from_utf8(bytes.to_vec()).unwrap(),
+                Field::Number(7, number) => read.start_ns = number,
+                Field::Number(8, number) => read.end_ns = number,
                 _ => {}
             }
         }
-        found
+        read
     };
     spans.into_iter().map(read).collect()
 }
@@ -119,9 +128,12 @@ async fn a_collector_hears_every_span_as_it_was_told() {
     let read = read(&body);
     assert_eq!(read.len(), 2);
     for (read, told) in read.iter().zip(&told) {
-        assert_eq!((read.0.as_slice(), read.1.as_slice()), (&told.trace[..], &told.id[..]));
-        assert_eq!(read.2, told.parent.map_or(Vec::new(), |parent| parent.to_vec()));
-        assert_eq!((read.3.as_str(), read.4, read.5), (told.name.as_str(), ns(told.start), ns(told.end)));
+        assert_eq!((read.trace.as_slice(), read.id.as_slice()), (&told.trace[..], &told.id[..]));
+        assert_eq!(read.parent, told.parent.map_or(Vec::new(), |parent| parent.to_vec()));
+        assert_eq!(
+            (read.name.as_str(), read.start_ns, read.end_ns),
+            (told.name.as_str(), ns(told.start), ns(told.end))
+        );
     }
     let text = String::from_utf8_lossy(&body).into_owned();
     assert!(text.contains("test.rule") && text.contains("service.name"), "{text}");
