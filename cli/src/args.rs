@@ -41,6 +41,8 @@ pub enum Command {
     /// Run stages as roles over Kafka, each role in as many processes as you like
     #[cfg_attr(not(feature = "kafka"), doc = "(not in this build: build with `--features kafka`)")]
     Run(RunRoles),
+    /// Ask a running `run` whether it can work; exit code 3 and what is missing if not
+    Ready(Ready),
     /// Look after the topics on Kafka
     #[cfg_attr(not(feature = "kafka"), doc = "(not in this build: build with `--features kafka`)")]
     #[command(subcommand)]
@@ -107,6 +109,13 @@ pub struct RunRoles {
     pub listen: Option<SocketAddr>,
 }
 
+#[derive(Debug, Args)]
+pub struct Ready {
+    /// Where it listens, as given to `run --listen`
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7766")]
+    pub listen: SocketAddr,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Role {
     /// HTTP bodies to records
@@ -117,7 +126,10 @@ pub enum Role {
     Detect,
     /// Findings, scores and signals to the tenant's view
     Correlate,
-    /// Every one of them
+    /// Everything that people ask for to ClickHouse
+    #[cfg_attr(not(feature = "clickhouse"), doc = "(not in this build: build with `--features clickhouse`)")]
+    Sink,
+    /// Every one of them; `sink` if `clickhouse.url` is set
     All,
 }
 

@@ -95,6 +95,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Topics(args) => command::run::topics(&context, &args),
         #[cfg(not(feature = "kafka"))]
         Command::Run(_) | Command::Topics(_) => Err(Refusal(no_kafka()).into()),
+        Command::Ready(args) => command::ready::run(&args),
         Command::Demo(args) => command::demo::run(&context, &args),
         Command::Ingest(args) => command::ingest::run(&context, &args),
         Command::Normalize(args) => command::normalize::run(&context, &args),

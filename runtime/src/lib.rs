@@ -15,4 +15,5 @@ pub mod sqlite;
 pub mod state;
 pub mod store;
 pub mod topology;
+pub mod trace;
 pub mod webhook;

@@ -85,17 +85,34 @@ impl Roles {
         }
     }
 
+    /// Starts the role `sink` beside the others.
+    #[cfg(feature = "clickhouse")]
+    pub fn start_sink(&mut self, sink: crate::sink::kafka::KafkaSink) -> std::io::Result<()> {
+        let troubles = sink.troubles();
+        lock(&self.vitals.others).push(Arc::new(move || troubles.all()));
+        self.spawn_run(sink.name(), sink.counts(), move |stop| sink.run(stop))
+    }
+
     fn spawn<S: Stage + 'static, F: Fn() -> S + Send + Sync + 'static>(
         &mut self,
         pump: KafkaPump<S, F>,
     ) -> std::io::Result<()> {
-        let (name, stop, vitals) = (pump.name(), Arc::clone(&self.stop), self.vitals.clone());
-        lock(&vitals.stages).push((name, pump.counts()));
+        self.spawn_run(pump.name(), pump.counts(), move |stop| pump.run(stop))
+    }
+
+    fn spawn_run(
+        &mut self,
+        name: &'static str,
+        counts: Arc<Counts>,
+        run: impl Fn(&AtomicBool) -> Result<(), LogError> + Send + 'static,
+    ) -> std::io::Result<()> {
+        let (stop, vitals) = (Arc::clone(&self.stop), self.vitals.clone());
+        lock(&vitals.stages).push((name, counts));
         let body = move || {
             while !stop.load(Ordering::Relaxed) {
                 vitals.clear(name);
                 // A panic is a defect of ours. It must be seen, and must not take the role away for good.
-                let worked = catch_unwind(AssertUnwindSafe(|| pump.run(&stop)));
+                let worked = catch_unwind(AssertUnwindSafe(|| run(&stop)));
                 let panicked =
                     |_| Err(LogError::Unavailable("it panicked; please report this with the log".into()));
                 if let Err(e) = worked.unwrap_or_else(panicked) {
@@ -119,12 +136,18 @@ type Watched = (&'static str, Arc<Counts>);
 pub struct Vitals {
     stages: Arc<Mutex<Vec<Watched>>>,
     problems: Arc<Mutex<BTreeMap<&'static str, String>>>,
+    /// Who knows more than that it had to start again.
+    others: Arc<Mutex<Vec<Witness>>>,
 }
+
+type Witness = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 
 impl Vitals {
     /// What keeps each role from working now.
     pub fn problems(&self) -> Vec<String> {
-        lock(&self.problems).iter().map(|(stage, problem)| format!("{stage}: {problem}")).collect()
+        let stopped = lock(&self.problems);
+        let stopped = stopped.iter().map(|(stage, problem)| format!("{stage}: {problem}"));
+        stopped.chain(lock(&self.others).iter().flat_map(|tell| tell())).collect()
     }
 
     /// The text of a scrape.

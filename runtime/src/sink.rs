@@ -1,5 +1,8 @@
 //! The sink: everything on the log that people ask for, copied into the store. Findings never wait for it.
 
+#[cfg(all(feature = "kafka", feature = "clickhouse"))]
+pub mod kafka;
+
 use crate::log::{Commit, Log, LogError, Portion};
 use crate::sqlite::StoreError;
 use crate::store::{Row, StoreWriter};

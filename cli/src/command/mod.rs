@@ -12,6 +12,7 @@ pub mod lab;
 pub mod ledger;
 pub mod normalize;
 pub mod plans;
+pub mod ready;
 pub mod receipts;
 pub mod respond;
 #[cfg(feature = "kafka")]

@@ -13,6 +13,18 @@ fn yaml(file: &str) -> Value {
     serde_saphyr::from_str(&text).unwrap_or_else(|e| panic!("{file}: {e}"))
 }
 
+/// A service each, by the same name.
+const ROLES: [&str; 5] = ["connect", "ingest", "detect", "correlate", "sink"];
+
+/// The program reads every word before it helps.
+fn parses(words: &[&str]) {
+    let with_help: Vec<&str> = words.iter().copied().chain(["--help"]).collect();
+    ended(command(&with_help).output().unwrap()).with(0);
+    // That it would say so otherwise is half of the proof.
+    let with_nonsense: Vec<&str> = words.iter().copied().chain(["--nonsense", "--help"]).collect();
+    assert_ne!(ended(command(&with_nonsense).output().unwrap()).code, 0, "{words:?}");
+}
+
 fn words(list: &Value) -> Vec<&str> {
     list.as_array().map_or(Vec::new(), |list| list.iter().filter_map(Value::as_str).collect())
 }
@@ -24,6 +36,7 @@ fn the_compose_file_names_only_what_exists() {
     assert!(
         ["kafka", "clickhouse", "redis", "postgres", "grafana", "schema"]
             .iter()
+            .chain(&ROLES)
             .all(|s| services.contains_key(*s))
     );
     for (name, service) in services {
@@ -42,19 +55,28 @@ fn the_compose_file_names_only_what_exists() {
             assert!(services.contains_key(waited), "{name} waits for {waited}");
         }
         let ours = service["image"] == "prunella";
+        assert_eq!(ours, name == "schema" || ROLES.contains(&name.as_str()), "{name}");
         assert!(ours || service["healthcheck"]["test"].is_array(), "{name} has no health check");
         if ours {
             assert!(root().join(service["build"]["dockerfile"].as_str().unwrap()).exists(), "{name}");
+            assert!(service["read_only"] == true && words(&service["cap_drop"]) == ["ALL"], "{name}");
             check_our(name, service);
         }
     }
 }
 
-/// Its command and its configuration are understood by the program itself.
+/// Its command, its health check and its configuration are understood by the program itself.
 fn check_our(name: &str, service: &Value) {
-    let mut verb = words(&service["command"]);
-    verb.push("--help");
-    ended(command(&verb).output().unwrap()).with(0);
+    let verb = words(&service["command"]);
+    parses(&verb);
+    if ROLES.contains(&name) {
+        assert_eq!(verb[..3], ["run", "--role", name]);
+        let health = words(&service["healthcheck"]["test"]);
+        assert_eq!(health[..3], ["CMD", "prunella", "ready"], "{name}");
+        parses(&health[2..]);
+        let port = |words: &[&str]| words.last().unwrap().rsplit_once(':').unwrap().1.to_owned();
+        assert_eq!(port(&health), port(&verb), "{name} is asked where it does not listen");
+    }
     let mut check = command(&["config", "check"]);
     for (key, value) in service["environment"].as_object().unwrap() {
         check.env(key, value.as_str().unwrap());

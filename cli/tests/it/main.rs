@@ -15,10 +15,16 @@ mod dlq;
 mod ledger;
 mod normalize;
 mod program;
+#[cfg(all(feature = "kafka", feature = "clickhouse"))]
+#[path = "../../../runtime/tests/it/proxy.rs"]
+#[allow(dead_code, reason = "the shell's own tests break connections in more ways")]
+mod proxy;
 mod records;
 mod respond;
 #[cfg(feature = "kafka")]
 mod roles;
+#[cfg(all(feature = "kafka", feature = "clickhouse"))]
+mod roles_sink;
 mod running;
 #[cfg(feature = "clickhouse")]
 mod schema;

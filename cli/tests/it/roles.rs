@@ -20,7 +20,7 @@ const ROLES: [&str; 3] = ["ingest", "detect", "correlate"];
 const KILLS: usize = 12;
 
 /// The address of the broker that `cargo xtask services up` has started.
-fn broker() -> Option<String> {
+pub fn broker() -> Option<String> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/services/services.json");
     let services: Vec<Value> = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
     let kafka = services.iter().find(|s| s["name"] == "kafka")?;
@@ -40,14 +40,14 @@ macro_rules! broker_or_skip {
 }
 
 /// An installation of its own on the broker: one partition, so that there is one order, as in `prunella detect`.
-struct Installation {
-    dir: TempDir,
-    brokers: String,
-    prefix: String,
+pub struct Installation {
+    pub dir: TempDir,
+    pub brokers: String,
+    pub prefix: String,
 }
 
 impl Installation {
-    fn new(brokers: &str, name: &str) -> Self {
+    pub fn new(brokers: &str, name: &str) -> Self {
         #[allow(clippy::disallowed_methods, reason = "topics of an earlier run must not be met again")]
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
         let here = Installation {
@@ -64,15 +64,15 @@ impl Installation {
         here
     }
 
-    fn config(&self) -> PathBuf {
+    pub fn config(&self) -> PathBuf {
         self.dir.path().join("prunella.toml")
     }
 
-    fn topic(&self, name: &str) -> String {
+    pub fn topic(&self, name: &str) -> String {
         format!("{}.{name}.v1", self.prefix)
     }
 
-    fn start(&self, role: &str) -> Child {
+    pub fn start(&self, role: &str) -> Child {
         let mut process = command(&["run", "--role", role, "--config", self.config().to_str().unwrap()]);
         // A name across restarts: the next life has its partition at once.
         process.env("PRUNELLA_KAFKA__MEMBER", role).stderr(Stdio::null());
@@ -80,7 +80,7 @@ impl Installation {
     }
 
     /// As anybody outside would: one header names the source.
-    fn produce(&self, records: &[String]) {
+    pub fn produce(&self, records: &[String]) {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.brokers).set("partitioner", "murmur2_random");
         let producer: BaseProducer = config.create().unwrap();
@@ -95,7 +95,7 @@ impl Installation {
     }
 
     /// Every message of a topic by its id, and how many there are with repeats.
-    fn read(&self, name: &str) -> (BTreeMap<String, Vec<u8>>, usize) {
+    pub fn read(&self, name: &str) -> (BTreeMap<String, Vec<u8>>, usize) {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.brokers).set("group.id", "looking");
         config.set("enable.auto.commit", "false").set("enable.partition.eof", "true");
@@ -122,7 +122,7 @@ impl Installation {
 }
 
 /// Records of several simulated attacks, of a seed each so that no id comes twice, in the order in which they happened, and what `prunella detect` finds in them.
-fn attacks(dir: &Path) -> (Vec<String>, Vec<String>) {
+pub fn attacks(dir: &Path) -> (Vec<String>, Vec<String>) {
     let mut timed: BTreeMap<(u64, String), String> = BTreeMap::new();
     for (scenario, seed) in [("brute_force", "7"), ("log_tampering", "8"), ("privilege_escalation", "9")] {
         let file = dir.join(scenario);
@@ -150,17 +150,17 @@ fn attacks(dir: &Path) -> (Vec<String>, Vec<String>) {
 }
 
 /// Small and quick: the same seed gives the same moments of death.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
+    pub fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % limit
     }
 }
 
 /// Ends the processes also when an assertion fails.
-struct Crew(Vec<Child>);
+pub struct Crew(pub Vec<Child>);
 
 impl Drop for Crew {
     fn drop(&mut self) {

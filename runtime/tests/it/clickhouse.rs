@@ -68,14 +68,20 @@ impl Place {
         self.rights.query_raw(&sql.replace('$', &self.server.database)).fetch_one().await.unwrap()
     }
 
-    async fn end(self) {
+    pub async fn end(self) {
         self.run("DROP DATABASE IF EXISTS $ SYNC").await;
     }
 }
 
 macro_rules! place_or_skip {
     ($place:expr) => {
-        match $place.await {
+        place_or_skip!(@found $place.await)
+    };
+    (@block $runtime:expr, $place:expr) => {
+        place_or_skip!(@found $runtime.block_on($place))
+    };
+    (@found $found:expr) => {
+        match $found {
             Some(place) => place,
             None => {
                 eprintln!("SKIPPED: no ClickHouse runs here; `cargo xtask services up` starts one");

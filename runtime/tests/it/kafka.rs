@@ -121,7 +121,7 @@ fn produce(brokers: &str, topic: &str, numbers: Range<usize>) -> usize {
 }
 
 /// Keyed records of one source.
-fn send(brokers: &str, topic: &str, records: &[(String, String)], source: &str) {
+pub fn send(brokers: &str, topic: &str, records: &[(String, String)], source: &str) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers).set("partitioner", "murmur2_random");
     let producer: BaseProducer = config.create().unwrap();
@@ -234,7 +234,7 @@ fn die_at(point: FailPoint, brokers: &str, input: &str, risk: &Outputs, letters:
 }
 
 /// Users who read, and some who then delete the audit trail: always a finding.
-fn traffic(users: usize) -> Vec<(String, String)> {
+pub fn traffic(users: usize) -> Vec<(String, String)> {
     let mut records = Vec::new();
     let mut record = |user: usize, minute: usize, service: &str, operation: &str| {
         let name = format!("user{user}");

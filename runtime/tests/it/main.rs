@@ -15,8 +15,14 @@ mod grafana;
 mod kafka;
 #[cfg(feature = "kafka")]
 mod kafka_inputs;
+#[cfg(all(feature = "kafka", feature = "clickhouse"))]
+mod kafka_sink;
 mod ledger;
 mod log;
+#[cfg(feature = "otel")]
+mod otlp;
+#[cfg(all(feature = "kafka", feature = "clickhouse"))]
+mod proxy;
 mod pump;
 mod sink;
 mod state;

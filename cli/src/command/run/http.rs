@@ -1,5 +1,6 @@
 //! What a role says over HTTP: whether it lives, whether it can work, its numbers; and for `connect`, intake.
 
+use super::sink::{self, Table};
 use anyhow::Context;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Query, State};
@@ -39,6 +40,8 @@ struct Shared {
     settings: Settings,
     vitals: Vitals,
     door: Option<Arc<Door>>,
+    /// Where the role `sink` writes to, if it runs here.
+    table: Option<Table>,
 }
 
 pub async fn serve(
@@ -46,6 +49,7 @@ pub async fn serve(
     settings: &Settings,
     vitals: &Vitals,
     door: Option<Door>,
+    table: Option<Table>,
 ) -> anyhow::Result<Server> {
     let is_open = door.as_ref().is_some_and(|door| door.token.is_none());
     anyhow::ensure!(
@@ -56,7 +60,8 @@ pub async fn serve(
         .await
         .with_context(|| format!("cannot listen on {address}; choose another address with --listen"))?;
     let address = listener.local_addr().context("cannot read the address that was bound")?;
-    let shared = Shared { settings: settings.clone(), vitals: vitals.clone(), door: door.map(Arc::new) };
+    let shared =
+        Shared { settings: settings.clone(), vitals: vitals.clone(), door: door.map(Arc::new), table };
     let router = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
@@ -79,6 +84,11 @@ async fn ready(State(shared): State<Shared>) -> (StatusCode, String) {
         Ok(Ok(())) => {}
         Ok(Err(e)) => missing.push(format!("kafka: {e}")),
         Err(e) => missing.push(format!("kafka: {e}")),
+    }
+    if let Some(table) = &shared.table
+        && let Err(e) = sink::answers(table).await
+    {
+        missing.push(format!("clickhouse: {e}"));
     }
     match missing.is_empty() {
         true => (StatusCode::OK, "ok\n".to_owned()),

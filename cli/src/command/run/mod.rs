@@ -1,6 +1,7 @@
 //! `prunella run`: roles over Kafka in this process, until it is told to stop. `prunella topics`: what they need there.
 
 mod http;
+mod sink;
 
 use crate::args::{self, RunRoles, Topics};
 use crate::config::Config;
@@ -48,16 +49,24 @@ async fn run_until_stopped(config: &Config, args: &RunRoles) -> anyhow::Result<(
     check(&settings).await?;
     let asked: BTreeSet<Role> = args.role.iter().flat_map(|role| stages(*role)).copied().collect();
     let asked: Vec<Role> = asked.into_iter().collect();
-    let roles = Roles::start(&settings, &config.detect, &asked).context("cannot start a thread")?;
+    let table = sink::wanted(config, &args.role)?;
+    if let Some(table) = &table {
+        sink::look(table).await?;
+    }
+    let mut roles = Roles::start(&settings, &config.detect, &asked).context("cannot start a thread")?;
+    if let Some(table) = &table {
+        sink::start(&mut roles, &settings, table)?;
+    }
     let connects = args.role.iter().any(|role| matches!(role, args::Role::Connect | args::Role::All));
     let door = if connects { Some(door(config, &settings)?) } else { None };
     let server = match args.listen.or(connects.then_some(config.api.listen)) {
-        Some(address) => Some(http::serve(address, &settings, &roles.vitals, door).await?),
+        Some(address) => Some(http::serve(address, &settings, &roles.vitals, door, table.clone()).await?),
         None => None,
     };
     let at = server.as_ref().map_or(String::new(), |server| format!(", http://{}", server.address));
-    let names: Vec<&str> =
-        connects.then_some("connect").into_iter().chain(asked.iter().map(|r| r.name())).collect();
+    let mut names: Vec<&str> = asked.iter().map(|role| role.name()).collect();
+    names.extend(connects.then_some("connect"));
+    names.extend(table.as_ref().map(|_| "sink"));
     eprintln!("prunella runs {} over Kafka at {}{at}  (Ctrl-C stops)", names.join(", "), settings.brokers);
     tokio::select! {
         _ = term.recv() => {}
@@ -84,7 +93,7 @@ fn door(config: &Config, settings: &Settings) -> anyhow::Result<http::Door> {
 
 fn stages(role: args::Role) -> &'static [Role] {
     match role {
-        args::Role::Connect => &[],
+        args::Role::Connect | args::Role::Sink => &[],
         args::Role::Correlate => &[Role::Correlate],
         args::Role::Ingest => &[Role::Ingest],
         args::Role::Detect => &[Role::Detect],

@@ -70,7 +70,7 @@ pub fn run<S: Stage>(place: &Place<'_>, stage: S, due: Option<&Due<S>>) -> Resul
 }
 
 impl Place<'_> {
-    fn dies(&self, point: FailPoint) -> Result<(), Halt> {
+    pub fn dies(&self, point: FailPoint) -> Result<(), Halt> {
         match &self.settings.fault {
             Some(fault) if fault(point, self.partition) => Err(Halt::Killed),
             _ => Ok(()),
@@ -113,7 +113,7 @@ impl<'a, S: Stage> Lane<'a, S> {
         let (manifest, entry) =
             Manifest::claim(settings, place.out, name, place.manifest_partition, &give_up)?;
         place.dies(FailPoint::Claimed)?;
-        let mut entry = entry.unwrap_or_default();
+        let mut entry: Entry = entry.unwrap_or_default();
         entry.end.resize(place.inputs.len(), 0);
         let (mut next, mut at, mut seen) = (vec![0; place.inputs.len()], Timestamp::ZERO, Seen::default());
         for kept in &entry.snapshots {

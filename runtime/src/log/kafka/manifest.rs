@@ -11,6 +11,7 @@ use crate::log::LogError;
 use prunella_schemas::Timestamp;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::{Message, Offset};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -82,13 +83,13 @@ pub struct Manifest {
 
 impl Manifest {
     /// Claims the lane, then reads what earlier owners said. From the claim on, theirs does not count any more.
-    pub fn claim(
+    pub fn claim<E: DeserializeOwned>(
         settings: &Settings,
         out: &Outbound,
         lane: String,
         partition: i32,
         give_up: &dyn Fn() -> bool,
-    ) -> Result<(Manifest, Option<Entry>), Halt> {
+    ) -> Result<(Manifest, Option<E>), Halt> {
         let topic = settings.manifest();
         let receipts = Arc::<Receipts>::default();
         let owner = settings.member.as_deref().unwrap_or("unnamed");
@@ -104,7 +105,7 @@ impl Manifest {
         let Some(epoch) = receipts.wait(give_up)? else {
             return Err(Halt::World(LogError::Unavailable("Kafka gave the claim no offset".into())));
         };
-        let mut newest: Option<(i64, Entry)> = None;
+        let mut newest: Option<(i64, E)> = None;
         read_stretch(settings, &topic, partition, Offset::Beginning, give_up, |message| {
             if message.offset() >= epoch {
                 return ControlFlow::Break(());
@@ -123,7 +124,7 @@ impl Manifest {
     /// Says how far the lane is. The caller has made sure that what it says is durable already.
     pub fn say(
         &mut self,
-        entry: &Entry,
+        entry: &impl Serialize,
         out: &Outbound,
         receipts: &Arc<Receipts>,
         give_up: &dyn Fn() -> bool,
@@ -181,7 +182,7 @@ impl Manifest {
 }
 
 /// An entry of this lane and its epoch. A claim, another lane's record and a deletion are none.
-fn said(lane: &str, key: Option<&[u8]>, payload: Option<&[u8]>) -> Option<(i64, Entry)> {
+fn said<E: DeserializeOwned>(lane: &str, key: Option<&[u8]>, payload: Option<&[u8]>) -> Option<(i64, E)> {
     let key = std::str::from_utf8(key?).ok()?;
     let epoch = key.strip_prefix(lane)?.strip_prefix('/')?.parse().ok()?;
     Some((epoch, serde_json::from_slice(payload?).ok()?))

@@ -3,18 +3,18 @@
 //! There is no order over all topics here and no transaction over a step, so this is not a [`Log`](super::Log). What
 //! makes a step exact instead is written down in decision 0014.
 
-mod inbox;
+pub(crate) mod inbox;
 mod intake;
-mod lane;
-mod manifest;
+pub(crate) mod lane;
+pub(crate) mod manifest;
 mod preflight;
-mod producer;
-mod pump;
+pub(crate) mod producer;
+pub(crate) mod pump;
 mod reader;
 mod snapshot;
 mod ticks;
 mod topics;
-mod wire;
+pub(crate) mod wire;
 
 pub use intake::KafkaIntake;
 pub use preflight::{SetupError, answers, check};
@@ -199,7 +199,7 @@ impl FailPoint {
 
 /// Why a lane ends before its input does.
 #[derive(Debug)]
-enum Halt {
+pub(crate) enum Halt {
     /// It was told to, or it was told long enough ago.
     Stopped,
     /// A test let it die.

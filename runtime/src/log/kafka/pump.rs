@@ -62,23 +62,39 @@ impl<S: Stage, F: Fn() -> S + Sync> KafkaPump<S, F> {
 
     /// Works until told to stop. After an error nothing of it is left running; call it again to go on.
     pub fn run(&self, stop: &AtomicBool) -> Result<(), LogError> {
-        let name = (self.make)().name();
+        let body = |place: &Place<'_>| lane::run(place, (self.make)(), self.due.as_ref());
+        let (settings, counts) = (&self.settings, self.counts.as_ref());
+        Group { settings, name: self.name(), counts, body: &body }.run(S::In::TOPICS, stop)
+    }
+}
+
+/// A member of a consumer group, and what it does on each partition number that it is given.
+pub(crate) struct Group<'a> {
+    pub settings: &'a Settings,
+    pub name: &'static str,
+    pub counts: &'a Counts,
+    pub body: &'a (dyn Fn(&Place<'_>) -> Result<(), Halt> + Sync),
+}
+
+impl Group<'_> {
+    /// Runs the body on a thread for each partition number of the topics, until told to stop or one of them ends.
+    pub fn run(&self, topics: &[Topic], stop: &AtomicBool) -> Result<(), LogError> {
         let named = |topic: &Topic| match self.settings.inputs.get(topic) {
             Some(name) => (*topic, name.clone()),
             None => (*topic, self.settings.topic(*topic)),
         };
-        let inputs: Vec<(Topic, String)> = S::In::TOPICS.iter().map(named).collect();
+        let inputs: Vec<(Topic, String)> = topics.iter().map(named).collect();
         self.check_partitions(&inputs)?;
-        let manifest_partitions = partitions(&self.settings, &self.settings.manifest())?;
-        let snapshot_partitions = partitions(&self.settings, &self.settings.snapshots())?;
-        let out = Outbound::open(&self.settings)?;
-        let config = self.settings.consumer(name, inputs.len());
+        let manifest_partitions = partitions(self.settings, &self.settings.manifest())?;
+        let snapshot_partitions = partitions(self.settings, &self.settings.snapshots())?;
+        let out = Outbound::open(self.settings)?;
+        let config = self.settings.consumer(self.name, inputs.len());
         let names: Vec<&str> = inputs.iter().map(|(_, name)| name.as_str()).collect();
         let consumer = BaseConsumer::from_config_and_context(&config, Members::new(inputs.len()))?;
         consumer.subscribe(&names)?;
         let result = std::thread::scope(|scope| {
             let mut poller = Poller {
-                pump: self,
+                group: self,
                 consumer: &consumer,
                 out: &out,
                 inputs: &inputs,
@@ -104,7 +120,7 @@ impl<S: Stage, F: Fn() -> S + Sync> KafkaPump<S, F> {
     fn check_partitions(&self, inputs: &[(Topic, String)]) -> Result<(), LogError> {
         let mut first: Option<(&str, i32)> = None;
         for (_, name) in inputs {
-            let count = partitions(&self.settings, name)?;
+            let count = partitions(self.settings, name)?;
             match first {
                 Some((other, others)) if others != count => {
                     return Err(LogError::Unavailable(format!(
@@ -141,8 +157,8 @@ struct Flow {
     is_paused: bool,
 }
 
-struct Poller<'a, S, F> {
-    pump: &'a KafkaPump<S, F>,
+struct Poller<'a> {
+    group: &'a Group<'a>,
     consumer: &'a BaseConsumer<Members>,
     out: &'a Outbound,
     inputs: &'a [(Topic, String)],
@@ -157,7 +173,7 @@ struct Poller<'a, S, F> {
 /// Which input, and its partition.
 type Source = (usize, i32);
 
-impl<'a, S: Stage, F: Fn() -> S + Sync> Poller<'a, S, F> {
+impl<'a> Poller<'a> {
     #[allow(clippy::disallowed_methods, reason = "how often to commit a hint is the shell's to measure")]
     fn run<'scope>(&mut self, scope: &'scope Scope<'scope, 'a>, stop: &AtomicBool) -> Result<(), Halt> {
         let mut hinted = Instant::now();
@@ -186,7 +202,7 @@ impl<'a, S: Stage, F: Fn() -> S + Sync> Poller<'a, S, F> {
             match self.consumer.poll(patience) {
                 None => break,
                 Some(Err(e)) if is_passing(&e) => {
-                    tracing::warn!(stage = self.pump.name(), error = %e, "Kafka is not well");
+                    tracing::warn!(stage = self.group.name, error = %e, "Kafka is not well");
                     break;
                 }
                 Some(Err(e)) => return Err(e.into()),
@@ -208,11 +224,11 @@ impl<'a, S: Stage, F: Fn() -> S + Sync> Poller<'a, S, F> {
     }
 
     fn start<'scope>(&self, scope: &'scope Scope<'scope, 'a>, partition: i32, inbox: Arc<Inbox>) {
-        let (pump, out, inputs) = (self.pump, self.out, self.inputs);
+        let (group, out, inputs) = (self.group, self.out, self.inputs);
         let manifest_partition = partition % self.manifest_partitions;
         let snapshot_partition = partition % self.snapshot_partitions;
         scope.spawn(move || {
-            let (settings, counts) = (&pump.settings, pump.counts.as_ref());
+            let Group { settings, counts, .. } = *group;
             let inbox = inbox.as_ref();
             let place = Place {
                 settings,
@@ -224,8 +240,7 @@ impl<'a, S: Stage, F: Fn() -> S + Sync> Poller<'a, S, F> {
                 manifest_partition,
                 snapshot_partition,
             };
-            let result = lane::run(&place, (pump.make)(), pump.due.as_ref());
-            inbox.ended(result);
+            inbox.ended((group.body)(&place));
         });
     }
 
@@ -289,7 +304,7 @@ impl<'a, S: Stage, F: Fn() -> S + Sync> Poller<'a, S, F> {
         if list.count() > 0
             && let Err(e) = self.consumer.commit(&list, CommitMode::Async)
         {
-            tracing::debug!(stage = self.pump.name(), error = %e, "the hint of the offset was not taken");
+            tracing::debug!(stage = self.group.name, error = %e, "the hint of the offset was not taken");
         }
     }
 
@@ -299,7 +314,7 @@ impl<'a, S: Stage, F: Fn() -> S + Sync> Poller<'a, S, F> {
             let end = ends.get(&(self.input(*input).to_owned(), *partition)).copied().unwrap_or_default();
             u64::try_from(end - position).unwrap_or_default()
         };
-        self.pump.counts.lag.store(self.positions.iter().map(behind).sum(), Ordering::Relaxed);
+        self.group.counts.lag.store(self.positions.iter().map(behind).sum(), Ordering::Relaxed);
     }
 
     /// Lets every lane save itself, as far as that is possible in time.

@@ -1,6 +1,7 @@
 //! The schema: made and brought up to date by a user who may, checked by everybody before they rely on it.
 
 use super::{Server, UNKNOWN_DATABASE, UNKNOWN_TABLE, code, describe};
+use clickhouse::error::Error;
 use clickhouse::{Client, Row};
 use prunella_schemas::port::PortError;
 use serde::{Deserialize, Serialize};
@@ -106,6 +107,12 @@ impl Schema {
                 self.database
             ))),
         }
+    }
+
+    /// Whether a server answers at all, whatever it says.
+    pub async fn answers(&self) -> bool {
+        let asked = self.outside.query_raw("SELECT 1").execute().await;
+        !matches!(asked, Err(Error::Network(_) | Error::TimedOut))
     }
 
     fn refuse_newer(&self, version: u32) -> Result<(), PortError> {

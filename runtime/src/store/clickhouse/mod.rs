@@ -43,8 +43,21 @@ const UNKNOWN_TABLE: u32 = 60;
 const UNKNOWN_DATABASE: u32 = 81;
 const NO_SPACE: [u32; 2] = [243, 201];
 const DENIED: [u32; 4] = [516, 497, 192, 193];
-/// A request that will fail again however often it is repeated: syntax, types, columns, partitions.
-const SENSELESS: [u32; 7] = [62, 53, 47, 16, 252, 457, 36];
+/// A request that will fail again however often it is repeated: syntax, types, columns.
+const SENSELESS: [u32; 6] = [62, 53, 47, 16, 457, 36];
+/// A row that the table does not take while it takes others: a constraint, a string, an array, a number out of range.
+const UNFIT: [u32; 4] = [469, 131, 128, 321];
+/// Two things by one number: rows for too many partitions at once, or a table that merges too slowly for now.
+const TOO_MANY_PARTS: u32 = 252;
+
+/// Whether it is the rows that the server does not take.
+fn is_unfit(error: &Error) -> bool {
+    match code(error) {
+        Some(TOO_MANY_PARTS) => error.to_string().contains("Too many partitions"),
+        Some(code) => UNFIT.contains(&code),
+        None => false,
+    }
+}
 
 /// The code in `Code: 516. DB::Exception: ...`.
 fn code(error: &Error) -> Option<u32> {
@@ -95,9 +108,13 @@ mod tests {
         check(server(516), PortError::Unavailable, "password file");
         check(server(497), PortError::Unavailable, "grants");
         check(server(60), PortError::Unavailable, "schema apply");
-        check(server(252), PortError::Invalid, "so it is");
+        check(server(62), PortError::Invalid, "so it is");
+        check(server(252), PortError::Unavailable, "so it is");
         check(server(999), PortError::Unavailable, "so it is");
         check(Error::SchemaMismatch("x".into()), PortError::Corrupt, "schema check");
         check(Error::TimedOut, PortError::Unavailable, "timeout");
+        let parts = |text: &str| is_unfit(&Error::BadResponse(format!("Code: 252. DB::Exception: {text}")));
+        assert!(parts("Too many partitions for single INSERT block") && !parts("Too many parts (3000)"));
+        assert!(is_unfit(&server(469)) && !is_unfit(&server(243)) && !is_unfit(&Error::TimedOut));
     }
 }

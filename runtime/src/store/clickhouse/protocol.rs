@@ -60,6 +60,9 @@ pub enum InsertError {
     /// The server said no. Some of it may be there all the same: whoever tries again looks first.
     #[error(transparent)]
     Refused(PortError),
+    /// The server takes rows, but not one or some of these: it is the rows that are wrong.
+    #[error("{0}")]
+    Unfit(String),
     /// Nobody knows: a timeout, a reset, an error in the middle.
     #[error("the fate of an insert is not known: {0}")]
     Unknown(String),
@@ -84,6 +87,14 @@ pub enum Next {
     Again { start: i64, end: i64 },
     /// Whatever comes from this offset on.
     From(i64),
+}
+
+impl Next {
+    pub fn start(self) -> i64 {
+        match self {
+            Next::Again { start, .. } | Next::From(start) => start,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,9 +136,7 @@ impl<M: Manifest, T> Delivery<M, T> {
     where
         T: Target<B>,
     {
-        let ids = batch.ids();
-        let parts: Vec<&[u8]> = ids.iter().map(|id| id.0.as_slice()).collect();
-        let (rows, digest) = (ids.len() as u64, Id::derive("batch", &parts));
+        let (rows, digest) = sum(batch);
         let mut intent = Intent { start, end, generation: 0, rows, digest };
         match &self.progress {
             Progress::Done(done) | Progress::Landed(done) if *done != start || end < start => {
@@ -159,6 +168,7 @@ impl<M: Manifest, T> Delivery<M, T> {
                     return Ok(());
                 }
                 Err(InsertError::Refused(error)) => return Err(error.into()),
+                Err(InsertError::Unfit(text)) => return Err(PortError::Invalid(text).into()),
                 Err(InsertError::Unknown(_)) if self.settle_doubt(&intent, batch)? => return Ok(()),
                 Err(InsertError::Unknown(_)) => intent.generation += 1,
             }
@@ -166,6 +176,14 @@ impl<M: Manifest, T> Delivery<M, T> {
         let text =
             format!("lane {}: {GENERATIONS_PER_DELIVERY_MAX} inserts in a row were cut off", self.lane);
         Err(PortError::Unavailable(text).into())
+    }
+
+    /// The log below the open intent is not what it was: compaction or retention took some of it away, or this build
+    /// reads what the one before could not. What it holds now is meant instead, as the next generation.
+    pub fn amend<B: Batch>(&mut self, batch: &B) {
+        if let Progress::Open(intent) = &mut self.progress {
+            (intent.rows, intent.digest) = sum(batch);
+        }
     }
 
     /// Says in the manifest that nothing is open. The next intent says it too, so this is for pauses and the end.
@@ -191,12 +209,21 @@ impl<M: Manifest, T> Delivery<M, T> {
         Ok(landed)
     }
 
+    /// With the digest, so that a topic made anew under the same name never meets a token of the one before: the server
+    /// would acknowledge other rows without storing them.
     fn token(&self, intent: &Intent) -> String {
-        let Intent { start, end, generation, .. } = intent;
-        format!("v1/{}/{generation}/{start}-{end}", self.lane)
+        let Intent { start, end, generation, digest, .. } = intent;
+        format!("v2/{}/{generation}/{start}-{end}/{digest}", self.lane)
     }
 
     fn changed(&self, expected: String, start: i64, end: i64) -> DeliveryError {
         DeliveryError::Changed { lane: self.lane.clone(), expected, start, end }
     }
+}
+
+/// How many rows, and the digest over their identities.
+fn sum<B: Batch>(batch: &B) -> (u64, Id) {
+    let ids = batch.ids();
+    let parts: Vec<&[u8]> = ids.iter().map(|id| id.0.as_slice()).collect();
+    (ids.len() as u64, Id::derive("batch", &parts))
 }

@@ -117,17 +117,23 @@ fn collect<'a, T>(
     (wrap(rows), dead)
 }
 
-/// What a reader of a later build is given again.
 fn refuse(message: &Located, error: &WireError) -> DeadLetter {
-    let Located { partition, offset, at, posted } = message;
-    let (source, tenant) = (posted.topic.to_string(), Tenant::default());
-    let origin = format!("partition {partition}, offset {offset}");
     let reason = match error {
         WireError::Version { .. } => RejectReason::UnknownVersion,
         WireError::Malformed { .. } => RejectReason::Malformed,
     };
-    let record = Record { source, tenant, received: *at, origin, body: posted.bytes.clone() };
-    DeadLetter { record, reason, detail: error.to_string(), offset: None, time: *at }
+    message.refuse(reason, error.to_string())
+}
+
+impl Located {
+    /// What a reader of a later build is given again.
+    pub fn refuse(&self, reason: RejectReason, detail: String) -> DeadLetter {
+        let Located { partition, offset, at, posted } = self;
+        let (source, tenant) = (posted.topic.to_string(), Tenant::default());
+        let origin = format!("partition {partition}, offset {offset}");
+        let record = Record { source, tenant, received: *at, origin, body: posted.bytes.clone() };
+        DeadLetter { record, reason, detail, offset: None, time: *at }
+    }
 }
 
 /// The first columns, the rest of which the caller fills in.

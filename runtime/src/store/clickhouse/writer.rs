@@ -4,7 +4,7 @@
 use super::columns::Placed;
 use super::protocol::{Batch, InsertError, Target};
 use super::rows::{Located, Rows, each};
-use super::{Server, describe};
+use super::{Server, describe, is_unfit};
 use clickhouse::error::Error;
 use clickhouse::{Client, Row, RowWrite};
 use prunella_schemas::Id;
@@ -85,6 +85,7 @@ impl Writer {
             Receipts: ReceiptRow, DeadLetters: DeadLetterRow
         );
         sent.map_err(|error| match error {
+            _ if is_unfit(&error) => InsertError::Unfit(describe(&error).to_string()),
             Error::BadResponse(_) | Error::SchemaMismatch(_) => InsertError::Refused(describe(&error)),
             _ => InsertError::Unknown(error.to_string()),
         })
