@@ -32,6 +32,8 @@ struct State {
     start: Option<Vec<i64>>,
     /// How far the lane is, until the poller has taken it.
     progress: Option<Vec<i64>>,
+    /// Something that the lane has sent is decided, and it has not looked yet.
+    has_rung: bool,
     has_ended: bool,
     /// Why it ended, until somebody has asked.
     halt: Option<Halt>,
@@ -71,6 +73,7 @@ impl Inbox {
             over_by: None,
             start: None,
             progress: None,
+            has_rung: false,
             has_ended: false,
             halt: None,
         };
@@ -88,8 +91,8 @@ impl Inbox {
         self.changed.notify_all();
     }
 
-    /// Some of what waits, oldest cause first; nothing when nothing came for `at_most`, or when the lane should end.
-    /// An input without messages is waited for a moment: it may lag behind the others.
+    /// Some of what waits, oldest cause first; nothing when nothing came for `at_most`, when the lane should end, or when
+    /// it should look at what it has sent. An input without messages is waited for a moment: it may lag behind the others.
     #[allow(clippy::disallowed_methods, reason = "how long to wait for the world is the shell's to measure")]
     pub fn take(&self, messages_max: usize, bytes_max: usize, at_most: Duration) -> Vec<Taken> {
         let by = Instant::now() + at_most;
@@ -105,6 +108,9 @@ impl Inbox {
             is_patient &= !grace.is_zero();
             if has_any && (state.has_all() || !is_patient) {
                 break;
+            }
+            if std::mem::take(&mut state.has_rung) {
+                return Vec::new();
             }
             let patience = if has_any { grace } else { left };
             let waited = self.changed.wait_timeout(state, patience);
@@ -144,6 +150,19 @@ impl Inbox {
         let last = taken.last().map(|(_, message)| message.offset() + 1);
         let is_whole = last == Some(until) || state.front(input).is_some_and(|offset| offset >= until);
         (taken, is_whole)
+    }
+
+    /// Wakes the lane: something that it has sent is decided.
+    pub fn ring(&self) {
+        lock(&self.state).has_rung = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until something that the lane has sent is decided, the lane should end, or the time is over.
+    pub fn wait_for_ring(&self, at_most: Duration) {
+        let idle = |state: &mut State| !state.has_rung && state.over_by.is_none();
+        let waited = self.changed.wait_timeout_while(lock(&self.state), at_most, idle);
+        waited.unwrap_or_else(PoisonError::into_inner).0.has_rung = false;
     }
 
     pub fn start_at(&self, offsets: Vec<i64>) {

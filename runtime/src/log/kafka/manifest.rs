@@ -78,6 +78,8 @@ pub struct Manifest {
     inherited: Option<i64>,
     /// Reads on from our claim, to see whether somebody else has claimed the lane.
     watch: Option<BaseConsumer>,
+    /// How far that is.
+    watched: i64,
 }
 
 impl Manifest {
@@ -117,7 +119,7 @@ impl Manifest {
             ControlFlow::Continue(())
         })?;
         let (inherited, entry) = newest.unzip();
-        Ok((Manifest { topic, partition, lane, epoch, inherited, watch: None }, entry))
+        Ok((Manifest { topic, partition, lane, epoch, inherited, watch: None, watched: epoch }, entry))
     }
 
     /// Says how far the lane is. The caller has made sure that what it says is durable already.
@@ -146,12 +148,16 @@ impl Manifest {
         offset: i64,
         give_up: &dyn Fn() -> bool,
     ) -> Result<(), Halt> {
+        if offset <= self.watched {
+            return Ok(());
+        }
         let watch = match self.watch.take() {
             Some(watch) => watch,
             None => reader(settings, &self.topic, self.partition, Offset::Offset(self.epoch + 1), false)?,
         };
         let mut is_ours = true;
         read_on(&watch, give_up, |message| {
+            self.watched = self.watched.max(message.offset());
             is_ours &= message.offset() <= self.epoch || message.key() != Some(self.lane.as_bytes());
             match message.offset() >= offset || !is_ours {
                 true => ControlFlow::Break(()),

@@ -1,5 +1,6 @@
 //! Writing: one idempotent producer for a process, and receipts that say when everything of a step is durable.
 
+use super::inbox::Inbox;
 use super::{Halt, Settings};
 use crate::log::LogError;
 use crate::sqlite::lock;
@@ -73,6 +74,8 @@ impl Outbound {
 pub struct Receipts {
     state: Mutex<State>,
     changed: Condvar,
+    /// Whose lane wants to know when it is decided.
+    bell: Option<Arc<Inbox>>,
 }
 
 #[derive(Default)]
@@ -83,14 +86,16 @@ struct State {
 }
 
 impl Receipts {
+    /// Receipts that wake the lane of `inbox` when everything is durable, or something is refused.
+    pub fn waking(inbox: &Arc<Inbox>) -> Arc<Self> {
+        Arc::new(Receipts { bell: Some(Arc::clone(inbox)), ..Receipts::default() })
+    }
+
     /// Waits until everything is durable. The smallest offset written.
     pub fn wait(&self, give_up: &dyn Fn() -> bool) -> Result<Option<i64>, Halt> {
         let mut state = lock(&self.state);
         loop {
-            if let Some(failure) = &state.failure {
-                return Err(Halt::World(LogError::Unavailable(format!("Kafka took no message: {failure}"))));
-            }
-            if state.waiting == 0 {
+            if state.is_settled()? {
                 return Ok(state.first);
             }
             if give_up() {
@@ -98,6 +103,22 @@ impl Receipts {
             }
             let waited = self.changed.wait_timeout(state, PATIENCE);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Whether everything is durable by now.
+    pub fn is_settled(&self) -> Result<bool, Halt> {
+        lock(&self.state).is_settled()
+    }
+}
+
+impl State {
+    fn is_settled(&self) -> Result<bool, Halt> {
+        match &self.failure {
+            Some(failure) => {
+                Err(Halt::World(LogError::Unavailable(format!("Kafka took no message: {failure}"))))
+            }
+            None => Ok(self.waiting == 0),
         }
     }
 }
@@ -119,6 +140,12 @@ impl ProducerContext for Deliveries {
             }
             Err((error, message)) => state.failure = Some(format!("{}: {error}", message.topic())),
         }
-        receipts.changed.notify_all();
+        // A word for each message would cost more than the message.
+        let is_decided = state.waiting == 0 || state.failure.is_some();
+        drop(state);
+        if is_decided {
+            receipts.changed.notify_all();
+            receipts.bell.iter().for_each(|inbox| inbox.ring());
+        }
     }
 }

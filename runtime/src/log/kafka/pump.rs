@@ -213,12 +213,11 @@ impl<'a, S: Stage, F: Fn() -> S + Sync> Poller<'a, S, F> {
         let snapshot_partition = partition % self.snapshot_partitions;
         scope.spawn(move || {
             let (settings, counts) = (&pump.settings, pump.counts.as_ref());
-            let inbox = inbox.as_ref();
             let place = Place {
                 settings,
                 out,
                 counts,
-                inbox,
+                inbox: &inbox,
                 inputs,
                 partition,
                 manifest_partition,
