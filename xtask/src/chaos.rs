@@ -7,6 +7,8 @@ mod fault;
 mod http;
 mod oracle;
 mod process;
+#[cfg(feature = "kafka")]
+mod roles;
 mod stream;
 
 use anyhow::{Context, bail};
@@ -48,6 +50,16 @@ pub struct Options {
     /// The binary to kill; default: the release build beside this program's own build
     #[arg(long, value_name = "PATH", global = true)]
     pub binary: Option<PathBuf>,
+    /// Kill the roles over Kafka instead, each a process of its own; needs `cargo xtask services up`, and this program and
+    /// the binary built with `--features kafka`
+    #[arg(long)]
+    pub roles: bool,
+    /// With `--roles`: so many of the kills hit the broker
+    #[arg(long, default_value_t = 1)]
+    pub broker_kills: u32,
+    /// With `--roles`: how often a process stands still while another one takes over, and then wakes up
+    #[arg(long, default_value_t = 1)]
+    pub freezes: u32,
     /// Afterwards damage copies of the data and check that the oracle notices
     #[arg(long)]
     pub check_oracle: bool,
@@ -131,8 +143,10 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     say(
         options,
         &format!(
-            "seed {seed} (again with: cargo xtask chaos --kills {} --seed {seed} --events {})",
-            options.kills, options.events
+            "seed {seed} (again with: cargo xtask chaos{} --kills {} --seed {seed} --events {})",
+            if options.roles { " --roles" } else { "" },
+            options.kills,
+            options.events
         ),
     );
     let folder = match &options.keep {
@@ -140,17 +154,32 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         None => std::env::temp_dir().join(format!("prunella-chaos-{}", std::process::id())),
     };
     fresh(&folder)?;
-    let summary = play(options, &binary, &folder, seed)
-        .with_context(|| format!("seed {seed}, data kept in {}", folder.display()))?;
-    print(options, &summary);
-    if !summary.violations.is_empty() {
-        let count = summary.violations.len();
-        bail!("{count} violation(s) with seed {seed}; data kept in {}", folder.display());
+    match options.roles {
+        true => over_kafka(options, &binary, &folder, seed)?,
+        false => embedded(options, &binary, &folder, seed)?,
     }
     if options.keep.is_none() {
         std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     }
     Ok(())
+}
+
+#[cfg(feature = "kafka")]
+use roles::run as over_kafka;
+
+#[cfg(not(feature = "kafka"))]
+fn over_kafka(_: &Options, _: &Path, _: &Path, _: u64) -> anyhow::Result<()> {
+    bail!("this build knows no Kafka; `cargo run -p xtask --features kafka -- chaos --roles` does")
+}
+
+fn embedded(options: &Options, binary: &Path, folder: &Path, seed: u64) -> anyhow::Result<()> {
+    let summary = play(options, binary, folder, seed)
+        .with_context(|| format!("seed {seed}, data kept in {}", folder.display()))?;
+    print(options, &summary);
+    match summary.violations.len() {
+        0 => Ok(()),
+        count => bail!("{count} violation(s) with seed {seed}; data kept in {}", folder.display()),
+    }
 }
 
 /// Everything but the verdict, in `folder`.

@@ -126,6 +126,28 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     }
 }
 
+/// `host:port` of the Kafka that runs.
+#[cfg(feature = "kafka")]
+pub fn kafka_address() -> Option<String> {
+    let running = read(&tree::root().join("target/services")).ok()?;
+    running.into_iter().find(|one| one.name == "kafka").map(|one| one.address)
+}
+
+/// SIGKILL to the Kafka that `up` started, and another one in its place, on the same port and data.
+#[cfg(feature = "kafka")]
+pub fn restart_kafka() -> anyhow::Result<()> {
+    let folder = tree::root().join("target/services");
+    let mut all = read(&folder)?;
+    let one = all.iter_mut().find(|one| one.name == "kafka").context("no Kafka runs")?;
+    let pid = one.pid.context("this Kafka was not started by `cargo xtask services up`; use --broker-kills 0")?;
+    process::stop(pid, &one.mark, "KILL")?;
+    let port = one.address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    let again = start(&kafka::Kafka, &folder.join("kafka"), port)?;
+    anyhow::ensure!(again.address == one.address, "the port of Kafka was taken meanwhile");
+    *one = again;
+    write(&folder, &all)
+}
+
 #[allow(clippy::print_stderr, reason = "what is missing is said loudly")]
 fn up(options: &Options, folder: &Path) -> anyhow::Result<()> {
     let before = read(folder)?;

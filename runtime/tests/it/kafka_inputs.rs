@@ -139,7 +139,8 @@ fn a_death_at_every_point_changes_no_order() {
     const COUNT: usize = 400;
     let brokers = broker_or_skip!();
     std::thread::scope(|scope| {
-        for point in FailPoint::ALL {
+        // This stage makes no scores.
+        for point in FailPoint::ALL.into_iter().filter(|point| *point != FailPoint::Held) {
             let brokers = &brokers;
             scope.spawn(move || {
                 let mut here = settings(brokers, &format!("weave-{point:?}"));
