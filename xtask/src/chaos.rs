@@ -79,6 +79,12 @@ pub enum Format {
 pub enum Other {
     /// What the world does to a process besides killing it: one by name, or all
     Fault { name: Option<fault::Fault> },
+    /// Members of a role over Kafka come, go, stand still and die; built with `--features kafka`
+    Rebalance {
+        /// How often somebody joins or leaves
+        #[arg(long, default_value_t = 60)]
+        turns: u32,
+    },
 }
 
 /// What came of it.
@@ -154,9 +160,10 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         None => std::env::temp_dir().join(format!("prunella-chaos-{}", std::process::id())),
     };
     fresh(&folder)?;
-    match options.roles {
-        true => over_kafka(options, &binary, &folder, seed)?,
-        false => embedded(options, &binary, &folder, seed)?,
+    match options.other {
+        Some(Other::Rebalance { turns }) => rebalance(options, &binary, &folder, seed, turns)?,
+        _ if options.roles => over_kafka(options, &binary, &folder, seed)?,
+        _ => embedded(options, &binary, &folder, seed)?,
     }
     if options.keep.is_none() {
         std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
@@ -165,11 +172,20 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 #[cfg(feature = "kafka")]
-use roles::run as over_kafka;
+use roles::{rebalance, run as over_kafka};
 
 #[cfg(not(feature = "kafka"))]
-fn over_kafka(_: &Options, _: &Path, _: &Path, _: u64) -> anyhow::Result<()> {
-    bail!("this build knows no Kafka; `cargo run -p xtask --features kafka -- chaos --roles` does")
+fn over_kafka(options: &Options, _: &Path, _: &Path, _: u64) -> anyhow::Result<()> {
+    let (kills, freezes) = (options.broker_kills, options.freezes);
+    bail!(
+        "this build knows no Kafka: no {kills} kills of the broker and {freezes} frozen processes; \
+         `cargo run -p xtask --features kafka -- chaos` does"
+    )
+}
+
+#[cfg(not(feature = "kafka"))]
+fn rebalance(options: &Options, binary: &Path, folder: &Path, seed: u64, _: u32) -> anyhow::Result<()> {
+    over_kafka(options, binary, folder, seed)
 }
 
 fn embedded(options: &Options, binary: &Path, folder: &Path, seed: u64) -> anyhow::Result<()> {

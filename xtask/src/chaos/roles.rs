@@ -3,6 +3,7 @@
 
 mod crew;
 mod holdings;
+mod rebalance;
 
 use super::drive::{INTAKE, NDJSON};
 use super::stream::{self, Stream};
@@ -12,6 +13,7 @@ use crate::services;
 use anyhow::{Context, bail};
 use crew::{Crew, ROLES};
 use holdings::Holdings;
+use rebalance::{Change, Outcome};
 use serde::Serialize;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -30,6 +32,9 @@ const CALM_FOR: Duration = Duration::from_secs(3);
 /// How long a process may stand still while another one does its work, and how long it is awake beside it.
 const FROZEN_MAX: Duration = Duration::from_secs(8);
 const AWAKE_MAX: Duration = Duration::from_secs(3);
+
+/// Sudden changes take so much longer than those in order.
+const SUDDEN_RARER: u32 = 8;
 
 /// What came of it.
 #[derive(Debug, Default, Serialize)]
@@ -73,12 +78,9 @@ fn play(options: &Options, binary: &Path, folder: &Path, seed: u64) -> anyhow::R
     let batches = BATCHES_MIN.max((options.kills + options.freezes) as usize * BATCHES_PER_KILL);
     let stream = stream::make(binary, folder, seed, options.events, batches)?;
     say(options, &format!("{} lines in {} batches", stream.counts.lines, stream.batches.len()));
-    // Topics of an earlier run must not be met again.
-    let run = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis();
-    let prefix = |name: &str| format!("chaos-{run:x}-{name}");
     let mut summary = Summary { seed, sent: stream.counts, ..Summary::default() };
     let since = Instant::now();
-    let mut crew = Crew::start(binary, folder, &brokers, &prefix("calm"))?;
+    let mut crew = Crew::start(binary, folder, &brokers, &prefix("calm")?)?;
     let everything = AtomicUsize::new(usize::MAX);
     feed(&stream, &everything, &AtomicBool::new(false), || crew.door())?;
     let calm = finish(&mut crew, &brokers, &mut summary).context("the undisturbed run")?;
@@ -89,7 +91,7 @@ fn play(options: &Options, binary: &Path, folder: &Path, seed: u64) -> anyhow::R
     let count = calm.findings.first.len();
     say(options, &format!("undisturbed: {:.1} s, {count} findings", summary.undisturbed_seconds));
     let since = Instant::now();
-    let crew = Crew::start(binary, folder, &brokers, &prefix("struck"))?;
+    let crew = Crew::start(binary, folder, &brokers, &prefix("struck")?)?;
     let held = disturb(options, crew, &stream, &brokers, seed, &mut summary).context("the disturbed run")?;
     summary.disturbed_seconds = since.elapsed().as_secs_f64();
     violations("disturbed", held.violations(&stream.counts)?, &mut summary);
@@ -102,6 +104,31 @@ fn play(options: &Options, binary: &Path, folder: &Path, seed: u64) -> anyhow::R
     summary.dead_letters = held.letters.first.len();
     (summary.events_again, summary.findings_again) = (held.events.again, held.findings.again);
     Ok(summary)
+}
+
+/// Members come and go; in order, and then not.
+pub fn rebalance(
+    options: &Options,
+    binary: &Path,
+    folder: &Path,
+    seed: u64,
+    turns: u32,
+) -> anyhow::Result<()> {
+    let brokers = services::kafka_address().context("no Kafka runs here; `cargo xtask services up` starts one")?;
+    let mut wrong = 0;
+    for (change, turns, name) in
+        [(Change::Orderly, turns, "orderly"), (Change::Sudden, turns.div_ceil(SUDDEN_RARER), "sudden")]
+    {
+        let stream = stream::make(binary, folder, seed, options.events, BATCHES_MIN)?;
+        let site = crew::Site::new(binary, folder, &brokers, &prefix(name)?, rebalance::PARTITIONS)?;
+        let outcome = rebalance::run(&site, &brokers, &stream, change, turns, seed)?;
+        wrong += outcome.lost + outcome.too_many + site.panics() as u64;
+        print_rebalance(options, &outcome);
+    }
+    match wrong {
+        0 => Ok(()),
+        _ => bail!("with seed {seed} events were lost or came twice, or a role panicked; logs in {}", folder.display()),
+    }
 }
 
 /// Sends everything while roles and broker are killed and frozen; then lets it come to rest.
@@ -226,13 +253,32 @@ fn feed(
 fn finish(crew: &mut Crew, brokers: &str, summary: &mut Summary) -> anyhow::Result<Holdings> {
     crew.wait_until_idle()?;
     summary.stop_ms = summary.stop_ms.max(crew.stop()?.as_millis());
-    let panics = crew.panics();
-    violations(&crew.prefix, (panics > 0).then(|| format!("{panics} panics")), summary);
-    Holdings::read(brokers, &crew.prefix)
+    let panics = crew.site.panics();
+    violations(&crew.site.prefix, (panics > 0).then(|| format!("{panics} panics")), summary);
+    Holdings::read(brokers, &crew.site.prefix)
+}
+
+/// Topics of an earlier run must not be met again.
+#[allow(clippy::disallowed_methods, reason = "the fault test measures from outside")]
+fn prefix(name: &str) -> anyhow::Result<String> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis();
+    Ok(format!("chaos-{now:x}-{name}"))
 }
 
 fn violations(of: &str, found: impl IntoIterator<Item = String>, summary: &mut Summary) {
     summary.violations.extend(found.into_iter().map(|violation| format!("{of}: {violation}")));
+}
+
+#[allow(clippy::print_stdout, reason = "the summary is the output")]
+fn print_rebalance(options: &Options, outcome: &Outcome) {
+    if options.output == Format::Json {
+        println!("{}", serde_json::json!(outcome));
+        return;
+    }
+    let Outcome { change, turns, moves, pause_ms, pause_ms_p99, events, again, lost, too_many } = outcome;
+    println!("{change:?}: {turns} changes moved {moves} partitions, {events} events, {again} said again");
+    println!("    pause of a moved one p50 {} ms, p99 {pause_ms_p99} ms, max {} ms", pause_ms.p50, pause_ms.max);
+    println!("    lost / twice {lost} / {too_many}");
 }
 
 #[allow(clippy::print_stdout, reason = "the summary is the output")]

@@ -4,6 +4,7 @@ use super::lane::Place;
 use super::producer::{Parcel, Receipts};
 use super::{FailPoint, Halt, MESSAGE_BYTES_MAX, wire};
 use prunella_schemas::{Finding, Message, Posted, Timestamp, Topic};
+use rdkafka::message::Header;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,6 +21,8 @@ pub struct Flights<'a> {
     /// The names of the topics on Kafka.
     topics: BTreeMap<Topic, String>,
     findings_by_tenant: String,
+    /// What every output says about who wrote it.
+    signature: String,
     steps: VecDeque<Flight>,
 }
 
@@ -37,10 +40,10 @@ struct Flight {
 }
 
 impl<'a> Flights<'a> {
-    pub fn new(place: &'a Place<'a>) -> Self {
+    pub fn new(place: &'a Place<'a>, signature: String) -> Self {
         let topics = Topic::ALL.into_iter().map(|topic| (topic, place.settings.topic(topic)));
         let findings_by_tenant = place.settings.findings_by_tenant();
-        Flights { place, topics: topics.collect(), findings_by_tenant, steps: VecDeque::new() }
+        Flights { place, topics: topics.collect(), findings_by_tenant, signature, steps: VecDeque::new() }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -152,7 +155,8 @@ impl<'a> Flights<'a> {
         posted: &Posted,
         receipts: &Arc<Receipts>,
     ) -> Result<(), Halt> {
-        let headers = Some(wire::attributes(posted, topic));
+        let claim = Header { key: wire::HEADER_CLAIM, value: Some(&self.signature) };
+        let headers = Some(wire::attributes(posted, topic).insert(claim));
         let parcel = Parcel { topic, partition: None, key, payload: Some(&posted.bytes), headers };
         self.place.out.send(parcel, receipts, &|| self.place.inbox.is_over())
     }

@@ -32,6 +32,8 @@ struct State {
     start: Option<Vec<i64>>,
     /// How far the lane is, until the poller has taken it.
     progress: Option<Vec<i64>>,
+    /// Whether the lane sleeps: to wake one that does not costs more than a message.
+    is_asleep: bool,
     /// Something that the lane has sent is decided, and it has not looked yet.
     has_rung: bool,
     has_ended: bool,
@@ -73,6 +75,7 @@ impl Inbox {
             over_by: None,
             start: None,
             progress: None,
+            is_asleep: false,
             has_rung: false,
             has_ended: false,
             halt: None,
@@ -83,12 +86,16 @@ impl Inbox {
     #[allow(clippy::disallowed_methods, reason = "how long to wait for the world is the shell's to measure")]
     pub fn push(&self, input: usize, message: OwnedMessage) {
         let mut state = lock(&self.state);
+        // What comes from one input alone is not merged with anything.
+        let origin = if state.queues.len() > 1 { wire::origin(&message) } else { 0 };
         if let Some(queue) = state.queues.get_mut(input) {
             queue.bytes += size(&message);
-            queue.waiting.push_back((wire::origin(&message), message));
+            queue.waiting.push_back((origin, message));
             state.since.get_or_insert_with(Instant::now);
         }
-        self.changed.notify_all();
+        if std::mem::take(&mut state.is_asleep) {
+            self.changed.notify_all();
+        }
     }
 
     /// Some of what waits, oldest cause first; nothing when nothing came for `at_most`, when the lane should end, or when
@@ -113,8 +120,10 @@ impl Inbox {
                 return Vec::new();
             }
             let patience = if has_any { grace } else { left };
+            state.is_asleep = true;
             let waited = self.changed.wait_timeout(state, patience);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state.is_asleep = false;
         }
         let (mut taken, mut bytes) = (Vec::new(), 0);
         while taken.len() < messages_max
@@ -137,7 +146,10 @@ impl Inbox {
         messages_max: usize,
         at_most: Duration,
     ) -> (Vec<Taken>, bool) {
-        let idle = |state: &mut State| state.front(input).is_none() && state.over_by.is_none();
+        let idle = |state: &mut State| {
+            state.is_asleep = state.front(input).is_none() && state.over_by.is_none();
+            state.is_asleep
+        };
         let waited = self.changed.wait_timeout_while(lock(&self.state), at_most, idle);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
         let mut taken = Vec::new();

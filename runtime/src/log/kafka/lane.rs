@@ -1,5 +1,6 @@
 //! One partition of each input and the stage that lives on them: restored, stepped, its outputs made durable, then said to be done.
 
+use super::fence::{Claim, Fence, signature};
 use super::flight::Flights;
 use super::inbox::{Inbox, Taken};
 use super::manifest::{Entry, Kept, Manifest, is_covered};
@@ -81,6 +82,7 @@ struct Lane<'a, S: Stage> {
     place: &'a Place<'a>,
     stage: S,
     seen: Seen,
+    fence: Fence,
     manifest: Manifest,
     shelf: Shelf,
     entry: Entry,
@@ -126,30 +128,35 @@ impl<'a, S: Stage> Lane<'a, S> {
         place.dies(FailPoint::Claimed)?;
         let mut entry = entry.unwrap_or_default();
         entry.end.resize(place.inputs.len(), 0);
-        let (mut next, mut at, mut seen) = (vec![0; place.inputs.len()], Timestamp::ZERO, Seen::default());
+        let (mut next, mut at) = (vec![0; place.inputs.len()], Timestamp::ZERO);
+        let (mut seen, mut fence) = (Seen::default(), Fence::default());
         for kept in &entry.snapshots {
             let bytes = shelf.get(settings, kept, &give_up)?;
             if let Some(restored) = bytes.and_then(|bytes| restore(&mut stage, &bytes)) {
                 next.clone_from(&kept.next);
                 next.resize(place.inputs.len(), 0);
-                (at, seen) = (kept.at, restored);
+                at = kept.at;
+                (seen, fence) = restored;
                 break;
             }
             tracing::warn!(lane = shelf.lane, next = ?kept.next, "snapshot refused");
         }
         tracing::info!(lane = shelf.lane, epoch = manifest.epoch, from = ?next, to = ?entry.end, "claimed");
         let plan = entry.order.iter().copied().filter(|run| !is_covered(run, &next)).collect();
+        let claim = Claim { epoch: manifest.epoch, at: manifest.claimed_at };
+        let flights = Flights::new(place, signature(&shelf.lane, claim));
         Ok(Lane {
             place,
             stage,
             seen,
+            fence,
             manifest,
             shelf,
             entry,
             plan,
             intents: VecDeque::new(),
             next,
-            flights: Flights::new(place),
+            flights,
             at,
             number: 0,
             since_snapshot: 0,
@@ -306,6 +313,10 @@ impl<'a, S: Stage> Lane<'a, S> {
             self.at = self.at.max(Timestamp(message.timestamp().to_millis().unwrap_or_default()));
             self.snapshot_at = self.snapshot_at.or(Some(self.at));
             let counts = self.place.counts;
+            if wire::claim(message, *topic).is_some_and(|claim| !self.fence.admits(claim)) {
+                counts.repeats.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
             match wire::read(message, *topic, &self.place.settings.tenant, self.at) {
                 Ok(posted) => delivered.extend(admit(&mut self.seen, counts, posted, self.at, &mut out)),
                 Err(letter) if self.seen.first(letter.record.id()) => {
@@ -345,7 +356,7 @@ impl<'a, S: Stage> Lane<'a, S> {
         // What a snapshot covers is never made again, so all of it must be durable.
         let landed = self.flights.land_all()?;
         self.landed(landed);
-        let bytes = self.seen.join(&self.stage.save());
+        let bytes = self.seen.join(&self.fence.join(self.stage.save()));
         let (epoch, number) = (self.manifest.epoch, self.number);
         let dies = |point| place.dies(point);
         let (first, parts) = self.shelf.put((epoch, number), &bytes, place.out, &give_up, &dies)?;
@@ -383,11 +394,12 @@ impl<'a, S: Stage> Lane<'a, S> {
     }
 }
 
-/// The stage's memory from `bytes`, and the ids it has seen; `None` when they cannot be used.
-fn restore<S: Stage>(stage: &mut S, bytes: &[u8]) -> Option<Seen> {
+/// The stage's memory from `bytes`, and what keeps repeats out; `None` when they cannot be used.
+fn restore<S: Stage>(stage: &mut S, bytes: &[u8]) -> Option<(Seen, Fence)> {
     let (seen, saved) = Seen::split(bytes)?;
+    let (fence, saved) = Fence::split(saved)?;
     match stage.restore(saved) {
-        Ok(()) => Some(seen),
+        Ok(()) => Some((seen, fence)),
         Err(e) => {
             tracing::warn!(stage = stage.name(), error = %e, "snapshot refused");
             None

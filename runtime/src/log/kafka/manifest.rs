@@ -74,6 +74,8 @@ pub struct Manifest {
     /// `stage/topic/partition`
     lane: String,
     pub epoch: i64,
+    /// The broker's clock at the claim.
+    pub claimed_at: Timestamp,
     /// The epoch whose entry was taken over; deleted once ours stands.
     inherited: Option<i64>,
     /// Reads on from our claim, to see whether somebody else has claimed the lane.
@@ -119,7 +121,9 @@ impl Manifest {
             ControlFlow::Continue(())
         })?;
         let (inherited, entry) = newest.unzip();
-        Ok((Manifest { topic, partition, lane, epoch, inherited, watch: None, watched: epoch }, entry))
+        let claimed_at = receipts.first_at();
+        let (watch, watched) = (None, epoch);
+        Ok((Manifest { topic, partition, lane, epoch, claimed_at, inherited, watch, watched }, entry))
     }
 
     /// Says how far the lane is. The caller has made sure that what it says is durable already.

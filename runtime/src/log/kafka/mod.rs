@@ -3,6 +3,7 @@
 //! There is no order over all topics here and no transaction over a step, so this is not a [`Log`](super::Log). What
 //! makes a step exact instead is written down in decision 0014.
 
+mod fence;
 mod flight;
 mod inbox;
 mod intake;

@@ -4,6 +4,7 @@ use super::inbox::Inbox;
 use super::{Halt, Settings};
 use crate::log::LogError;
 use crate::sqlite::lock;
+use prunella_schemas::Timestamp;
 use rdkafka::ClientContext;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -83,6 +84,8 @@ struct State {
     waiting: usize,
     failure: Option<String>,
     first: Option<i64>,
+    /// The broker's clock when the first became durable.
+    first_at: Option<i64>,
 }
 
 impl Receipts {
@@ -104,6 +107,11 @@ impl Receipts {
             let waited = self.changed.wait_timeout(state, PATIENCE);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// The broker's clock when the first of it became durable.
+    pub fn first_at(&self) -> Timestamp {
+        Timestamp(lock(&self.state).first_at.unwrap_or_default())
     }
 
     /// Whether everything is durable by now.
@@ -136,7 +144,9 @@ impl ProducerContext for Deliveries {
         match result {
             Ok(message) => {
                 let offset = message.offset();
-                state.first = Some(state.first.map_or(offset, |first| first.min(offset)));
+                if state.first.is_none_or(|first| offset < first) {
+                    (state.first, state.first_at) = (Some(offset), message.timestamp().to_millis());
+                }
             }
             Err((error, message)) => state.failure = Some(format!("{}: {error}", message.topic())),
         }

@@ -17,12 +17,18 @@ const IDLE_MAX: Duration = Duration::from_secs(180);
 const IDLE_FOR: Duration = Duration::from_secs(4);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// One installation: its topics, its configuration, and a process for each role.
-pub struct Crew {
+/// One installation: its topics and its configuration.
+pub struct Site {
     binary: PathBuf,
     config: PathBuf,
+    /// Standard error of all processes.
     log: PathBuf,
     pub prefix: String,
+}
+
+/// A process for each role.
+pub struct Crew {
+    pub site: Site,
     seats: Vec<Seat>,
 }
 
@@ -39,22 +45,10 @@ pub struct Frozen(Child);
 impl Crew {
     /// Makes the topics, of one partition each so that there is one order, and starts every role.
     pub fn start(binary: &Path, folder: &Path, brokers: &str, prefix: &str) -> anyhow::Result<Self> {
-        let config = folder.join(format!("{prefix}.toml"));
-        std::fs::write(
-            &config,
-            format!(
-                "version = 1\n[kafka]\nbrokers = \"{brokers}\"\ntopic_prefix = \"{prefix}\"\npartitions = 1\n\
-                 create_topics = false\n"
-            ),
-        )?;
-        let log = folder.join(format!("{prefix}.log"));
-        let (binary, prefix) = (binary.to_owned(), prefix.to_owned());
-        let mut crew = Crew { binary, config, log, prefix, seats: Vec::new() };
-        let made = crew.command().args(["topics", "create"]).output().context("cannot run topics create")?;
-        ensure!(made.status.success(), "topics create: {}", String::from_utf8_lossy(&made.stderr).trim());
+        let mut crew = Crew { site: Site::new(binary, folder, brokers, prefix, 1)?, seats: Vec::new() };
         for role in ROLES {
             let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-            let child = crew.spawn(role, address)?;
+            let child = crew.site.start(role, Some(role), address)?;
             crew.seats.push(Seat { role, address, child });
         }
         Ok(crew)
@@ -84,13 +78,13 @@ impl Crew {
     ) -> anyhow::Result<Option<Frozen>> {
         let Some(seat) = self.seats.get_mut(which) else { return Ok(None) };
         if let Some(status) = seat.child.try_wait()? {
-            anyhow::bail!("{} ended by itself: {status}; see {}", seat.role, self.log.display());
+            anyhow::bail!("{} ended by itself: {status}; see {}", seat.role, self.site.log.display());
         }
         what(&mut seat.child)?;
         // The frozen one still listens where it did.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let role = seat.role;
-        let child = self.spawn(role, address)?;
+        let child = self.site.start(role, Some(role), address)?;
         let Some(seat) = self.seats.get_mut(which) else { return Ok(None) };
         seat.address = address;
         Ok(Some(Frozen(std::mem::replace(&mut seat.child, child))))
@@ -131,12 +125,47 @@ impl Crew {
                     None => std::thread::sleep(LOOK_EVERY),
                 }
             };
-            ensure!(status.success(), "SIGTERM ended {} with {status}; see {}", seat.role, self.log.display());
+            ensure!(status.success(), "SIGTERM ended {} with {status}; see {}", seat.role, self.site.log.display());
         }
         Ok(since.elapsed())
     }
+}
 
-    /// Whether any life panicked: it must not, whatever happens to it.
+impl Site {
+    /// Makes the topics.
+    pub fn new(
+        binary: &Path,
+        folder: &Path,
+        brokers: &str,
+        prefix: &str,
+        partitions: i32,
+    ) -> anyhow::Result<Self> {
+        let config = folder.join(format!("{prefix}.toml"));
+        std::fs::write(
+            &config,
+            format!(
+                "version = 1\n[kafka]\nbrokers = \"{brokers}\"\ntopic_prefix = \"{prefix}\"\n\
+                 partitions = {partitions}\ncreate_topics = false\n"
+            ),
+        )?;
+        let log = folder.join(format!("{prefix}.log"));
+        let site = Site { binary: binary.to_owned(), config, log, prefix: prefix.to_owned() };
+        let made = site.command().args(["topics", "create"]).output().context("cannot run topics create")?;
+        ensure!(made.status.success(), "topics create: {}", String::from_utf8_lossy(&made.stderr).trim());
+        Ok(site)
+    }
+
+    /// A process of a role. With a name that it keeps across restarts the next life has its partitions at once.
+    pub fn start(&self, role: &str, member: Option<&str>, address: SocketAddr) -> anyhow::Result<Child> {
+        let log = File::options().create(true).append(true).open(&self.log)?;
+        let mut command = self.command();
+        command.env("PRUNELLA_KAFKA__MEMBER", member.unwrap_or_default());
+        command.args(["--log", "warn,prunella_runtime=info", "run", "--role", role, "--listen"]);
+        command.arg(address.to_string()).stdout(Stdio::null()).stderr(log);
+        command.spawn().with_context(|| format!("cannot start {}", self.binary.display()))
+    }
+
+    /// How often a process panicked: it must not, whatever happens to it.
     pub fn panics(&self) -> usize {
         let text = std::fs::read(&self.log).unwrap_or_default();
         String::from_utf8_lossy(&text).lines().filter(|line| line.contains("panicked")).count()
@@ -146,16 +175,6 @@ impl Crew {
         let mut command = Command::new(&self.binary);
         command.env_clear().arg("--config").arg(&self.config).stdin(Stdio::null());
         command
-    }
-
-    fn spawn(&self, role: &str, address: SocketAddr) -> anyhow::Result<Child> {
-        let log = File::options().create(true).append(true).open(&self.log)?;
-        let mut command = self.command();
-        // A name across restarts: the next life has its partition at once.
-        command.env("PRUNELLA_KAFKA__MEMBER", role);
-        command.args(["--log", "warn,prunella_runtime=info", "run", "--role", role, "--listen"]);
-        command.arg(address.to_string()).stdout(Stdio::null()).stderr(log);
-        command.spawn().with_context(|| format!("cannot start {}", self.binary.display()))
     }
 }
 
@@ -196,7 +215,7 @@ fn number(text: &str, name: &str) -> Option<u64> {
 }
 
 /// To this child alone.
-fn signal(child: &Child, name: &str) -> anyhow::Result<()> {
+pub fn signal(child: &Child, name: &str) -> anyhow::Result<()> {
     // The shell's own `kill`, which is there where the program is not.
     let told = Command::new("sh").args(["-c", "kill -\"$0\" \"$1\"", name, &child.id().to_string()]).status();
     ensure!(told.context("cannot run sh")?.success(), "cannot send SIG{name} to {}", child.id());

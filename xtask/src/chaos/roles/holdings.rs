@@ -1,11 +1,11 @@
 //! What stands in the topics after a run, read by a consumer of its own, and what must be true of it.
 
 use crate::chaos::stream::Counts;
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Headers, Message};
+use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Said {
     pub first: BTreeMap<String, Vec<u8>>,
     pub again: u64,
+    /// Came again in other words, as an event does that was recorded by two channels.
+    pub otherwise: u64,
 }
 
 /// The topics of one installation.
@@ -64,6 +66,8 @@ impl Holdings {
         expect("events by their id on the log", self.events.first.len(), sent.events);
         expect("scores", self.scores.first.len(), sent.events);
         expect("dead letters", self.letters.first.len(), sent.poison);
+        expect("scores in other words", self.scores.otherwise as usize, 0);
+        expect("findings in other words", self.findings.otherwise as usize, 0);
         Ok(violations)
     }
 
@@ -110,34 +114,58 @@ impl Holdings {
 
 /// Everything of a topic of one partition.
 fn read(brokers: &str, topic: &str) -> anyhow::Result<Said> {
+    let mut said = Said::default();
+    each(brokers, topic, 1, |message| said.take(message))?;
+    Ok(said)
+}
+
+/// Visits everything of a topic.
+pub fn each(
+    brokers: &str,
+    topic: &str,
+    partitions: i32,
+    mut visit: impl FnMut(&BorrowedMessage<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers).set("group.id", "chaos").set("enable.auto.commit", "false");
     config.set("enable.partition.eof", "true").set("check.crcs", "true");
     let consumer: BaseConsumer = config.create()?;
     let mut list = TopicPartitionList::new();
-    list.add_partition_offset(topic, 0, Offset::Beginning)?;
+    for partition in 0..partitions {
+        list.add_partition_offset(topic, partition, Offset::Beginning)?;
+    }
     consumer.assign(&list)?;
-    let mut said = Said::default();
-    loop {
+    let mut open = partitions;
+    while open > 0 {
         match consumer.poll(PATIENCE) {
-            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(said),
+            Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
+            // The library tries again.
             Some(Err(KafkaError::MessageConsumption(_))) => {}
             Some(Err(e)) => return Err(e.into()),
             None => bail!("nothing comes for {PATIENCE:?}"),
-            Some(Ok(message)) => {
-                let header = message.headers().and_then(|all| all.iter().find(|h| h.key == "ce_id"));
-                let id = header.and_then(|h| std::str::from_utf8(h.value?).ok()).context("no ce_id")?;
-                let bytes = message.payload().unwrap_or_default();
-                match said.first.get(id) {
-                    None => {
-                        said.first.insert(id.to_owned(), bytes.to_vec());
-                    }
-                    Some(first) => {
-                        ensure!(first == bytes, "{id} was said twice, in other words");
-                        said.again += 1;
-                    }
-                }
-            }
+            Some(Ok(message)) => visit(&message)?,
         }
+    }
+    Ok(())
+}
+
+/// The text of a header.
+pub fn header<'a>(message: &'a BorrowedMessage<'_>, name: &str) -> Option<&'a str> {
+    let header = message.headers()?.iter().find(|header| header.key == name)?;
+    std::str::from_utf8(header.value?).ok()
+}
+
+impl Said {
+    pub fn take(&mut self, message: &BorrowedMessage<'_>) -> anyhow::Result<()> {
+        let id = header(message, "ce_id").context("no ce_id")?;
+        let bytes = message.payload().unwrap_or_default();
+        match self.first.get(id) {
+            None => {
+                self.first.insert(id.to_owned(), bytes.to_vec());
+            }
+            Some(first) if first == bytes => self.again += 1,
+            Some(_) => self.otherwise += 1,
+        }
+        Ok(())
     }
 }
