@@ -30,6 +30,9 @@ const READY_MAX: Duration = Duration::from_secs(60);
 const STARTS_MAX: usize = 5;
 const BETWEEN_STARTS: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often a port is tried that a service had before.
+#[cfg(feature = "kafka")]
+const PORT_TURNS_MAX: usize = 200;
 
 #[derive(Args)]
 pub struct Options {
@@ -142,10 +145,19 @@ pub fn restart_kafka() -> anyhow::Result<()> {
     let pid = one.pid.context("this Kafka was not started by `cargo xtask services up`; use --broker-kills 0")?;
     process::stop(pid, &one.mark, "KILL")?;
     let port = one.address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    // A client that knocks at a port where nobody listens may be given that very port for its own end, for a moment.
+    for _ in 0..PORT_TURNS_MAX {
+        if port.is_some() && free_port(port)? == port.unwrap_or_default() {
+            break;
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
     let again = start(&kafka::Kafka, &folder.join("kafka"), port)?;
-    anyhow::ensure!(again.address == one.address, "the port of Kafka was taken meanwhile");
+    let is_same = again.address == one.address;
     *one = again;
-    write(&folder, &all)
+    write(&folder, &all)?;
+    anyhow::ensure!(is_same, "the port of Kafka was taken by somebody else meanwhile");
+    Ok(())
 }
 
 #[allow(clippy::print_stderr, reason = "what is missing is said loudly")]

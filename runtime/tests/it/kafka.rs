@@ -24,7 +24,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Numbers what it sees on its partition: any loss, repeat or reordering changes its outputs.
 #[derive(Default)]
-struct Numbering {
+pub struct Numbering {
     seen: u64,
 }
 

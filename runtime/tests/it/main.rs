@@ -15,6 +15,8 @@ mod grafana;
 mod kafka;
 #[cfg(feature = "kafka")]
 mod kafka_inputs;
+#[cfg(feature = "kafka")]
+mod kafka_setup;
 mod ledger;
 mod log;
 mod pump;

@@ -32,10 +32,18 @@ pub struct Parcel<'a> {
 }
 
 impl Outbound {
+    /// For lanes. After a message that no broker takes it writes nothing more: what comes behind must not stand before
+    /// it when it is made again.
     pub fn open(settings: &Settings) -> Result<Self, LogError> {
-        Ok(Outbound {
-            producer: ThreadedProducer::from_config_and_context(&settings.producer(), Deliveries)?,
-        })
+        let mut config = settings.producer();
+        config.set("enable.gapless.guarantee", "true");
+        Ok(Outbound { producer: ThreadedProducer::from_config_and_context(&config, Deliveries)? })
+    }
+
+    /// For messages of which each stands for itself: one that is refused stops no other.
+    pub fn open_loose(settings: &Settings) -> Result<Self, LogError> {
+        let config = settings.producer();
+        Ok(Outbound { producer: ThreadedProducer::from_config_and_context(&config, Deliveries)? })
     }
 
     /// Hands it to the producer; `receipts` will know what became of it. Waits while the producer is full.
