@@ -13,7 +13,9 @@
 use prunella_detect::Detect;
 use prunella_ingest::Ingest;
 use prunella_runtime::log::kafka::{HEADER_SOURCE, KafkaPump, Replication, Settings, create_topics};
-use prunella_schemas::{Delivered, Event, Message as _, Outbox, Posted, Record, Stage, Tenant, Timestamp, Topic};
+use prunella_schemas::{
+    Delivered, Event, Message as _, Outbox, Posted, Record, Stage, Tenant, Timestamp, Topic,
+};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, Message, OwnedHeaders};

@@ -24,8 +24,8 @@ use std::time::{Duration, Instant};
 
 pub use clickhouse::become_clickhouse;
 
-/// How long a service may take until it answers.
-const READY_MAX: Duration = Duration::from_secs(60);
+/// How long a service may take until it answers: a broker that was killed first reads its logs again.
+const READY_MAX: Duration = Duration::from_secs(180);
 /// A port that was free may be taken before the service listens, and a process that was killed may not be gone yet.
 const STARTS_MAX: usize = 5;
 const BETWEEN_STARTS: Duration = Duration::from_secs(1);
@@ -142,7 +142,8 @@ pub fn restart_kafka() -> anyhow::Result<()> {
     let folder = tree::root().join("target/services");
     let mut all = read(&folder)?;
     let one = all.iter_mut().find(|one| one.name == "kafka").context("no Kafka runs")?;
-    let pid = one.pid.context("this Kafka was not started by `cargo xtask services up`; use --broker-kills 0")?;
+    let pid =
+        one.pid.context("this Kafka was not started by `cargo xtask services up`; use --broker-kills 0")?;
     process::stop(pid, &one.mark, "KILL")?;
     let port = one.address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
     // A client that knocks at a port where nobody listens may be given that very port for its own end, for a moment.

@@ -208,7 +208,7 @@ fn owners_that_were_replaced_in_their_sleep_change_no_order() {
                 });
             }
         });
-        let begun = Duration::from_secs(55);
+        let begun = Duration::from_secs(110);
         let turns = begun.as_millis() / 500;
         for _ in 0..turns {
             if outputs(&here, Topic::Records).0.len() >= 2 * COUNT {

@@ -74,7 +74,8 @@ pub fn run(options: &Options, binary: &Path, folder: &Path, seed: u64) -> anyhow
 
 #[allow(clippy::disallowed_methods, reason = "the fault test measures from outside")]
 fn play(options: &Options, binary: &Path, folder: &Path, seed: u64) -> anyhow::Result<Summary> {
-    let brokers = services::kafka_address().context("no Kafka runs here; `cargo xtask services up` starts one")?;
+    let brokers =
+        services::kafka_address().context("no Kafka runs here; `cargo xtask services up` starts one")?;
     let batches = BATCHES_MIN.max((options.kills + options.freezes) as usize * BATCHES_PER_KILL);
     let stream = stream::make(binary, folder, seed, options.events, batches)?;
     say(options, &format!("{} lines in {} batches", stream.counts.lines, stream.batches.len()));
@@ -114,7 +115,8 @@ pub fn rebalance(
     seed: u64,
     turns: u32,
 ) -> anyhow::Result<()> {
-    let brokers = services::kafka_address().context("no Kafka runs here; `cargo xtask services up` starts one")?;
+    let brokers =
+        services::kafka_address().context("no Kafka runs here; `cargo xtask services up` starts one")?;
     let mut wrong = 0;
     for (change, turns, name) in
         [(Change::Orderly, turns, "orderly"), (Change::Sudden, turns.div_ceil(SUDDEN_RARER), "sudden")]
@@ -127,7 +129,10 @@ pub fn rebalance(
     }
     match wrong {
         0 => Ok(()),
-        _ => bail!("with seed {seed} events were lost or came twice, or a role panicked; logs in {}", folder.display()),
+        _ => bail!(
+            "with seed {seed} events were lost or came twice, or a role panicked; logs in {}",
+            folder.display()
+        ),
     }
 }
 
@@ -277,7 +282,10 @@ fn print_rebalance(options: &Options, outcome: &Outcome) {
     }
     let Outcome { change, turns, moves, pause_ms, pause_ms_p99, events, again, lost, too_many } = outcome;
     println!("{change:?}: {turns} changes moved {moves} partitions, {events} events, {again} said again");
-    println!("    pause of a moved one p50 {} ms, p99 {pause_ms_p99} ms, max {} ms", pause_ms.p50, pause_ms.max);
+    println!(
+        "    pause of a moved one p50 {} ms, p99 {pause_ms_p99} ms, max {} ms",
+        pause_ms.p50, pause_ms.max
+    );
     println!("    lost / twice {lost} / {too_many}");
 }
 

@@ -83,7 +83,8 @@ impl Service for Kafka {
 /// The port of the controller, if it can be had again: a broker that was killed looks for it where it was.
 fn last_controller(settings: &Path) -> Option<u16> {
     let text = std::fs::read_to_string(settings).ok()?;
-    let named = |line: &str| line.strip_prefix("controller.quorum.bootstrap.servers=127.0.0.1:")?.parse().ok();
+    let named =
+        |line: &str| line.strip_prefix("controller.quorum.bootstrap.servers=127.0.0.1:")?.parse().ok();
     let port = text.lines().find_map(named)?;
     TcpListener::bind(("127.0.0.1", port)).ok().map(|_| port)
 }

@@ -63,8 +63,7 @@ impl<'a> Flights<'a> {
         since: Instant,
     ) -> Result<(), Halt> {
         let count = outputs.len() as u64;
-        let fitted =
-            outputs.into_iter().map(|p| wire::fitted(p, at, MESSAGE_BYTES_MAX - HEADROOM_BYTES));
+        let fitted = outputs.into_iter().map(|p| wire::fitted(p, at, MESSAGE_BYTES_MAX - HEADROOM_BYTES));
         let (held, others): (Vec<_>, Vec<_>) = fitted.partition(|p| p.topic == Topic::Scores);
         let others = self.send(&others)?;
         self.steps.push_back(Flight { end, count, since, others, held, scores: Arc::default() });
@@ -148,13 +147,7 @@ impl<'a> Flights<'a> {
         self.send_to(&self.findings_by_tenant, finding.tenant(), posted, receipts)
     }
 
-    fn send_to(
-        &self,
-        topic: &str,
-        key: &str,
-        posted: &Posted,
-        receipts: &Arc<Receipts>,
-    ) -> Result<(), Halt> {
+    fn send_to(&self, topic: &str, key: &str, posted: &Posted, receipts: &Arc<Receipts>) -> Result<(), Halt> {
         let claim = Header { key: wire::HEADER_CLAIM, value: Some(&self.signature) };
         let headers = Some(wire::attributes(posted, topic).insert(claim));
         let parcel = Parcel { topic, partition: None, key, payload: Some(&posted.bytes), headers };

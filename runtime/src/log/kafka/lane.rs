@@ -207,7 +207,9 @@ impl<'a, S: Stage> Lane<'a, S> {
                 self.say()?;
             }
             match self.intents.front() {
-                Some(intent) if !self.flights.is_full() && intent.receipts.is_settled()? => self.carry_out()?,
+                Some(intent) if !self.flights.is_full() && intent.receipts.is_settled()? => {
+                    self.carry_out()?
+                }
                 _ => return Ok(!self.flights.is_empty() || !self.intents.is_empty()),
             }
         }

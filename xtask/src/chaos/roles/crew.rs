@@ -125,7 +125,12 @@ impl Crew {
                     None => std::thread::sleep(LOOK_EVERY),
                 }
             };
-            ensure!(status.success(), "SIGTERM ended {} with {status}; see {}", seat.role, self.site.log.display());
+            ensure!(
+                status.success(),
+                "SIGTERM ended {} with {status}; see {}",
+                seat.role,
+                self.site.log.display()
+            );
         }
         Ok(since.elapsed())
     }

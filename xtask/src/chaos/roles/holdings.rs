@@ -89,7 +89,9 @@ impl Holdings {
             // A letter holds the place where its record stood, which a record that was sent again has twice.
             let counts = if what == "dead letters" { lost + new } else { lost + new + other };
             if counts > 0 {
-                difference.violations.push(format!("{what}: {lost} lost, {new} new, {other} with other bytes"));
+                difference
+                    .violations
+                    .push(format!("{what}: {lost} lost, {new} new, {other} with other bytes"));
             }
             difference.lost += lost;
             difference.twice += new;

@@ -110,10 +110,11 @@ impl Members<'_> {
             Change::Orderly if self.members.len() < 2 => self.join(),
             Change::Orderly if self.members.len() < MEMBERS_MAX && fate.chance(0.5) => self.join(),
             Change::Orderly => {
-                let mut leaving = self.members.swap_remove(which);
-                signal(&leaving, "TERM")?;
+                let leaving = self.members.get_mut(which).context("no member")?;
+                signal(leaving, "TERM")?;
                 let status = leaving.wait()?;
                 anyhow::ensure!(status.success(), "SIGTERM ended a member with {status}");
+                self.members.swap_remove(which);
                 Ok(())
             }
             Change::Sudden if fate.chance(0.5) => {
@@ -123,9 +124,10 @@ impl Members<'_> {
                 signal(frozen, "CONT")
             }
             Change::Sudden => {
-                let mut killed = self.members.swap_remove(which);
+                let killed = self.members.get_mut(which).context("no member")?;
                 killed.kill()?;
                 killed.wait()?;
+                self.members.swap_remove(which);
                 self.join()?;
                 std::thread::sleep(FROZEN);
                 Ok(())
