@@ -206,12 +206,14 @@ impl<'a, S: Stage> Lane<'a, S> {
             if self.is_behind && self.said.is_settled()? {
                 self.say()?;
             }
-            match self.intents.front() {
-                Some(intent) if !self.flights.is_full() && intent.receipts.is_settled()? => {
-                    self.carry_out()?
-                }
-                _ => return Ok(!self.flights.is_empty() || !self.intents.is_empty()),
+            let is_ready = match self.intents.front() {
+                Some(intent) => !self.flights.is_full() && intent.receipts.is_settled()?,
+                None => false,
+            };
+            if !is_ready {
+                return Ok(!self.flights.is_empty() || !self.intents.is_empty());
             }
+            self.carry_out()?;
         }
     }
 

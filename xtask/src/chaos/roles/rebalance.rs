@@ -110,11 +110,9 @@ impl Members<'_> {
             Change::Orderly if self.members.len() < 2 => self.join(),
             Change::Orderly if self.members.len() < MEMBERS_MAX && fate.chance(0.5) => self.join(),
             Change::Orderly => {
-                let leaving = self.members.get_mut(which).context("no member")?;
-                signal(leaving, "TERM")?;
-                let status = leaving.wait()?;
+                signal(self.members.get(which).context("no member")?, "TERM")?;
+                let status = self.members.swap_remove(which).wait()?;
                 anyhow::ensure!(status.success(), "SIGTERM ended a member with {status}");
-                self.members.swap_remove(which);
                 Ok(())
             }
             Change::Sudden if fate.chance(0.5) => {
@@ -124,10 +122,8 @@ impl Members<'_> {
                 signal(frozen, "CONT")
             }
             Change::Sudden => {
-                let killed = self.members.get_mut(which).context("no member")?;
-                killed.kill()?;
-                killed.wait()?;
-                self.members.swap_remove(which);
+                self.members.get_mut(which).context("no member")?.kill()?;
+                self.members.swap_remove(which).wait()?;
                 self.join()?;
                 std::thread::sleep(FROZEN);
                 Ok(())
