@@ -121,7 +121,8 @@ pub fn rebalance(
     for (change, turns, name) in
         [(Change::Orderly, turns, "orderly"), (Change::Sudden, turns.div_ceil(SUDDEN_RARER), "sudden")]
     {
-        let stream = stream::make(binary, folder, seed, options.events, BATCHES_MIN)?;
+        let events = options.events.max(rebalance::events(change, turns));
+        let stream = stream::make(binary, folder, seed, events, BATCHES_MIN)?;
         let site = crew::Site::new(binary, folder, &brokers, &prefix(name)?, rebalance::PARTITIONS)?;
         let outcome = rebalance::run(&site, &brokers, &stream, change, turns, seed)?;
         wrong += outcome.lost + outcome.too_many + site.panics() as u64;

@@ -54,6 +54,12 @@ pub struct Outcome {
     pub too_many: u64,
 }
 
+/// Events that last as long as the changes do.
+pub fn events(change: Change, turns: u32) -> usize {
+    let pause = if change == Change::Sudden { FROZEN } else { Duration::ZERO };
+    turns as usize * (BETWEEN_MIN + BETWEEN_MEAN + pause).as_secs() as usize * RATE as usize
+}
+
 /// Lets the members change so often while the records of the stream flow.
 pub fn run(
     site: &Site,
