@@ -256,8 +256,7 @@ fn die_at(point: FailPoint, brokers: &str, input: &str, said: &Said) {
     let lives = live_until(&pump, || {
         // A lane claims and restores once in each life.
         let is_rare = matches!(point, FailPoint::Claimed | FailPoint::Restored);
-        let hits = met.load(Ordering::Relaxed);
-        hits > if is_rare { DEATHS[1] } else { STALL }
+        met.load(Ordering::Relaxed) > if is_rare { DEATHS[1] } else { STALL }
             && outputs(&struck, Topic::Risk).0.len() == said.risk.len()
             && outputs(&struck, Topic::Scores).0.len() == said.scores.len()
             && !outputs(&struck, Topic::Dlq).0.is_empty()
