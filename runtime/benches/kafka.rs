@@ -1,4 +1,5 @@
-//! Stages over a real broker, each beside a bare loop that copies the same messages in the same run. Needs `cargo xtask services up`.
+//! Stages over a real broker, each beside a bare loop that copies the same messages in the same run, and beside the stage
+//! without any broker. Needs `cargo xtask services up`.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,7 +13,9 @@
 use prunella_detect::Detect;
 use prunella_ingest::Ingest;
 use prunella_runtime::log::kafka::{HEADER_SOURCE, KafkaPump, Replication, Settings, create_topics};
-use prunella_schemas::{Stage, Topic};
+use prunella_schemas::{
+    Delivered, Event, Message as _, Outbox, Posted, Record, Stage, Tenant, Timestamp, Topic,
+};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, Message, OwnedHeaders};
@@ -23,7 +26,7 @@ use std::time::{Duration, Instant};
 
 const RECORDS: usize = 200_000;
 const USERS: usize = 500;
-const PARTITIONS: i32 = 2;
+const PARTITIONS: i32 = 1;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Where the bare loops copy to.
 const COPY: Topic = Topic::Receipts;
@@ -35,32 +38,107 @@ fn main() {
         return;
     };
     let services: Vec<serde_json::Value> = serde_json::from_slice(&text).unwrap();
-    let brokers = services.iter().find(|s| s["name"] == "kafka").unwrap()["address"].as_str().unwrap();
+    let kafka = services.iter().find(|s| s["name"] == "kafka").unwrap();
+    let (brokers, broker) = (kafka["address"].as_str().unwrap(), kafka["pid"].as_u64());
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
     let settings = Settings { prefix: format!("bench-{now:x}"), ..Settings::new(brokers) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(create_topics(&settings, Replication { partitions: PARTITIONS, replicas: 1 })).unwrap();
     produce(&settings);
-    for turn in 1..=2 {
+    let detect = || Detect::new(prunella_detect::Config::default());
+    let (ingest_alone, detect_alone) = alone(Ingest::default(), detect());
+    for turn in 1..=3 {
         // A prefix of its own for the groups, so that each turn starts from the beginning.
         let name = |topic: Topic| format!("{}.{}.v1", settings.prefix, topic.name());
-        let bare_records = copy(&settings, &name(Topic::Records));
+        let bare_records = Cost::of(broker, || copy(&settings, &name(Topic::Records)));
         let mut own = settings.clone();
         own.prefix = format!("{}-{turn}", settings.prefix);
         runtime.block_on(create_topics(&own, Replication { partitions: PARTITIONS, replicas: 1 })).unwrap();
         own.inputs.insert(Topic::Records, name(Topic::Records));
-        let ingest = run(&KafkaPump::new(own.clone(), Ingest::default));
-        let bare_events = copy(&settings, &own.topic(Topic::Events));
-        let detect = run(&KafkaPump::new(own.clone(), || Detect::new(prunella_detect::Config::default())));
-        say(turn, "records -> ingest -> events", ingest, bare_records);
-        say(turn, "events -> detect -> findings", detect, bare_events);
+        let ingest = Cost::of(broker, || run(&KafkaPump::new(own.clone(), Ingest::default)));
+        let bare_events = Cost::of(broker, || copy(&settings, &own.topic(Topic::Events)));
+        let detect = Cost::of(broker, || run(&KafkaPump::new(own.clone(), detect)));
+        say(turn, "records -> ingest -> events", &ingest, &bare_records, ingest_alone);
+        say(turn, "events -> detect -> findings", &detect, &bare_events, detect_alone);
     }
 }
 
-fn say(turn: usize, what: &str, stage: Duration, bare: Duration) {
+/// What a run took of the wall clock, and of the processors here and at the broker.
+struct Cost {
+    took: Duration,
+    own: Duration,
+    broker: Duration,
+}
+
+impl Cost {
+    fn of(broker: Option<u64>, work: impl FnOnce() -> Duration) -> Self {
+        let own = std::process::id();
+        let before = (processor(u64::from(own)), broker.map(processor).unwrap_or_default());
+        let took = work();
+        let broker = broker.map(processor).unwrap_or_default() - before.1;
+        Cost { took, own: processor(u64::from(own)) - before.0, broker }
+    }
+}
+
+/// Time on a processor that a process has had, from `/proc/<pid>/stat` in hundredths of a second.
+fn processor(pid: u64) -> Duration {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields: Vec<&str> = text.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+    let ticks = |at: usize| fields.get(at).and_then(|f| f.parse::<u64>().ok()).unwrap_or_default();
+    Duration::from_millis(10 * (ticks(11) + ticks(12)))
+}
+
+/// What each stage takes of a processor when nobody has to fetch or keep anything.
+fn alone(mut ingest: Ingest, mut detect: Detect) -> (Duration, Duration) {
+    let now = || processor(u64::from(std::process::id()));
+    let records: Vec<Vec<u8>> = (0..RECORDS).map(|n| record(n).1.into_bytes()).collect();
+    let (mut for_ingest, mut for_detect) = (Duration::ZERO, Duration::ZERO);
+    // Large portions: the system counts in hundredths of a second.
+    for bodies in records.chunks(RECORDS / 10) {
+        let record = |body: &Vec<u8>| Record {
+            source: "aws.cloudtrail".into(),
+            tenant: Tenant::default(),
+            received: Timestamp(1),
+            origin: String::new(),
+            body: body.clone(),
+        };
+        let delivered = |message| Delivered { message, origin: Timestamp(1), at: Timestamp(1) };
+        let begun = now();
+        let batch: Vec<_> = bodies.iter().map(record).map(delivered).collect();
+        let mut events = Outbox::default();
+        ingest.step(&batch, &mut events);
+        let events: Vec<Posted> = events.drain();
+        for_ingest += now() - begun;
+        let begun = now();
+        let decoded = events.iter().map(|e| Event::decode(e.version, &e.bytes).unwrap());
+        let batch: Vec<_> =
+            decoded.map(|message| Delivered { message, origin: Timestamp(1), at: Timestamp(1) }).collect();
+        let mut out = Outbox::default();
+        detect.step(&batch, &mut out);
+        std::hint::black_box(out.drain());
+        for_detect += now() - begun;
+    }
+    (for_ingest, for_detect)
+}
+
+fn say(turn: usize, what: &str, stage: &Cost, bare: &Cost, alone: Duration) {
     let rate = |took: Duration| RECORDS as f64 / took.as_secs_f64();
-    let percent = 100.0 * rate(stage) / rate(bare);
-    println!("turn {turn}: {what}: {:.0}/s, bare copy {:.0}/s: {percent:.0} %", rate(stage), rate(bare));
+    let each = |took: Duration| took.as_secs_f64() * 1e6 / RECORDS as f64;
+    let percent = 100.0 * rate(stage.took) / rate(bare.took);
+    println!(
+        "turn {turn}: {what}: {:.0}/s, bare copy {:.0}/s: {percent:.0} %",
+        rate(stage.took),
+        rate(bare.took)
+    );
+    println!(
+        "    microseconds of processor for each: here {:.1}, at the broker {:.1}; bare {:.1} and {:.1}; the stage \
+         alone {:.1}",
+        each(stage.own),
+        each(stage.broker),
+        each(bare.own),
+        each(bare.broker),
+        each(alone)
+    );
 }
 
 /// From the first message taken to the last acknowledged.

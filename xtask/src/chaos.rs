@@ -7,6 +7,8 @@ mod fault;
 mod http;
 mod oracle;
 mod process;
+#[cfg(feature = "kafka")]
+mod roles;
 mod stream;
 
 use anyhow::{Context, bail};
@@ -48,6 +50,16 @@ pub struct Options {
     /// The binary to kill; default: the release build beside this program's own build
     #[arg(long, value_name = "PATH", global = true)]
     pub binary: Option<PathBuf>,
+    /// Kill the roles over Kafka instead, each a process of its own; needs `cargo xtask services up`, and this program and
+    /// the binary built with `--features kafka`
+    #[arg(long)]
+    pub roles: bool,
+    /// With `--roles`: so many of the kills hit the broker
+    #[arg(long, default_value_t = 1)]
+    pub broker_kills: u32,
+    /// With `--roles`: how often a process stands still while another one takes over, and then wakes up
+    #[arg(long, default_value_t = 1)]
+    pub freezes: u32,
     /// Afterwards damage copies of the data and check that the oracle notices
     #[arg(long)]
     pub check_oracle: bool,
@@ -67,6 +79,12 @@ pub enum Format {
 pub enum Other {
     /// What the world does to a process besides killing it: one by name, or all
     Fault { name: Option<fault::Fault> },
+    /// Members of a role over Kafka come, go, stand still and die; built with `--features kafka`
+    Rebalance {
+        /// How often somebody joins or leaves
+        #[arg(long, default_value_t = 60)]
+        turns: u32,
+    },
 }
 
 /// What came of it.
@@ -131,8 +149,10 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     say(
         options,
         &format!(
-            "seed {seed} (again with: cargo xtask chaos --kills {} --seed {seed} --events {})",
-            options.kills, options.events
+            "seed {seed} (again with: cargo xtask chaos{} --kills {} --seed {seed} --events {})",
+            if options.roles { " --roles" } else { "" },
+            options.kills,
+            options.events
         ),
     );
     let folder = match &options.keep {
@@ -140,17 +160,42 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         None => std::env::temp_dir().join(format!("prunella-chaos-{}", std::process::id())),
     };
     fresh(&folder)?;
-    let summary = play(options, &binary, &folder, seed)
-        .with_context(|| format!("seed {seed}, data kept in {}", folder.display()))?;
-    print(options, &summary);
-    if !summary.violations.is_empty() {
-        let count = summary.violations.len();
-        bail!("{count} violation(s) with seed {seed}; data kept in {}", folder.display());
+    match options.other {
+        Some(Other::Rebalance { turns }) => rebalance(options, &binary, &folder, seed, turns)?,
+        _ if options.roles => over_kafka(options, &binary, &folder, seed)?,
+        _ => embedded(options, &binary, &folder, seed)?,
     }
     if options.keep.is_none() {
         std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     }
     Ok(())
+}
+
+#[cfg(feature = "kafka")]
+use roles::{rebalance, run as over_kafka};
+
+#[cfg(not(feature = "kafka"))]
+fn over_kafka(options: &Options, _: &Path, _: &Path, _: u64) -> anyhow::Result<()> {
+    let (kills, freezes) = (options.broker_kills, options.freezes);
+    bail!(
+        "this build knows no Kafka: no {kills} kills of the broker and {freezes} frozen processes; \
+         `cargo run -p xtask --features kafka -- chaos` does"
+    )
+}
+
+#[cfg(not(feature = "kafka"))]
+fn rebalance(options: &Options, binary: &Path, folder: &Path, seed: u64, _: u32) -> anyhow::Result<()> {
+    over_kafka(options, binary, folder, seed)
+}
+
+fn embedded(options: &Options, binary: &Path, folder: &Path, seed: u64) -> anyhow::Result<()> {
+    let summary = play(options, binary, folder, seed)
+        .with_context(|| format!("seed {seed}, data kept in {}", folder.display()))?;
+    print(options, &summary);
+    match summary.violations.len() {
+        0 => Ok(()),
+        count => bail!("{count} violation(s) with seed {seed}; data kept in {}", folder.display()),
+    }
 }
 
 /// Everything but the verdict, in `folder`.

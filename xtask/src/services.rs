@@ -24,12 +24,15 @@ use std::time::{Duration, Instant};
 
 pub use clickhouse::become_clickhouse;
 
-/// How long a service may take until it answers.
-const READY_MAX: Duration = Duration::from_secs(60);
+/// How long a service may take until it answers: a broker that was killed first reads its logs again.
+const READY_MAX: Duration = Duration::from_secs(180);
 /// A port that was free may be taken before the service listens, and a process that was killed may not be gone yet.
 const STARTS_MAX: usize = 5;
 const BETWEEN_STARTS: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often a port is tried that a service had before.
+#[cfg(feature = "kafka")]
+const PORT_TURNS_MAX: usize = 200;
 
 #[derive(Args)]
 pub struct Options {
@@ -124,6 +127,38 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         Verb::Down => down(&folder),
         Verb::Status { output } => status(&folder, output),
     }
+}
+
+/// `host:port` of the Kafka that runs.
+#[cfg(feature = "kafka")]
+pub fn kafka_address() -> Option<String> {
+    let running = read(&tree::root().join("target/services")).ok()?;
+    running.into_iter().find(|one| one.name == "kafka").map(|one| one.address)
+}
+
+/// SIGKILL to the Kafka that `up` started, and another one in its place, on the same port and data.
+#[cfg(feature = "kafka")]
+pub fn restart_kafka() -> anyhow::Result<()> {
+    let folder = tree::root().join("target/services");
+    let mut all = read(&folder)?;
+    let one = all.iter_mut().find(|one| one.name == "kafka").context("no Kafka runs")?;
+    let pid =
+        one.pid.context("this Kafka was not started by `cargo xtask services up`; use --broker-kills 0")?;
+    process::stop(pid, &one.mark, "KILL")?;
+    let port = one.address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    // A client that knocks at a port where nobody listens may be given that very port for its own end, for a moment.
+    for _ in 0..PORT_TURNS_MAX {
+        if port.is_some() && free_port(port)? == port.unwrap_or_default() {
+            break;
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    let again = start(&kafka::Kafka, &folder.join("kafka"), port)?;
+    let is_same = again.address == one.address;
+    *one = again;
+    write(&folder, &all)?;
+    anyhow::ensure!(is_same, "the port of Kafka was taken by somebody else meanwhile");
+    Ok(())
 }
 
 #[allow(clippy::print_stderr, reason = "what is missing is said loudly")]

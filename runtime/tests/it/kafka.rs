@@ -4,7 +4,7 @@ use prunella_runtime::log::kafka::{
     FailPoint, Fault, HEADER_SOURCE, KafkaPump, Pace, Replication, Settings, create_topics,
 };
 use prunella_schemas::stage::SnapshotError;
-use prunella_schemas::{Delivered, Message, Outbox, Record, Risk, Stage, Tenant, Topic};
+use prunella_schemas::{Delivered, Message, Outbox, Record, Risk, Score, Stage, Tenant, Topic};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -15,16 +15,16 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 pub const PARTITIONS: i32 = 2;
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Numbers what it sees on its partition: any loss, repeat or reordering changes its outputs.
 #[derive(Default)]
-struct Numbering {
+pub struct Numbering {
     seen: u64,
 }
 
@@ -42,6 +42,11 @@ impl Stage for Numbering {
             let principal = format!("{}:{}", self.seen, String::from_utf8_lossy(&input.message.body));
             let (tenant, time) = (Tenant::default(), input.at);
             let (level, previous) = Default::default();
+            let (event_uid, operation) = (Message::id(&input.message), self.seen);
+            let (class_uid, tier_change, p_value) = Default::default();
+            let score =
+                Score { event_uid, tenant: tenant.clone(), time, class_uid, operation, tier_change, p_value };
+            out.push(&score);
             out.push(&Risk { tenant, principal, score: 0.0, level, previous, time, finding_uid: None });
         }
     }
@@ -202,35 +207,66 @@ fn a_death_at_every_point_loses_nothing_and_changes_nothing() {
     let (letters, _) = outputs(&calm, Topic::Dlq);
     let letter = prunella_schemas::DeadLetter::decode(1, &letters.values().next().unwrap().1).unwrap();
     assert!(letters.len() == 1 && letter.record.body == b"poison", "{letter:?}");
+    let said = Said { risk, letters, scores: outputs(&calm, Topic::Scores).0 };
+    assert_eq!(said.scores.len(), RECORDS);
     std::thread::scope(|scope| {
         // A stage of one input has no order to write down.
-        for point in FailPoint::ALL.into_iter().filter(|point| *point != FailPoint::Intended) {
-            let (brokers, input, risk, letters) = (&brokers, &input, &risk, &letters);
-            scope.spawn(move || die_at(point, brokers, input, risk, letters));
+        let is_met = |point: &FailPoint| ![FailPoint::Ahead, FailPoint::Intended].contains(point);
+        for point in FailPoint::ALL.into_iter().filter(is_met) {
+            let (brokers, input, said) = (&brokers, &input, &said);
+            scope.spawn(move || die_at(point, brokers, input, said));
         }
     });
 }
 
 type Outputs = BTreeMap<String, (String, Vec<u8>)>;
 
+struct Said {
+    risk: Outputs,
+    letters: Outputs,
+    scores: Outputs,
+}
+
+/// Dies there three times, ever later, and then stands still there for a while.
 #[allow(clippy::print_stderr, reason = "how much is made again is worth knowing")]
-fn die_at(point: FailPoint, brokers: &str, input: &str, risk: &Outputs, letters: &Outputs) {
+fn die_at(point: FailPoint, brokers: &str, input: &str, said: &Said) {
+    const DEATHS: [usize; 3] = [0, 2, 5];
+    const STALL: usize = 7;
     let mut struck = settings(brokers, &format!("struck-{point:?}"));
     create(&struck);
     struck.inputs.insert(Topic::Records, input.to_owned());
-    let hits = AtomicUsize::new(0);
-    // The first time, and then ever later.
-    struck.fault =
-        Some(Arc::new(move |at, _| at == point && [0, 2, 5].contains(&hits.fetch_add(1, Ordering::Relaxed))));
+    let (hits, here) = (Arc::new(AtomicUsize::new(0)), struck.clone());
+    let (met, one_at_a_time) = (Arc::clone(&hits), Mutex::new(()));
+    struck.fault = Some(Arc::new(move |at, _| {
+        if at != point {
+            return false;
+        }
+        let _other_lanes_wait = one_at_a_time.lock().unwrap();
+        let hit = hits.fetch_add(1, Ordering::Relaxed);
+        if hit == 0 && point == FailPoint::Held {
+            let written = |topic| outputs(&here, topic).1;
+            assert!(written(Topic::Risk) > 0 && written(Topic::Scores) == 0, "scores ran ahead");
+        }
+        if hit == STALL {
+            std::thread::sleep(Duration::from_secs(5));
+        }
+        DEATHS.contains(&hit)
+    }));
     let pump = KafkaPump::new(struck.clone(), Numbering::default);
     let lives = live_until(&pump, || {
-        outputs(&struck, Topic::Risk).0.len() == risk.len() && !outputs(&struck, Topic::Dlq).0.is_empty()
+        // A lane claims and restores once in each life.
+        let is_rare = matches!(point, FailPoint::Claimed | FailPoint::Restored);
+        met.load(Ordering::Relaxed) > if is_rare { DEATHS[1] } else { STALL }
+            && outputs(&struck, Topic::Risk).0.len() == said.risk.len()
+            && outputs(&struck, Topic::Scores).0.len() == said.scores.len()
+            && !outputs(&struck, Topic::Dlq).0.is_empty()
     });
-    assert!(lives > 1, "{point:?} was never met");
+    assert!(lives > 2, "{point:?} was met {lives} times");
     let (risk_now, all) = outputs(&struck, Topic::Risk);
     eprintln!("{point:?}: {lives} lives, {} outputs made again", all - risk_now.len());
-    assert!(risk_now == *risk, "{point:?} changed what was said");
-    assert!(outputs(&struck, Topic::Dlq).0 == *letters, "{point:?} changed the dead letters");
+    assert!(risk_now == said.risk, "{point:?} changed what was said");
+    assert!(outputs(&struck, Topic::Scores).0 == said.scores, "{point:?} changed the scores");
+    assert!(outputs(&struck, Topic::Dlq).0 == said.letters, "{point:?} changed the dead letters");
 }
 
 /// Users who read, and some who then delete the audit trail: always a finding.
@@ -430,16 +466,16 @@ fn a_backlog_is_worked_off_whole() {
     #[allow(clippy::disallowed_methods, reason = "the rate is worth knowing")]
     let since = Instant::now();
     let produced = || pump.counts().produced.load(Ordering::Relaxed) as usize;
-    assert_eq!(live_until(&pump, || produced() == RECORDS), 1);
+    assert_eq!(live_until(&pump, || produced() == 2 * RECORDS), 1);
     eprintln!("{RECORDS} records in {:?}, from the join to the stop", since.elapsed());
-    assert_eq!(outputs(&here, Topic::Risk).1, RECORDS);
+    assert_eq!((outputs(&here, Topic::Risk).1, outputs(&here, Topic::Scores).1), (RECORDS, RECORDS));
 }
 
 #[test]
 fn a_stop_is_quick_also_when_every_broker_is_gone() {
     let cluster = MockCluster::new(1).unwrap();
     let here = settings(&cluster.bootstrap_servers(), "gone");
-    for name in ["records", "risk", "dlq", "manifest", "snapshots"] {
+    for name in ["records", "risk", "scores", "dlq", "manifest", "snapshots"] {
         cluster.create_topic(&format!("{}.{name}.v1", here.prefix), PARTITIONS, 1).unwrap();
     }
     let sent = produce(&here.brokers, &here.topic(Topic::Records), 0..200) as u64;

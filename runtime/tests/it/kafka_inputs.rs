@@ -139,7 +139,8 @@ fn a_death_at_every_point_changes_no_order() {
     const COUNT: usize = 400;
     let brokers = broker_or_skip!();
     std::thread::scope(|scope| {
-        for point in FailPoint::ALL {
+        // This stage makes no scores.
+        for point in FailPoint::ALL.into_iter().filter(|point| *point != FailPoint::Held) {
             let brokers = &brokers;
             scope.spawn(move || {
                 let mut here = settings(brokers, &format!("weave-{point:?}"));
@@ -207,7 +208,7 @@ fn owners_that_were_replaced_in_their_sleep_change_no_order() {
                 });
             }
         });
-        let begun = Duration::from_secs(55);
+        let begun = Duration::from_secs(110);
         let turns = begun.as_millis() / 500;
         for _ in 0..turns {
             if outputs(&here, Topic::Records).0.len() >= 2 * COUNT {

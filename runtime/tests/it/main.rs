@@ -17,6 +17,8 @@ mod kafka;
 mod kafka_inputs;
 #[cfg(all(feature = "kafka", feature = "clickhouse"))]
 mod kafka_sink;
+#[cfg(feature = "kafka")]
+mod kafka_setup;
 mod ledger;
 mod log;
 #[cfg(feature = "otel")]

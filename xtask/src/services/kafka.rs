@@ -2,6 +2,7 @@
 
 use super::{Launch, Running, Service, package, process, say};
 use anyhow::{Context, bail};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
@@ -23,8 +24,9 @@ impl Service for Kafka {
         let java = package::program("kafka", "openjdk-17-jre-headless", || package::on_path(&["java"]))?;
         check_java(&java)?;
         let library = library()?;
-        let (broker, controller) = (port()?, port()?);
         let settings = folder.join("server.properties");
+        let broker = port()?;
+        let controller = last_controller(&settings).map_or_else(port, Ok)?;
         process::private_file(&settings, &properties(folder, broker, controller))?;
         let classes = format!("{}/*", library.display());
         if !folder.join("data/meta.properties").exists() {
@@ -76,6 +78,15 @@ impl Service for Kafka {
         }
         Ok(running.pid.map_or("unknown", |_| VERSION).to_owned())
     }
+}
+
+/// The port of the controller, if it can be had again: a broker that was killed looks for it where it was.
+fn last_controller(settings: &Path) -> Option<u16> {
+    let text = std::fs::read_to_string(settings).ok()?;
+    let named =
+        |line: &str| line.strip_prefix("controller.quorum.bootstrap.servers=127.0.0.1:")?.parse().ok();
+    let port = text.lines().find_map(named)?;
+    TcpListener::bind(("127.0.0.1", port)).ok().map(|_| port)
 }
 
 fn check_java(java: &Path) -> anyhow::Result<()> {

@@ -32,6 +32,10 @@ struct State {
     start: Option<Vec<i64>>,
     /// How far the lane is, until the poller has taken it.
     progress: Option<Vec<i64>>,
+    /// Whether the lane sleeps: to wake one that does not costs more than a message.
+    is_asleep: bool,
+    /// Something that the lane has sent is decided, and it has not looked yet.
+    has_rung: bool,
     has_ended: bool,
     /// Why it ended, until somebody has asked.
     halt: Option<Halt>,
@@ -71,6 +75,8 @@ impl Inbox {
             over_by: None,
             start: None,
             progress: None,
+            is_asleep: false,
+            has_rung: false,
             has_ended: false,
             halt: None,
         };
@@ -80,16 +86,20 @@ impl Inbox {
     #[allow(clippy::disallowed_methods, reason = "how long to wait for the world is the shell's to measure")]
     pub fn push(&self, input: usize, message: OwnedMessage) {
         let mut state = lock(&self.state);
+        // What comes from one input alone is not merged with anything.
+        let origin = if state.queues.len() > 1 { wire::origin(&message) } else { 0 };
         if let Some(queue) = state.queues.get_mut(input) {
             queue.bytes += size(&message);
-            queue.waiting.push_back((wire::origin(&message), message));
+            queue.waiting.push_back((origin, message));
             state.since.get_or_insert_with(Instant::now);
         }
-        self.changed.notify_all();
+        if std::mem::take(&mut state.is_asleep) {
+            self.changed.notify_all();
+        }
     }
 
-    /// Some of what waits, oldest cause first; nothing when nothing came for `at_most`, or when the lane should end.
-    /// An input without messages is waited for a moment: it may lag behind the others.
+    /// Some of what waits, oldest cause first; nothing when nothing came for `at_most`, when the lane should end, or when
+    /// it should look at what it has sent. An input without messages is waited for a moment: it may lag behind the others.
     #[allow(clippy::disallowed_methods, reason = "how long to wait for the world is the shell's to measure")]
     pub fn take(&self, messages_max: usize, bytes_max: usize, at_most: Duration) -> Vec<Taken> {
         let by = Instant::now() + at_most;
@@ -106,9 +116,14 @@ impl Inbox {
             if has_any && (state.has_all() || !is_patient) {
                 break;
             }
+            if std::mem::take(&mut state.has_rung) {
+                return Vec::new();
+            }
             let patience = if has_any { grace } else { left };
+            state.is_asleep = true;
             let waited = self.changed.wait_timeout(state, patience);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state.is_asleep = false;
         }
         let (mut taken, mut bytes) = (Vec::new(), 0);
         while taken.len() < messages_max
@@ -131,7 +146,10 @@ impl Inbox {
         messages_max: usize,
         at_most: Duration,
     ) -> (Vec<Taken>, bool) {
-        let idle = |state: &mut State| state.front(input).is_none() && state.over_by.is_none();
+        let idle = |state: &mut State| {
+            state.is_asleep = state.front(input).is_none() && state.over_by.is_none();
+            state.is_asleep
+        };
         let waited = self.changed.wait_timeout_while(lock(&self.state), at_most, idle);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
         let mut taken = Vec::new();
@@ -144,6 +162,19 @@ impl Inbox {
         let last = taken.last().map(|(_, message)| message.offset() + 1);
         let is_whole = last == Some(until) || state.front(input).is_some_and(|offset| offset >= until);
         (taken, is_whole)
+    }
+
+    /// Wakes the lane: something that it has sent is decided.
+    pub fn ring(&self) {
+        lock(&self.state).has_rung = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until something that the lane has sent is decided, the lane should end, or the time is over.
+    pub fn wait_for_ring(&self, at_most: Duration) {
+        let idle = |state: &mut State| !state.has_rung && state.over_by.is_none();
+        let waited = self.changed.wait_timeout_while(lock(&self.state), at_most, idle);
+        waited.unwrap_or_else(PoisonError::into_inner).0.has_rung = false;
     }
 
     pub fn start_at(&self, offsets: Vec<i64>) {

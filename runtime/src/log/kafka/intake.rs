@@ -29,7 +29,7 @@ pub struct KafkaIntake {
 
 impl KafkaIntake {
     pub fn open(settings: &Settings, clock: Clock) -> Result<Self, LogError> {
-        Ok(KafkaIntake { settings: settings.clone(), clock, out: Arc::new(Outbound::open(settings)?) })
+        Ok(KafkaIntake { settings: settings.clone(), clock, out: Arc::new(Outbound::open_loose(settings)?) })
     }
 
     /// Takes `input` apart and returns when every record is acknowledged by all replicas. What a portion made durable

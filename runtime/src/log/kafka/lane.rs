@@ -1,15 +1,17 @@
 //! One partition of each input and the stage that lives on them: restored, stepped, its outputs made durable, then said to be done.
 
+use super::fence::{Claim, Fence, signature};
+use super::flight::Flights;
 use super::inbox::{Inbox, Taken};
 use super::manifest::{Entry, Kept, Manifest, is_covered};
-use super::producer::{Outbound, Parcel, Receipts};
+use super::producer::{Outbound, Receipts};
 use super::snapshot::Shelf;
 use super::ticks::{Due, Ticks};
-use super::{FailPoint, Halt, MESSAGE_BYTES_MAX, Settings, wire};
+use super::{FailPoint, Halt, Settings, wire};
 use crate::log::LogError;
 use crate::pump::{Counts, Seen, admit};
 use prunella_schemas::limits::BATCH_BYTES_MAX;
-use prunella_schemas::{Finding, Message, Outbox, Posted, Stage, Timestamp, Topic};
+use prunella_schemas::{Message as _, Outbox, Posted, Stage, Timestamp, Topic};
 use rdkafka::Message as _;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,13 +27,15 @@ const SNAPSHOTS_MAX: usize = 2;
 /// After so many runs of its order since the newest snapshot a lane takes another one: every word to the manifest
 /// holds them.
 const ORDER_RUNS_MAX: usize = 2_048;
+/// Steps over several inputs that wait for their order to be durable.
+const INTENTS_MAX: usize = 4;
 
 /// What a lane is given.
 pub struct Place<'a> {
     pub settings: &'a Settings,
     pub out: &'a Outbound,
     pub counts: &'a Counts,
-    pub inbox: &'a Inbox,
+    pub inbox: &'a Arc<Inbox>,
     /// The inputs as the stage knows them, and their names on Kafka.
     pub inputs: &'a [(Topic, String)],
     pub partition: i32,
@@ -49,7 +53,7 @@ pub fn run<S: Stage>(place: &Place<'_>, stage: S, due: Option<&Due<S>>) -> Resul
     let mut idle_turns = 0;
     while !place.inbox.is_closed() {
         if let Some(ticks) = &mut ticks
-            && lane.plan.is_empty()
+            && lane.is_present()
         {
             ticks.post(&lane.stage, place)?;
         }
@@ -62,11 +66,7 @@ pub fn run<S: Stage>(place: &Place<'_>, stage: S, due: Option<&Due<S>>) -> Resul
             lane.save()?;
         }
     }
-    // So that whoever has the partition next replays nothing.
-    if lane.has_unsaved() {
-        lane.save()?;
-    }
-    lane.said.wait(&|| place.inbox.is_over()).map(|_| ())
+    lane.end()
 }
 
 impl Place<'_> {
@@ -82,14 +82,19 @@ struct Lane<'a, S: Stage> {
     place: &'a Place<'a>,
     stage: S,
     seen: Seen,
+    fence: Fence,
     manifest: Manifest,
     shelf: Shelf,
     entry: Entry,
     /// What is left of the recorded order: to be followed before anything else is taken.
     plan: VecDeque<(usize, i64)>,
+    /// What was taken in an order that is on its way to the manifest.
+    intents: VecDeque<Intent>,
     /// Of each input: everything before this offset has gone through the stage; before `entry.end`, its outputs are
     /// durable too.
     next: Vec<i64>,
+    /// The steps between the two.
+    flights: Flights<'a>,
     /// The newest time of an input. What a stage calls now never runs backwards.
     at: Timestamp,
     /// Snapshots taken under this claim.
@@ -100,6 +105,14 @@ struct Lane<'a, S: Stage> {
     snapshot_at: Option<Timestamp>,
     /// What became of the last word to the manifest.
     said: Arc<Receipts>,
+    /// Whether the manifest was not told yet how far the lane is.
+    is_behind: bool,
+}
+
+/// Messages that the stage may step through when the order in which they were taken is durable.
+struct Intent {
+    messages: Vec<Taken>,
+    receipts: Arc<Receipts>,
 }
 
 impl<'a, S: Stage> Lane<'a, S> {
@@ -115,52 +128,67 @@ impl<'a, S: Stage> Lane<'a, S> {
         place.dies(FailPoint::Claimed)?;
         let mut entry: Entry = entry.unwrap_or_default();
         entry.end.resize(place.inputs.len(), 0);
-        let (mut next, mut at, mut seen) = (vec![0; place.inputs.len()], Timestamp::ZERO, Seen::default());
+        let (mut next, mut at) = (vec![0; place.inputs.len()], Timestamp::ZERO);
+        let (mut seen, mut fence) = (Seen::default(), Fence::default());
         for kept in &entry.snapshots {
             let bytes = shelf.get(settings, kept, &give_up)?;
             if let Some(restored) = bytes.and_then(|bytes| restore(&mut stage, &bytes)) {
                 next.clone_from(&kept.next);
                 next.resize(place.inputs.len(), 0);
-                (at, seen) = (kept.at, restored);
+                at = kept.at;
+                (seen, fence) = restored;
                 break;
             }
             tracing::warn!(lane = shelf.lane, next = ?kept.next, "snapshot refused");
         }
         tracing::info!(lane = shelf.lane, epoch = manifest.epoch, from = ?next, to = ?entry.end, "claimed");
         let plan = entry.order.iter().copied().filter(|run| !is_covered(run, &next)).collect();
+        let claim = Claim { epoch: manifest.epoch, at: manifest.claimed_at };
+        let flights = Flights::new(place, signature(&shelf.lane, claim));
         Ok(Lane {
             place,
             stage,
             seen,
+            fence,
             manifest,
             shelf,
             entry,
             plan,
+            intents: VecDeque::new(),
             next,
+            flights,
             at,
             number: 0,
             since_snapshot: 0,
             runs_since_snapshot: 0,
             snapshot_at: None,
             said: Arc::default(),
+            is_behind: false,
         })
     }
 
-    /// Takes what comes next and steps through it. Whether there was something.
+    /// Takes what comes next and steps through it. Whether there was something to do.
     fn turn(&mut self) -> Result<bool, Halt> {
         let (inbox, messages_max) = (self.place.inbox, self.place.settings.pace.batch_messages_max);
+        let is_working = self.settle()?;
+        if self.flights.is_full() || self.intents.len() >= INTENTS_MAX {
+            inbox.wait_for_ring(IDLE);
+            return Ok(true);
+        }
         let Some((input, until)) = self.plan.front().copied() else {
             let messages = inbox.take(messages_max, BATCH_BYTES_MAX, IDLE);
             let has_some = !messages.is_empty();
-            if has_some {
-                self.step(messages, false)?;
+            match self.place.inputs.len() {
+                _ if !has_some => {}
+                1 => self.step(messages)?,
+                _ => self.intend(messages)?,
             }
-            return Ok(has_some);
+            return Ok(has_some || is_working);
         };
         let (messages, is_whole) = inbox.take_until(input, until, messages_max, IDLE);
         let has_some = !messages.is_empty();
         if has_some {
-            self.step(messages, true)?;
+            self.step(messages)?;
         }
         if is_whole {
             self.plan.pop_front();
@@ -168,7 +196,41 @@ impl<'a, S: Stage> Lane<'a, S> {
         Ok(has_some || is_whole)
     }
 
-    fn step(&mut self, mut messages: Vec<Taken>, is_planned: bool) -> Result<(), Halt> {
+    /// Does what has become possible, without waiting for anything: tells the manifest what landed, and steps through
+    /// what may be. Whether something is on its way still.
+    fn settle(&mut self) -> Result<bool, Halt> {
+        loop {
+            let landed = self.flights.land()?;
+            self.landed(landed);
+            // Behind a word that is on its way another one can wait: it will say more.
+            if self.is_behind && self.said.is_settled()? {
+                self.say()?;
+            }
+            let is_ready = match self.intents.front() {
+                Some(intent) => !self.flights.is_full() && intent.receipts.is_settled()?,
+                None => false,
+            };
+            if !is_ready {
+                return Ok(!self.flights.is_empty() || !self.intents.is_empty());
+            }
+            self.carry_out()?;
+        }
+    }
+
+    fn landed(&mut self, end: Option<Vec<i64>>) {
+        if let Some(end) = end {
+            self.place.inbox.progressed(end.clone());
+            self.entry.end = end;
+            self.is_behind = true;
+        }
+    }
+
+    /// Whether the stage has stepped through everything that was taken, and what comes is new.
+    fn is_present(&self) -> bool {
+        self.plan.is_empty() && self.intents.is_empty()
+    }
+
+    fn step(&mut self, mut messages: Vec<Taken>) -> Result<(), Halt> {
         self.check_offsets(&messages)?;
         let end = &self.entry.end;
         let is_done = |(input, message): &Taken| end.get(*input).is_some_and(|end| message.offset() < *end);
@@ -179,23 +241,18 @@ impl<'a, S: Stage> Lane<'a, S> {
         if fresh.is_empty() {
             return Ok(());
         }
-        if self.place.inputs.len() > 1 && !is_planned {
-            self.intend(&fresh)?;
-        }
         #[allow(clippy::disallowed_methods, reason = "how long a step takes is the shell's to measure")]
         let since = Instant::now();
         let outputs = self.absorb(&fresh);
         self.place.dies(FailPoint::Stepped)?;
-        self.publish(outputs)?;
-        self.place.counts.steps.record(since.elapsed());
-        self.entry.end.clone_from(&self.next);
+        self.flights.launch(outputs, self.next.clone(), self.at, since)?;
         let age_ms = self.snapshot_at.map_or(0, |since| self.at.since_ms(since));
         let pace = self.place.settings.pace;
         let is_due = self.entry.snapshots.is_empty()
             || self.since_snapshot >= pace.snapshot_messages_max
             || age_ms >= pace.snapshot_ms_max
             || self.runs_since_snapshot >= ORDER_RUNS_MAX;
-        if is_due { self.save() } else { self.say() }
+        if is_due { self.save() } else { Ok(()) }
     }
 
     /// The consumer stood at `next`. If older ones come, the topic is another one under the same name.
@@ -212,21 +269,35 @@ impl<'a, S: Stage> Lane<'a, S> {
         ))))
     }
 
-    /// Kafka does not say which of two inputs came first. Says in which order they will be stepped through, and goes on
-    /// only when that is durable and the lane still ours: whoever owns it next does the same.
-    fn intend(&mut self, messages: &[Taken]) -> Result<(), Halt> {
+    /// Kafka does not say which of two inputs came first. Says in which order they will be stepped through; that is done
+    /// when it is durable and the lane still ours: whoever owns it next does the same.
+    fn intend(&mut self, messages: Vec<Taken>) -> Result<(), Halt> {
+        self.check_offsets(&messages)?;
         let runs = self.entry.order.len();
-        for (input, message) in messages {
+        for (input, message) in &messages {
             self.entry.record(*input, message.offset());
         }
         self.runs_since_snapshot += self.entry.order.len() - runs;
-        let (settings, give_up) = (self.place.settings, || self.place.inbox.is_over());
-        let receipts = Arc::<Receipts>::default();
+        let receipts = Receipts::waking(self.place.inbox);
+        let give_up = || self.place.inbox.is_over();
         self.manifest.say(&self.entry, self.place.out, &receipts, &give_up)?;
-        if let Some(offset) = receipts.wait(&give_up)? {
-            self.manifest.confirm(settings, offset, &give_up)?;
+        self.is_behind = false;
+        self.intents.push_back(Intent { messages, receipts });
+        match self.intents.len() {
+            1 => Ok(()),
+            _ => self.place.dies(FailPoint::Ahead),
         }
-        self.place.dies(FailPoint::Intended)
+    }
+
+    /// Steps through what was taken first of what waits.
+    fn carry_out(&mut self) -> Result<(), Halt> {
+        let Some(Intent { messages, receipts }) = self.intents.pop_front() else { return Ok(()) };
+        let give_up = || self.place.inbox.is_over();
+        if let Some(offset) = receipts.wait(&give_up)? {
+            self.manifest.confirm(self.place.settings, offset, &give_up)?;
+        }
+        self.place.dies(FailPoint::Intended)?;
+        self.step(messages)
     }
 
     /// Lets the stage step through the messages. What it wants to say to the world.
@@ -246,6 +317,10 @@ impl<'a, S: Stage> Lane<'a, S> {
             self.at = self.at.max(Timestamp(message.timestamp().to_millis().unwrap_or_default()));
             self.snapshot_at = self.snapshot_at.or(Some(self.at));
             let counts = self.place.counts;
+            if wire::claim(message, *topic).is_some_and(|claim| !self.fence.admits(claim)) {
+                counts.repeats.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
             match wire::read(message, *topic, &self.place.settings.tenant, self.at) {
                 Ok(posted) => delivered.extend(admit(&mut self.seen, counts, posted, self.at, &mut out)),
                 Err(letter) if self.seen.first(letter.record.id()) => {
@@ -264,67 +339,13 @@ impl<'a, S: Stage> Lane<'a, S> {
         out.drain()
     }
 
-    /// Writes the outputs and waits until all of them are durable. Scores go last: they are the clock of the tenant's
-    /// view, which must not run ahead of what happened before.
-    fn publish(&mut self, outputs: Vec<Posted>) -> Result<(), Halt> {
-        let count = outputs.len() as u64;
-        let (scores, others): (Vec<_>, Vec<_>) = outputs.into_iter().partition(|p| p.topic == Topic::Scores);
-        self.send(others)?;
-        self.send(scores)?;
-        self.place.dies(FailPoint::Sent)?;
-        self.place.counts.produced.fetch_add(count, Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn send(&self, outputs: Vec<Posted>) -> Result<(), Halt> {
-        let (settings, give_up) = (self.place.settings, || self.place.inbox.is_over());
-        let (receipts, count) = (Arc::<Receipts>::default(), outputs.len());
-        for (at, posted) in outputs.into_iter().enumerate() {
-            let posted = wire::fitted(posted, self.at, MESSAGE_BYTES_MAX - HEADROOM_BYTES);
-            let topic = settings.topic(posted.topic);
-            let parcel = Parcel {
-                topic: &topic,
-                partition: None,
-                key: &posted.key,
-                payload: Some(&posted.bytes),
-                headers: Some(wire::attributes(&posted, &topic)),
-            };
-            self.place.out.send(parcel, &receipts, &give_up)?;
-            if posted.topic == Topic::Findings {
-                self.publish_by_tenant(&posted, &receipts, &give_up)?;
-            }
-            if at == count / 2 {
-                self.place.dies(FailPoint::HalfSent)?;
-            }
-        }
-        receipts.wait(&give_up).map(drop)
-    }
-
     /// Tells the manifest how far we are. That needs no waiting: if it is lost, a little is done again.
     fn say(&mut self) -> Result<(), Halt> {
+        self.said = Receipts::waking(self.place.inbox);
         let give_up = || self.place.inbox.is_over();
-        self.said.wait(&give_up)?;
-        self.said = Arc::default();
         self.manifest.say(&self.entry, self.place.out, &self.said, &give_up)?;
-        self.place.dies(FailPoint::Done)?;
-        self.place.inbox.progressed(self.entry.end.clone());
-        Ok(())
-    }
-
-    /// The findings of all principals of a tenant on one partition, for the tenant's view.
-    fn publish_by_tenant(
-        &self,
-        posted: &Posted,
-        receipts: &Arc<Receipts>,
-        give_up: &dyn Fn() -> bool,
-    ) -> Result<(), Halt> {
-        let finding = Finding::decode(posted.version, &posted.bytes);
-        let Ok(finding) = finding else { return Ok(()) };
-        let topic = self.place.settings.findings_by_tenant();
-        let headers = Some(wire::attributes(posted, &topic));
-        let (key, payload) = (finding.tenant(), Some(posted.bytes.as_slice()));
-        let parcel = Parcel { topic: &topic, partition: None, key, payload, headers };
-        self.place.out.send(parcel, receipts, give_up)
+        self.is_behind = false;
+        self.place.dies(FailPoint::Done)
     }
 
     /// Whether inputs were stepped through that no snapshot covers; never in the middle of a replay.
@@ -336,7 +357,10 @@ impl<'a, S: Stage> Lane<'a, S> {
     /// A snapshot, then the word to the manifest that names it, then the end of the one that nobody needs any more.
     fn save(&mut self) -> Result<(), Halt> {
         let (place, give_up) = (self.place, || self.place.inbox.is_over());
-        let bytes = self.seen.join(&self.stage.save());
+        // What a snapshot covers is never made again, so all of it must be durable.
+        let landed = self.flights.land_all()?;
+        self.landed(landed);
+        let bytes = self.seen.join(&self.fence.join(self.stage.save()));
         let (epoch, number) = (self.manifest.epoch, self.number);
         let dies = |point| place.dies(point);
         let (first, parts) = self.shelf.put((epoch, number), &bytes, place.out, &give_up, &dies)?;
@@ -359,16 +383,27 @@ impl<'a, S: Stage> Lane<'a, S> {
         }
         Ok(())
     }
+
+    /// Leaves the lane so that whoever has it next replays nothing.
+    fn end(&mut self) -> Result<(), Halt> {
+        let give_up = || self.place.inbox.is_over();
+        let landed = self.flights.land_all()?;
+        self.landed(landed);
+        if self.has_unsaved() {
+            self.save()?;
+        } else if self.is_behind {
+            self.say()?;
+        }
+        self.said.wait(&give_up).map(drop)
+    }
 }
 
-/// Key and headers of a message, at their largest.
-const HEADROOM_BYTES: usize = 16 * 1024;
-
-/// The stage's memory from `bytes`, and the ids it has seen; `None` when they cannot be used.
-fn restore<S: Stage>(stage: &mut S, bytes: &[u8]) -> Option<Seen> {
+/// The stage's memory from `bytes`, and what keeps repeats out; `None` when they cannot be used.
+fn restore<S: Stage>(stage: &mut S, bytes: &[u8]) -> Option<(Seen, Fence)> {
     let (seen, saved) = Seen::split(bytes)?;
+    let (fence, saved) = Fence::split(saved)?;
     match stage.restore(saved) {
-        Ok(()) => Some(seen),
+        Ok(()) => Some((seen, fence)),
         Err(e) => {
             tracing::warn!(stage = stage.name(), error = %e, "snapshot refused");
             None

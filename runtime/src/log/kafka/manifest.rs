@@ -75,10 +75,14 @@ pub struct Manifest {
     /// `stage/topic/partition`
     lane: String,
     pub epoch: i64,
+    /// The broker's clock at the claim.
+    pub claimed_at: Timestamp,
     /// The epoch whose entry was taken over; deleted once ours stands.
     inherited: Option<i64>,
     /// Reads on from our claim, to see whether somebody else has claimed the lane.
     watch: Option<BaseConsumer>,
+    /// How far that is.
+    watched: i64,
 }
 
 impl Manifest {
@@ -118,7 +122,9 @@ impl Manifest {
             ControlFlow::Continue(())
         })?;
         let (inherited, entry) = newest.unzip();
-        Ok((Manifest { topic, partition, lane, epoch, inherited, watch: None }, entry))
+        let claimed_at = receipts.first_at();
+        let (watch, watched) = (None, epoch);
+        Ok((Manifest { topic, partition, lane, epoch, claimed_at, inherited, watch, watched }, entry))
     }
 
     /// Says how far the lane is. The caller has made sure that what it says is durable already.
@@ -147,12 +153,16 @@ impl Manifest {
         offset: i64,
         give_up: &dyn Fn() -> bool,
     ) -> Result<(), Halt> {
+        if offset <= self.watched {
+            return Ok(());
+        }
         let watch = match self.watch.take() {
             Some(watch) => watch,
             None => reader(settings, &self.topic, self.partition, Offset::Offset(self.epoch + 1), false)?,
         };
         let mut is_ours = true;
         read_on(&watch, give_up, |message| {
+            self.watched = self.watched.max(message.offset());
             is_ours &= message.offset() <= self.epoch || message.key() != Some(self.lane.as_bytes());
             match message.offset() >= offset || !is_ours {
                 true => ControlFlow::Break(()),

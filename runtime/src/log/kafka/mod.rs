@@ -3,6 +3,8 @@
 //! There is no order over all topics here and no transaction over a step, so this is not a [`Log`](super::Log). What
 //! makes a step exact instead is written down in decision 0014.
 
+mod fence;
+mod flight;
 pub(crate) mod inbox;
 mod intake;
 pub(crate) mod lane;
@@ -167,13 +169,19 @@ pub enum FailPoint {
     Claimed,
     /// The stage is restored; nothing is read yet.
     Restored,
+    /// The order of a step over several inputs is on its way to the manifest, behind that of another one.
+    Ahead,
     /// The order of a step over several inputs is in the manifest.
     Intended,
     /// The stage has stepped; nothing is written yet.
     Stepped,
     /// Some outputs are on their way, some are not.
     HalfSent,
-    /// Every output is acknowledged; the manifest does not say so yet.
+    /// The outputs of several steps are on their way.
+    Overtaken,
+    /// Every output of a step but its scores is acknowledged; these are not sent yet.
+    Held,
+    /// Every output of a step is acknowledged; the manifest does not say so yet.
     Sent,
     /// Some parts of a snapshot are written.
     HalfSaved,
@@ -184,12 +192,15 @@ pub enum FailPoint {
 }
 
 impl FailPoint {
-    pub const ALL: [FailPoint; 9] = [
+    pub const ALL: [FailPoint; 12] = [
         FailPoint::Claimed,
         FailPoint::Restored,
+        FailPoint::Ahead,
         FailPoint::Intended,
         FailPoint::Stepped,
         FailPoint::HalfSent,
+        FailPoint::Overtaken,
+        FailPoint::Held,
         FailPoint::Sent,
         FailPoint::HalfSaved,
         FailPoint::Saved,

@@ -1,8 +1,10 @@
 //! Writing: one idempotent producer for a process, and receipts that say when everything of a step is durable.
 
+use super::inbox::Inbox;
 use super::{Halt, Settings};
 use crate::log::LogError;
 use crate::sqlite::lock;
+use prunella_schemas::Timestamp;
 use rdkafka::ClientContext;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -30,10 +32,18 @@ pub struct Parcel<'a> {
 }
 
 impl Outbound {
+    /// For lanes. After a message that no broker takes it writes nothing more: what comes behind must not stand before
+    /// it when it is made again.
     pub fn open(settings: &Settings) -> Result<Self, LogError> {
-        Ok(Outbound {
-            producer: ThreadedProducer::from_config_and_context(&settings.producer(), Deliveries)?,
-        })
+        let mut config = settings.producer();
+        config.set("enable.gapless.guarantee", "true");
+        Ok(Outbound { producer: ThreadedProducer::from_config_and_context(&config, Deliveries)? })
+    }
+
+    /// For messages of which each stands for itself: one that is refused stops no other.
+    pub fn open_loose(settings: &Settings) -> Result<Self, LogError> {
+        let config = settings.producer();
+        Ok(Outbound { producer: ThreadedProducer::from_config_and_context(&config, Deliveries)? })
     }
 
     /// Hands it to the producer; `receipts` will know what became of it. Waits while the producer is full.
@@ -73,6 +83,8 @@ impl Outbound {
 pub struct Receipts {
     state: Mutex<State>,
     changed: Condvar,
+    /// Whose lane wants to know when it is decided.
+    bell: Option<Arc<Inbox>>,
 }
 
 #[derive(Default)]
@@ -80,17 +92,21 @@ struct State {
     waiting: usize,
     failure: Option<String>,
     first: Option<i64>,
+    /// The broker's clock when the first became durable.
+    first_at: Option<i64>,
 }
 
 impl Receipts {
+    /// Receipts that wake the lane of `inbox` when everything is durable, or something is refused.
+    pub fn waking(inbox: &Arc<Inbox>) -> Arc<Self> {
+        Arc::new(Receipts { bell: Some(Arc::clone(inbox)), ..Receipts::default() })
+    }
+
     /// Waits until everything is durable. The smallest offset written.
     pub fn wait(&self, give_up: &dyn Fn() -> bool) -> Result<Option<i64>, Halt> {
         let mut state = lock(&self.state);
         loop {
-            if let Some(failure) = &state.failure {
-                return Err(Halt::World(LogError::Unavailable(format!("Kafka took no message: {failure}"))));
-            }
-            if state.waiting == 0 {
+            if state.is_settled()? {
                 return Ok(state.first);
             }
             if give_up() {
@@ -98,6 +114,27 @@ impl Receipts {
             }
             let waited = self.changed.wait_timeout(state, PATIENCE);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// The broker's clock when the first of it became durable.
+    pub fn first_at(&self) -> Timestamp {
+        Timestamp(lock(&self.state).first_at.unwrap_or_default())
+    }
+
+    /// Whether everything is durable by now.
+    pub fn is_settled(&self) -> Result<bool, Halt> {
+        lock(&self.state).is_settled()
+    }
+}
+
+impl State {
+    fn is_settled(&self) -> Result<bool, Halt> {
+        match &self.failure {
+            Some(failure) => {
+                Err(Halt::World(LogError::Unavailable(format!("Kafka took no message: {failure}"))))
+            }
+            None => Ok(self.waiting == 0),
         }
     }
 }
@@ -115,10 +152,18 @@ impl ProducerContext for Deliveries {
         match result {
             Ok(message) => {
                 let offset = message.offset();
-                state.first = Some(state.first.map_or(offset, |first| first.min(offset)));
+                if state.first.is_none_or(|first| offset < first) {
+                    (state.first, state.first_at) = (Some(offset), message.timestamp().to_millis());
+                }
             }
             Err((error, message)) => state.failure = Some(format!("{}: {error}", message.topic())),
         }
-        receipts.changed.notify_all();
+        // A word for each message would cost more than the message.
+        let is_decided = state.waiting == 0 || state.failure.is_some();
+        drop(state);
+        if is_decided {
+            receipts.changed.notify_all();
+            receipts.bell.iter().for_each(|inbox| inbox.ring());
+        }
     }
 }

@@ -229,12 +229,11 @@ impl<'a> Poller<'a> {
         let snapshot_partition = partition % self.snapshot_partitions;
         scope.spawn(move || {
             let Group { settings, counts, .. } = *group;
-            let inbox = inbox.as_ref();
             let place = Place {
                 settings,
                 out,
                 counts,
-                inbox,
+                inbox: &inbox,
                 inputs,
                 partition,
                 manifest_partition,

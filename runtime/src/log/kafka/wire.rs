@@ -13,6 +13,9 @@ pub const HEADER_VERSION: &str = "prunella_version";
 /// When the first cause became durable, in milliseconds since 1970.
 pub const HEADER_ORIGIN: &str = "prunella_origin";
 
+/// The lane that wrote the message, and its claim: who reads it drops what comes after its successor's first word.
+pub const HEADER_CLAIM: &str = "prunella_claim";
+
 /// The headers of one of our messages.
 pub fn attributes(posted: &Posted, topic: &str) -> OwnedHeaders {
     let (id, version, origin) =
@@ -91,6 +94,11 @@ fn record(message: &OwnedMessage, source: &str, tenant: Tenant, at: Timestamp) -
 pub fn origin(message: &OwnedMessage) -> i64 {
     let said = header(message, HEADER_ORIGIN).and_then(|text| text.parse().ok());
     said.filter(|origin| *origin > 0).or(message.timestamp().to_millis()).unwrap_or_default()
+}
+
+/// Under which claim a message was written; of records nothing is taken that names no source.
+pub fn claim(message: &OwnedMessage, topic: Topic) -> Option<&str> {
+    if topic == Topic::Records { None } else { header(message, HEADER_CLAIM) }
 }
 
 /// The last header of that name, if it is text: of two, the later one was added by whoever is nearer to us.
