@@ -1,5 +1,11 @@
 //! Distributed mode: some roles in this process, each a stage over Kafka on threads of its own.
 
+#[cfg(feature = "postgres")]
+mod respond;
+
+#[cfg(feature = "postgres")]
+pub use respond::Response;
+
 use crate::clock;
 use crate::log::LogError;
 use crate::log::kafka::{KafkaPump, Settings};
@@ -89,13 +95,23 @@ impl Roles {
         &mut self,
         pump: KafkaPump<S, F>,
     ) -> std::io::Result<()> {
-        let (name, stop, vitals) = (pump.name(), Arc::clone(&self.stop), self.vitals.clone());
-        lock(&vitals.stages).push((name, pump.counts()));
+        let name = pump.name();
+        lock(&self.vitals.stages).push((name, pump.counts()));
+        self.spawn_work(name, move |stop| pump.run(stop))
+    }
+
+    /// Runs `work` on a thread until told to stop, and starts it again after a failure.
+    fn spawn_work(
+        &mut self,
+        name: &'static str,
+        work: impl Fn(&AtomicBool) -> Result<(), LogError> + Send + 'static,
+    ) -> std::io::Result<()> {
+        let (stop, vitals) = (Arc::clone(&self.stop), self.vitals.clone());
         let body = move || {
             while !stop.load(Ordering::Relaxed) {
                 vitals.clear(name);
                 // A panic is a defect of ours. It must be seen, and must not take the role away for good.
-                let worked = catch_unwind(AssertUnwindSafe(|| pump.run(&stop)));
+                let worked = catch_unwind(AssertUnwindSafe(|| work(&stop)));
                 let panicked =
                     |_| Err(LogError::Unavailable("it panicked; please report this with the log".into()));
                 if let Err(e) = worked.unwrap_or_else(panicked) {

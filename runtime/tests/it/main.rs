@@ -16,6 +16,8 @@ mod kafka;
 #[cfg(feature = "kafka")]
 mod kafka_inputs;
 mod ledger;
+#[cfg(feature = "postgres")]
+mod ledger_postgres;
 mod log;
 mod pump;
 mod sink;

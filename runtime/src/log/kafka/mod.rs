@@ -7,6 +7,7 @@ mod inbox;
 mod intake;
 mod lane;
 mod manifest;
+mod plans;
 mod preflight;
 mod producer;
 mod pump;
@@ -17,6 +18,7 @@ mod topics;
 mod wire;
 
 pub use intake::KafkaIntake;
+pub use plans::{KafkaPlans, Membership};
 pub use preflight::{SetupError, answers, check};
 pub use pump::KafkaPump;
 pub use topics::{Replication, create_topics};
