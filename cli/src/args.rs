@@ -117,6 +117,18 @@ pub enum Role {
     Detect,
     /// Findings, scores and signals to the tenant's view
     Correlate,
+    /// Findings to plans, and plans to effects
+    #[cfg_attr(
+        not(feature = "postgres"),
+        doc = "(not in this build: build with `--features postgres,redis,clickhouse`)"
+    )]
+    Respond,
+    /// The API and the page
+    #[cfg_attr(
+        not(feature = "postgres"),
+        doc = "(not in this build: build with `--features postgres,redis,clickhouse`)"
+    )]
+    Console,
     /// Every one of them
     All,
 }

@@ -7,6 +7,7 @@ pub mod postgres;
 mod tail;
 mod view;
 
+pub use files::signer;
 pub use port::{Attestor, NewEntry, PendingOrder, Sequencer};
 pub use view::{Entries, LedgerReader, verify};
 
@@ -59,7 +60,7 @@ impl LedgerStore {
         let fail = |e| describe(&path, &e);
         connection.pragma_update(None, "synchronous", "FULL").map_err(fail)?;
         let size: i64 = connection.query_row("SELECT count(*) FROM entry", [], |r| r.get(0)).map_err(fail)?;
-        let signer = files::signer(directory, size == 0)?;
+        let signer = signer(directory, size == 0)?;
         let verifier = signer.verifier().clone();
         let ledger = load(&connection, &path, verifier.name())?;
         let note = check_tail(&connection, &path, &ledger, &verifier)?;

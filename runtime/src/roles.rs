@@ -95,23 +95,22 @@ impl Roles {
         &mut self,
         pump: KafkaPump<S, F>,
     ) -> std::io::Result<()> {
-        let name = pump.name();
-        lock(&self.vitals.stages).push((name, pump.counts()));
-        self.spawn_work(name, move |stop| pump.run(stop))
+        self.spawn_run(pump.name(), pump.counts(), move |stop| pump.run(stop))
     }
 
-    /// Runs `work` on a thread until told to stop, and starts it again after a failure.
-    fn spawn_work(
+    fn spawn_run(
         &mut self,
         name: &'static str,
-        work: impl Fn(&AtomicBool) -> Result<(), LogError> + Send + 'static,
+        counts: Arc<Counts>,
+        run: impl Fn(&AtomicBool) -> Result<(), LogError> + Send + 'static,
     ) -> std::io::Result<()> {
         let (stop, vitals) = (Arc::clone(&self.stop), self.vitals.clone());
+        lock(&vitals.stages).push((name, counts));
         let body = move || {
             while !stop.load(Ordering::Relaxed) {
                 vitals.clear(name);
                 // A panic is a defect of ours. It must be seen, and must not take the role away for good.
-                let worked = catch_unwind(AssertUnwindSafe(|| work(&stop)));
+                let worked = catch_unwind(AssertUnwindSafe(|| run(&stop)));
                 let panicked =
                     |_| Err(LogError::Unavailable("it panicked; please report this with the log".into()));
                 if let Err(e) = worked.unwrap_or_else(panicked) {
@@ -141,6 +140,12 @@ impl Vitals {
     /// What keeps each role from working now.
     pub fn problems(&self) -> Vec<String> {
         lock(&self.problems).iter().map(|(stage, problem)| format!("{stage}: {problem}")).collect()
+    }
+
+    /// What each stage of this process has before it.
+    pub fn lag(&self) -> BTreeMap<String, u64> {
+        let lag = |(name, counts): &Watched| ((*name).to_owned(), counts.lag.load(Ordering::Relaxed));
+        lock(&self.stages).iter().map(lag).collect()
     }
 
     /// The text of a scrape.

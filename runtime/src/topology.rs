@@ -3,7 +3,7 @@
 mod census;
 mod directory;
 
-use self::directory::DirectoryLock;
+pub(crate) use self::directory::DirectoryLock;
 use crate::clock::Clock;
 use crate::effect::{self, preflight};
 use crate::executor::{self, Executor, ExecutorError, KillSwitch, LogPlans};

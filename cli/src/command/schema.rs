@@ -38,7 +38,9 @@ pub fn run(_: &App, _: &Schema) -> anyhow::Result<Outcome> {
 
 /// Where the configuration says that the server is, with the password out of its file.
 #[cfg(feature = "clickhouse")]
-fn server(config: &crate::config::ClickHouse) -> anyhow::Result<prunella_runtime::store::clickhouse::Server> {
+pub fn server(
+    config: &crate::config::ClickHouse,
+) -> anyhow::Result<prunella_runtime::store::clickhouse::Server> {
     use anyhow::{Context, bail};
 
     if config.url.is_empty() {

@@ -2,20 +2,25 @@
 
 use super::{RESTART, Roles, Vitals};
 use crate::clock;
+use crate::effect::{self, preflight};
 use crate::executor::{Executor, ExecutorError, KillSwitch, READER};
 use crate::ledger::postgres::{Database, PostgresLedger};
 use crate::log::LogError;
 use crate::log::kafka::{KafkaPlans, KafkaPump, Membership, Settings};
 use crate::sqlite::StoreError;
+use crate::topology::{DirectoryLock, StartError};
+use crate::webhook::{Deliverer, Endpoint, Outbox, WebhookEffector};
 use prunella_ledger::Signer;
-use prunella_respond::Respond;
+use prunella_respond::{Playbooks, Respond};
 use prunella_schemas::Topic;
-use prunella_schemas::port::{Effector, Store};
+use prunella_schemas::port::{Effector, State, Store};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::Scope;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// How long a poll of the group waits.
 const POLL: Duration = Duration::from_millis(100);
@@ -24,41 +29,91 @@ const FENCED_TURNS: u32 = 30;
 
 /// What the role needs beside Kafka.
 pub struct Response {
-    /// Makes the stages, of which each partition gets its own.
-    pub stage: Respond,
+    pub config: prunella_respond::Config,
+    pub playbooks: Playbooks,
+    /// Holds the outbox and the kill switch of this process, and belongs to it alone.
+    pub data_dir: PathBuf,
+    pub webhooks: Vec<Endpoint>,
     pub database: Database,
     pub signer: Arc<Signer>,
-    pub effectors: Vec<Arc<dyn Effector>>,
+    pub state: Arc<dyn State>,
     /// Where the events are.
     pub store: Arc<dyn Store>,
-    pub kill_switch: KillSwitch,
-    /// Carries out the orders.
-    pub runtime: tokio::runtime::Handle,
+    /// Beside our own.
+    pub effectors: Vec<Arc<dyn Effector>>,
 }
 
 impl Roles {
-    /// Starts the stage and the executors.
-    pub fn start_respond(&mut self, settings: &Settings, response: Response) -> std::io::Result<()> {
-        let stage = response.stage.fresh();
+    /// Starts the stage, the executors and the deliveries; says what the playbooks name and nobody can carry out.
+    pub async fn start_respond(
+        &mut self,
+        settings: &Settings,
+        response: Response,
+    ) -> Result<Vec<String>, StartError> {
+        let directory = DirectoryLock::take(&response.data_dir)?;
+        let stage = global_share(response.config, settings).map_err(StartError::Thread)?;
+        let stage = Respond::new(stage, response.playbooks.clone())?;
+        let outbox = Outbox::open(&response.data_dir.join("outbox.db"), clock::wall())?;
+        let deliverer = Deliverer::new(outbox.clone(), response.webhooks)?;
+        let webhooks = WebhookEffector::new(outbox, deliverer.endpoints());
+        let mut effectors = effect::ours(&response.state, &response.store, webhooks);
+        effectors.extend(response.effectors);
+        let lacking = preflight::missing(&effectors, &response.playbooks.calls()).await;
+        let (stopping, stopped) = watch::channel(false);
+        let runtime = tokio::runtime::Handle::current();
+        runtime.spawn(deliverer.run(stopped));
+        let switch = KillSwitch::in_directory(&response.data_dir);
+        let hands = Hands {
+            kill_switch: switch.with_shared(Arc::new(response.database.clone())),
+            database: response.database,
+            signer: response.signer,
+            effectors,
+            store: response.store,
+            runtime,
+            vitals: self.vitals.clone(),
+        };
         let mut inputs = settings.clone();
         inputs.inputs.insert(Topic::Findings, settings.findings_by_tenant());
         let pump = KafkaPump::new(inputs, move || stage.fresh());
-        self.spawn(pump.with_ticks(clock::wall(), Respond::next_due))?;
-        let (settings, vitals) = (settings.clone(), self.vitals.clone());
-        self.spawn_work(READER, move |stop| {
-            let desk = Desk { response: &response, vitals: &vitals };
-            desk.run(&settings, stop)
-        })
+        let thread = |e: std::io::Error| StartError::Thread(e.to_string());
+        self.spawn(pump.with_ticks(clock::wall(), Respond::next_due)).map_err(thread)?;
+        let settings = settings.clone();
+        // Directory and deliveries are let go of when the executors have ended.
+        let kept = (directory, stopping);
+        let work = move |stop: &AtomicBool| {
+            let _ = &kept;
+            hands.run(&settings, stop)
+        };
+        self.spawn_run(READER, Arc::default(), work).map_err(thread)?;
+        Ok(lacking)
     }
 }
 
-/// The executors of this process.
-struct Desk<'a> {
-    response: &'a Response,
-    vitals: &'a Vitals,
+/// Each partition has a guard of its own, which sees the tenants of that partition and no others. Their shares together
+/// are what the configuration allows.
+fn global_share(
+    mut config: prunella_respond::Config,
+    settings: &Settings,
+) -> Result<prunella_respond::Config, String> {
+    let partitions = settings.partitions(Topic::Plans).map_err(|e| e.to_string())?;
+    let global = &mut config.budgets.global;
+    global.max = (global.max / partitions).max(global.max.min(1));
+    Ok(config)
 }
 
-impl<'a> Desk<'a> {
+/// What the executors of this process have in common.
+struct Hands {
+    database: Database,
+    signer: Arc<Signer>,
+    effectors: Vec<Arc<dyn Effector>>,
+    store: Arc<dyn Store>,
+    kill_switch: KillSwitch,
+    /// Carries out the orders.
+    runtime: tokio::runtime::Handle,
+    vitals: Vitals,
+}
+
+impl Hands {
     /// An executor for each partition that the group gives us, until told to stop.
     fn run(&self, settings: &Settings, stop: &AtomicBool) -> Result<(), LogError> {
         let membership = Membership::join(settings)?;
@@ -76,7 +131,8 @@ impl<'a> Desk<'a> {
                     gone.store(true, Ordering::Relaxed);
                 }
                 for partition in ours {
-                    lanes.entry(partition).or_insert_with(|| self.start(scope, membership.plans(partition)));
+                    let start = || self.start(scope, membership.plans(partition));
+                    lanes.entry(partition).or_insert_with(start);
                 }
             };
             lanes.values().for_each(|lane| lane.store(true, Ordering::Relaxed));
@@ -84,14 +140,14 @@ impl<'a> Desk<'a> {
         })
     }
 
-    fn start<'s>(&self, scope: &'s Scope<'s, 'a>, plans: KafkaPlans) -> Arc<AtomicBool> {
+    /// Starts a partition's executor, and starts it again whenever it ends, until the flag is set.
+    fn start<'s>(&'s self, scope: &'s Scope<'s, '_>, plans: KafkaPlans) -> Arc<AtomicBool> {
         let (stop, plans) = (Arc::<AtomicBool>::default(), Arc::new(plans));
-        let (response, vitals, stopped) = (self.response, self.vitals, Arc::clone(&stop));
+        let stopped = Arc::clone(&stop);
         scope.spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
-                let Err(e) = work(response, vitals, &plans, &stopped) else { continue };
-                tracing::error!(source = plans.source(), error = %e, "the executor was stopped; starting again");
-                vitals.report(READER, format!("{}: {e}", plans.source()));
+                let Err(e) = self.work(&plans, &stopped) else { continue };
+                self.report(&plans, &e);
                 let is_fenced = matches!(e, ExecutorError::Ledger(StoreError::Fenced { .. }));
                 for _ in 0..if is_fenced { FENCED_TURNS } else { 1 } {
                     if !stopped.load(Ordering::Relaxed) {
@@ -102,38 +158,37 @@ impl<'a> Desk<'a> {
         });
         stop
     }
-}
 
-/// Becomes the one writer of the ledgers of a partition, and carries out what comes until told to stop.
-fn work(
-    response: &Response,
-    vitals: &Vitals,
-    plans: &Arc<KafkaPlans>,
-    stop: &AtomicBool,
-) -> Result<(), ExecutorError> {
-    let runtime = response.runtime.clone();
-    let (database, signer) = (response.database.clone(), Arc::clone(&response.signer));
-    let ledger = PostgresLedger::open(database, signer, &plans.source(), runtime.clone())?;
-    let mut executor = Executor::open(
-        Arc::clone(plans) as _,
-        Arc::new(Mutex::new(ledger)),
-        response.effectors.clone(),
-        clock::wall(),
-        response.kill_switch.clone(),
-        Some(Arc::clone(&response.store)),
-        runtime,
-    )?;
-    while !stop.load(Ordering::Relaxed) {
-        match executor.run(stop, || vitals.clear(READER)) {
-            Ok(()) => {}
-            Err(e @ ExecutorError::Ledger(StoreError::Fenced { .. })) => return Err(e),
-            // It knows what is under way, so it goes on rather than starting anew.
-            Err(e) => {
-                tracing::error!(source = plans.source(), error = %e, "stopped by the world; going on");
-                vitals.report(READER, format!("{}: {e}", plans.source()));
-                std::thread::sleep(RESTART);
+    /// Becomes the one writer of the ledgers of a partition, and carries out what comes until told to stop.
+    fn work(&self, plans: &Arc<KafkaPlans>, stop: &AtomicBool) -> Result<(), ExecutorError> {
+        let (database, signer) = (self.database.clone(), Arc::clone(&self.signer));
+        let ledger = PostgresLedger::open(database, signer, &plans.source(), self.runtime.clone())?;
+        let mut executor = Executor::open(
+            Arc::clone(plans) as _,
+            Arc::new(Mutex::new(ledger)),
+            self.effectors.clone(),
+            clock::wall(),
+            self.kill_switch.clone(),
+            Some(Arc::clone(&self.store)),
+            self.runtime.clone(),
+        )?;
+        while !stop.load(Ordering::Relaxed) {
+            match executor.run(stop, || self.vitals.clear(READER)) {
+                Ok(()) => {}
+                Err(e @ ExecutorError::Ledger(StoreError::Fenced { .. })) => return Err(e),
+                // It knows what is under way, so it goes on rather than starting anew.
+                Err(e) => {
+                    self.report(plans, &e);
+                    std::thread::sleep(RESTART);
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
+
+    fn report(&self, plans: &KafkaPlans, error: &ExecutorError) {
+        let source = plans.source();
+        tracing::error!(source, error = %error, "an executor was stopped by the world; starting again");
+        self.vitals.report(READER, format!("{source}: {error}"));
+    }
 }

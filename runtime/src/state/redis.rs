@@ -53,6 +53,7 @@ struct Scripts {
     revoke: Script,
     set: Script,
     begin: Script,
+    renew: Script,
     publish: Script,
 }
 
@@ -64,6 +65,7 @@ impl Scripts {
             revoke: guarded(include_str!("redis/revoke.lua")),
             set: guarded(include_str!("redis/set.lua")),
             begin: Script::new(include_str!("redis/begin.lua")),
+            renew: Script::new(include_str!("redis/renew.lua")),
             publish: Script::new(include_str!("redis/publish.lua")),
         }
     }
@@ -160,7 +162,10 @@ impl RedisState {
                 Value::Array(answer) => return text(answer.into_iter().next()),
                 other => {
                     generation = text(Some(other))?;
-                    lock(&self.shared.generations).insert(tenant.clone(), generation.clone());
+                    let mut known = lock(&self.shared.generations);
+                    if known.len() < TENANTS_MAX || known.contains_key(tenant) {
+                        known.insert(tenant.clone(), generation.clone());
+                    }
                 }
             }
         }

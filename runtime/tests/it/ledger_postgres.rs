@@ -48,11 +48,16 @@ pub struct Schema {
 }
 
 impl Schema {
-    fn new(server: Server) -> Self {
+    pub fn new(server: Server) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let database = runtime.block_on(Database::open(&server)).unwrap();
         let signer = Arc::new(Signer::from_seed("prunella.test/key", &[7; 32]).unwrap());
         Schema { server, database, signer, runtime }
+    }
+
+    /// The same by connections of their own.
+    pub async fn again(&self) -> Database {
+        Database::open(&self.server).await.unwrap()
     }
 
     fn writer(&self, source: &str) -> PostgresLedger {
@@ -77,7 +82,7 @@ impl Schema {
         });
     }
 
-    fn report(&self, anchors: &[String]) -> Report {
+    pub fn report(&self, anchors: &[String]) -> Report {
         let tenant = Tenant::default();
         verify(&self.database, &tenant, Some(&self.verifier()), anchors, self.runtime.handle()).unwrap()
     }

@@ -20,7 +20,11 @@ mod ledger;
 mod ledger_postgres;
 mod log;
 mod pump;
+#[cfg(all(feature = "kafka", feature = "postgres", feature = "redis"))]
+mod roles_respond;
 mod sink;
 mod state;
+#[cfg(feature = "redis")]
+mod state_redis;
 mod store;
 mod webhook;

@@ -1,5 +1,6 @@
 //! What a role says over HTTP: whether it lives, whether it can work, its numbers; and for `connect`, intake.
 
+use super::engines::Engines;
 use anyhow::Context;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Query, State};
@@ -39,6 +40,14 @@ struct Shared {
     settings: Settings,
     vitals: Vitals,
     door: Option<Arc<Door>>,
+    /// What `respond` and `console` need beside Kafka, if they run here.
+    engines: Option<Engines>,
+}
+
+/// What the role `console` serves.
+pub struct Api {
+    pub ports: Box<prunella_console::Ports>,
+    pub config: prunella_console::Config,
 }
 
 pub async fn serve(
@@ -46,6 +55,8 @@ pub async fn serve(
     settings: &Settings,
     vitals: &Vitals,
     door: Option<Door>,
+    engines: Option<&Engines>,
+    api: Option<Api>,
 ) -> anyhow::Result<Server> {
     let is_open = door.as_ref().is_some_and(|door| door.token.is_none());
     anyhow::ensure!(
@@ -56,16 +67,24 @@ pub async fn serve(
         .await
         .with_context(|| format!("cannot listen on {address}; choose another address with --listen"))?;
     let address = listener.local_addr().context("cannot read the address that was bound")?;
-    let shared = Shared { settings: settings.clone(), vitals: vitals.clone(), door: door.map(Arc::new) };
-    let router = Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(scrape))
-        .route("/api/events", post(accept))
-        .layer(DefaultBodyLimit::max(INTAKE_BYTES_MAX))
-        .with_state(shared);
+    let engines = engines.cloned();
+    let shared =
+        Shared { settings: settings.clone(), vitals: vitals.clone(), door: door.map(Arc::new), engines };
+    let probes = Router::new().route("/readyz", get(ready)).route("/metrics", get(scrape));
+    let router = match api {
+        // It has the rest, behind its gate.
+        Some(Api { ports, config }) => {
+            let config = prunella_console::Config { listen: address, ..config };
+            prunella_console::router(*ports, config)?.merge(probes.with_state(shared))
+        }
+        None => probes
+            .route("/livez", get(|| async { "ok\n" }))
+            .route("/api/events", post(accept))
+            .layer(DefaultBodyLimit::max(INTAKE_BYTES_MAX))
+            .with_state(shared),
+    };
     tokio::spawn(async move {
-        if let Err(e) = axum::serve(listener, router).await {
+        if let Err(e) = prunella_console::serve(listener, router, std::future::pending()).await {
             tracing::error!(error = %e, "the probes stopped");
         }
     });
@@ -74,11 +93,15 @@ pub async fn serve(
 
 async fn ready(State(shared): State<Shared>) -> (StatusCode, String) {
     let mut missing = shared.vitals.problems();
-    let asked = tokio::task::spawn_blocking(move || answers(&shared.settings)).await;
+    let settings = shared.settings.clone();
+    let asked = tokio::task::spawn_blocking(move || answers(&settings)).await;
     match asked {
         Ok(Ok(())) => {}
         Ok(Err(e)) => missing.push(format!("kafka: {e}")),
         Err(e) => missing.push(format!("kafka: {e}")),
+    }
+    if let Some(engines) = &shared.engines {
+        missing.extend(engines.missing().await);
     }
     match missing.is_empty() {
         true => (StatusCode::OK, "ok\n".to_owned()),

@@ -1,5 +1,6 @@
 //! `prunella run`: roles over Kafka in this process, until it is told to stop. `prunella topics`: what they need there.
 
+mod engines;
 mod http;
 
 use crate::args::{self, RunRoles, Topics};
@@ -48,16 +49,29 @@ async fn run_until_stopped(config: &Config, args: &RunRoles) -> anyhow::Result<(
     check(&settings).await?;
     let asked: BTreeSet<Role> = args.role.iter().flat_map(|role| stages(*role)).copied().collect();
     let asked: Vec<Role> = asked.into_iter().collect();
-    let roles = Roles::start(&settings, &config.detect, &asked).context("cannot start a thread")?;
+    let engines = engines::open(config, &args.role).await?;
+    let mut roles = Roles::start(&settings, &config.detect, &asked).context("cannot start a thread")?;
+    if let Some(engines) = &engines {
+        engines.respond(config, &settings, &mut roles).await?;
+    }
     let connects = args.role.iter().any(|role| matches!(role, args::Role::Connect | args::Role::All));
     let door = if connects { Some(door(config, &settings)?) } else { None };
-    let server = match args.listen.or(connects.then_some(config.api.listen)) {
-        Some(address) => Some(http::serve(address, &settings, &roles.vitals, door).await?),
+    let api = match &engines {
+        Some(engines) => engines.console(config, &settings, &roles.vitals)?,
+        None => None,
+    };
+    let serves = connects || api.is_some();
+    let server = match args.listen.or(serves.then_some(config.api.listen)) {
+        Some(address) => {
+            Some(http::serve(address, &settings, &roles.vitals, door, engines.as_ref(), api).await?)
+        }
         None => None,
     };
     let at = server.as_ref().map_or(String::new(), |server| format!(", http://{}", server.address));
     let names: Vec<&str> =
         connects.then_some("connect").into_iter().chain(asked.iter().map(|r| r.name())).collect();
+    let names: Vec<&str> =
+        names.into_iter().chain(engines.iter().flat_map(|engines| engines.names())).collect();
     eprintln!("prunella runs {} over Kafka at {}{at}  (Ctrl-C stops)", names.join(", "), settings.brokers);
     tokio::select! {
         _ = term.recv() => {}
@@ -84,7 +98,7 @@ fn door(config: &Config, settings: &Settings) -> anyhow::Result<http::Door> {
 
 fn stages(role: args::Role) -> &'static [Role] {
     match role {
-        args::Role::Connect => &[],
+        args::Role::Connect | args::Role::Respond | args::Role::Console => &[],
         args::Role::Correlate => &[Role::Correlate],
         args::Role::Ingest => &[Role::Ingest],
         args::Role::Detect => &[Role::Detect],

@@ -6,6 +6,7 @@ use crate::executor::Switch;
 use crate::ledger::port::Attestor;
 use crate::ledger::{RECEIPT_KIND, view};
 use crate::sqlite::StoreError;
+use crate::state::{History, Past};
 use async_trait::async_trait;
 use prunella_ledger::{Entry, Ledger, Report, Verifier};
 use prunella_schemas::port::{LedgerView, PortError};
@@ -31,6 +32,21 @@ impl Attestor for Database {
 }
 
 #[async_trait]
+impl History for Database {
+    async fn past(&self, tenant: &Tenant) -> Result<Past, PortError> {
+        let (database, tenant, runtime) = (self.clone(), tenant.clone(), Handle::current());
+        let read = tokio::task::spawn_blocking(move || {
+            let entries = Entries::open(&database, &tenant, &runtime);
+            Past::read(entries, || runtime.block_on(database.waiting(&tenant)))
+        });
+        match read.await {
+            Ok(past) => past.map_err(PortError::from),
+            Err(e) => Err(PortError::Unavailable(format!("a reading of the ledger was cut short: {e}"))),
+        }
+    }
+}
+
+#[async_trait]
 impl Switch for Database {
     async fn is_engaged(&self) -> bool {
         self.kill_switch().await.unwrap_or_else(|e| {
@@ -41,6 +57,14 @@ impl Switch for Database {
 }
 
 impl Database {
+    /// The orders of a tenant that were not begun yet.
+    async fn waiting(&self, tenant: &Tenant) -> Result<Vec<Id>, StoreError> {
+        let sql = "SELECT id FROM pending WHERE tenant = $1 AND NOT started";
+        let read = sqlx::query_scalar(sql).bind(tenant.as_str()).fetch_all(self.pool()).await;
+        let ids: Vec<[u8; 16]> = read.map_err(|e| self.describe(&e))?;
+        Ok(ids.into_iter().map(Id).collect())
+    }
+
     /// The key that signs a tenant's ledger; `None` before its first entry.
     pub async fn verifier(&self, tenant: &Tenant) -> Result<Option<Verifier>, PortError> {
         let owner = row::owner(self.pool(), tenant).await.map_err(|e| PortError::from(self.describe(&e)))?;

@@ -3,6 +3,7 @@
 //! There is no order over all topics here and no transaction over a step, so this is not a [`Log`](super::Log). What
 //! makes a step exact instead is written down in decision 0014.
 
+mod commands;
 mod inbox;
 mod intake;
 mod lane;
@@ -83,6 +84,12 @@ impl Settings {
     /// A copy of the findings with the tenant as the key, for a stage that sees a tenant as a whole.
     pub fn findings_by_tenant(&self) -> String {
         self.named("findings-by-tenant")
+    }
+
+    /// How many partitions one of our topics has. Blocks.
+    pub fn partitions(&self, topic: Topic) -> Result<u32, LogError> {
+        let count = reader::partitions(self, &self.topic(topic))?;
+        Ok(count.unsigned_abs())
     }
 
     fn manifest(&self) -> String {

@@ -7,9 +7,11 @@ use ::redis::Value;
 use prunella_schemas::port::{PortError, Setting};
 use prunella_schemas::{Tenant, Timestamp};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-/// Whoever has not finished after this time has given up.
-const TICKET_MS_MAX: u32 = 600_000;
+/// Whoever does not renew its ticket for so long has died, and somebody else may load.
+const TICKET_MS_MAX: u32 = 15_000;
+const RENEW_EVERY: Duration = Duration::from_secs(4);
 /// Fields written at once.
 const PORTION: usize = 1_000;
 
@@ -47,7 +49,17 @@ impl RedisState {
         }
         let (life, old): (String, String) = ::redis::from_redis_value(begun)
             .map_err(|_| PortError::Corrupt("Redis does not tell its `run_id`".into()))?;
-        let past = self.shared.history.past(tenant).await?;
+        let mut reading = self.shared.history.past(tenant);
+        let past = loop {
+            tokio::select! {
+                past = &mut reading => break past?,
+                () = tokio::time::sleep(RENEW_EVERY) => {
+                    let mut renew = self.shared.scripts.renew.prepare_invoke();
+                    renew.key(&loading).arg(&ticket).arg(TICKET_MS_MAX);
+                    renew.invoke_async::<()>(&mut connection).await.map_err(|e| away(&e))?;
+                }
+            }
+        };
         let generation = format!("{life}.{ticket}");
         self.write(tenant, &generation, &past).await?;
         let mut publish = self.shared.scripts.publish.prepare_invoke();
