@@ -90,7 +90,7 @@ impl Hash {
 }
 
 impl RedisState {
-    /// Connects when first used. `url` is `redis://user@host:port/database`; an empty password is none.
+    /// Connects when first used, on the async runtime that it is called in. `url` is `redis://user@host:port/database`; an empty password is none.
     pub fn open(
         url: &str,
         password: &str,

@@ -60,6 +60,7 @@ impl World {
     /// A process of all roles, in which revoking tokens may never return.
     fn start(&self, moment: Moment) -> Process {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let context = runtime.enter();
         let mut config = prunella_respond::Config { mode_max: Mode::Auto, ..Default::default() };
         for action in ["tokens.revoke", "account.lock", "session.kill", "trust.reset"] {
             config.horizons_ms.insert(action.into(), 1_000);
@@ -84,6 +85,7 @@ impl World {
         let mut roles = Roles::start(&self.settings, &prunella_detect::Config::default(), &stages).unwrap();
         let started = runtime.block_on(roles.start_respond(&self.settings, response));
         started.unwrap();
+        drop(context);
         Process { runtime, roles }
     }
 
