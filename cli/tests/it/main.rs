@@ -19,6 +19,8 @@ mod records;
 mod respond;
 #[cfg(feature = "kafka")]
 mod roles;
+#[cfg(all(feature = "kafka", feature = "postgres", feature = "redis", feature = "clickhouse"))]
+mod roles_respond;
 mod running;
 #[cfg(feature = "clickhouse")]
 mod schema;

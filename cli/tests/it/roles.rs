@@ -40,14 +40,14 @@ macro_rules! broker_or_skip {
 }
 
 /// An installation of its own on the broker: one partition, so that there is one order, as in `prunella detect`.
-struct Installation {
-    dir: TempDir,
+pub struct Installation {
+    pub dir: TempDir,
     brokers: String,
-    prefix: String,
+    pub prefix: String,
 }
 
 impl Installation {
-    fn new(brokers: &str, name: &str) -> Self {
+    pub fn new(brokers: &str, name: &str) -> Self {
         #[allow(clippy::disallowed_methods, reason = "topics of an earlier run must not be met again")]
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
         let here = Installation {
@@ -64,7 +64,7 @@ impl Installation {
         here
     }
 
-    fn config(&self) -> PathBuf {
+    pub fn config(&self) -> PathBuf {
         self.dir.path().join("prunella.toml")
     }
 
@@ -80,7 +80,7 @@ impl Installation {
     }
 
     /// As anybody outside would: one header names the source.
-    fn produce(&self, records: &[String]) {
+    pub fn produce(&self, records: &[String]) {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.brokers).set("partitioner", "murmur2_random");
         let producer: BaseProducer = config.create().unwrap();
@@ -95,7 +95,7 @@ impl Installation {
     }
 
     /// Every message of a topic by its id, and how many there are with repeats.
-    fn read(&self, name: &str) -> (BTreeMap<String, Vec<u8>>, usize) {
+    pub fn read(&self, name: &str) -> (BTreeMap<String, Vec<u8>>, usize) {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.brokers).set("group.id", "looking");
         config.set("enable.auto.commit", "false").set("enable.partition.eof", "true");
@@ -150,17 +150,17 @@ fn attacks(dir: &Path) -> (Vec<String>, Vec<String>) {
 }
 
 /// Small and quick: the same seed gives the same moments of death.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
+    pub fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % limit
     }
 }
 
 /// Ends the processes also when an assertion fails.
-struct Crew(Vec<Child>);
+pub struct Crew(pub Vec<Child>);
 
 impl Drop for Crew {
     fn drop(&mut self) {

@@ -17,14 +17,13 @@ mod with_engines {
     use prunella_console::{Ports, Token};
     use prunella_ledger::Signer;
     use prunella_runtime::clock;
-    use prunella_runtime::ledger::postgres::{Database, PostgresReader, Server};
+    use prunella_runtime::ledger::postgres::{Database, PostgresReader};
     use prunella_runtime::log::kafka::{KafkaIntake, Settings, answers};
     use prunella_runtime::roles::{Response, Roles, Vitals};
     use prunella_runtime::state::RedisState;
     use prunella_runtime::store::clickhouse::ClickHouseStore;
     use prunella_schemas::port::{Accepted, Health, HealthView, Intake, PortError, Store, Upload};
     use prunella_schemas::{Command, Record, Timestamp};
-    use std::path::Path;
     use std::sync::Arc;
     use tokio::sync::broadcast;
 
@@ -55,26 +54,14 @@ mod with_engines {
             are_configured,
             "the roles `respond` and `console` need `postgres.url`, `redis.url` and `clickhouse.url`"
         );
-        let server = Server {
-            url: config.postgres.url.clone(),
-            password: secret(&config.postgres.password_file, "`postgres.password_file`")?,
-            schema: config.postgres.schema.clone(),
-        };
-        let database = Database::open(&server).await?;
-        let password = secret(&config.redis.password_file, "`redis.password_file`")?;
+        let database = Database::open(&pipeline::postgres(config)?).await?;
+        let password = pipeline::password(&config.redis.password_file).context("`redis.password_file`")?;
         let history = Arc::new(database.clone());
         let state = RedisState::open(&config.redis.url, &password, &config.redis.prefix, history)?;
         state.answers().await?;
         state.load(&config.tenant).await?;
         let store = Arc::new(ClickHouseStore::new(&schema::server(&config.clickhouse)?));
         Ok(Some(Engines { database, state, store, responds, serves }))
-    }
-
-    fn secret(file: &Path, key: &'static str) -> anyhow::Result<String> {
-        if file.as_os_str().is_empty() {
-            return Ok(String::new());
-        }
-        Ok(pipeline::secret_text(file).context(key)?.trim().to_owned())
     }
 
     impl Engines {
