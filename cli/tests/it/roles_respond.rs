@@ -12,6 +12,8 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 const KILLS: usize = 8;
+/// Looks at the receipts, two seconds apart.
+const LOOKS_MAX: usize = 60;
 
 /// What `cargo xtask services up` has started, by name.
 fn services() -> Option<BTreeMap<String, Value>> {
@@ -32,8 +34,9 @@ fn configure(here: &Installation, services: &BTreeMap<String, Value>) {
     let engines = format!(
         "[postgres]\nurl = \"postgres://prunella@{}/postgres\"\npassword_file = \"{}\"\nschema = \"{name}\"\n\
          [redis]\nurl = \"redis://{}\"\nprefix = \"{name}\"\n\
-         [clickhouse]\nurl = \"http://{}\"\ndatabase = \"{name}\"\nuser = \"migrate\"\npassword_file = \"{}\"\n\
-         [response]\nmode_max = \"auto\"\n[response.horizons_ms]\n\"tokens.revoke\" = 1000\n",
+         [clickhouse]\nurl = \"http://{}\"\ndatabase = \"prunella_{name}\"\nuser = \"migrate\"\npassword_file = \"{}\"\n\
+         [response]\nmode_max = \"auto\"\n[response.horizons_ms]\n\"tokens.revoke\" = 1000\n\
+         [response.budgets.tenant]\nmax = 50\nwindow_ms = 600000\n",
         text("postgres", &["address"]),
         text("postgres", &["secrets", "prunella"]),
         text("redis", &["address"]),
@@ -118,9 +121,8 @@ fn each_attack_has_one_effect_and_one_receipt_however_often_the_responder_is_kil
         url: format!("http://127.0.0.1:{port}"),
     };
     wait_for("the console", || client.ask("/readyz", None).filter(|(status, _)| *status == 200));
-
-    let mut dice = Dice(5);
     let users: Vec<String> = (0..KILLS).map(|n| format!("user{n}")).collect();
+    let mut dice = Dice(5);
     for user in &users {
         let time = (prunella_runtime::clock::wall()()).plus_ms(-2_000).to_string();
         here.produce(&[attack(user, &time)]);
@@ -130,43 +132,56 @@ fn each_attack_has_one_effect_and_one_receipt_however_often_the_responder_is_kil
         responder.wait().unwrap();
         *responder = start(&here, "respond", port);
     }
-    let principal = |user: &str| format!("aws:user:arn:aws:iam::111122223333:user/{user}");
-    let found = (0..6)
-        .find_map(|_| {
-            std::thread::sleep(Duration::from_secs(20));
-            let found = receipts(&here);
-            users.iter().all(|user| found.contains_key(&principal(user))).then_some(found)
-        })
-        .unwrap_or_else(|| panic!("receipts are missing: {:?}", receipts(&here).keys()));
-    for user in &users {
-        let principal = principal(user);
-        assert_eq!(found[&principal].len(), 1, "{:?}", found[&principal]);
-        assert_eq!(found[&principal][0]["prunella"]["state"], "verified");
-        let encoded = principal.replace(':', "%3A").replace('/', "%2F");
-        let (status, version) =
-            client.ask(&format!("/api/token-versions?principal={encoded}"), None).unwrap();
-        assert_eq!((status, &version["version"]), (200, &json!(1)), "{user}: one effect");
-        let id = found[&principal][0]["prunella"]["receipt_uid"].as_str().unwrap();
-        let (status, proof) = client.ask(&format!("/api/receipts/{id}/proof"), None).unwrap();
-        assert_eq!((status, &proof["receipt"]["prunella"]["receipt_uid"]), (200, &json!(id)));
+    let principals: Vec<String> =
+        users.iter().map(|user| format!("aws:user:arn:aws:iam::111122223333:user/{user}")).collect();
+    let found = (0..LOOKS_MAX).find_map(|_| {
+        std::thread::sleep(Duration::from_secs(2));
+        Some(receipts(&here)).filter(|found| principals.iter().all(|who| found.contains_key(who)))
+    });
+    assert!(found.is_some(), "receipts are missing: {:?}", receipts(&here).keys());
+    // What would come too much comes soon.
+    std::thread::sleep(Duration::from_secs(2));
+    let found = receipts(&here);
+    for principal in &principals {
+        check_contained(&client, principal, &found[principal]);
     }
+    let entries = check_ledger(&here, &client);
+    check_console(&client);
+    eprintln!("{} attacks, as many kills of the responder, {entries} entries", users.len());
+}
+
+fn check_contained(client: &Client, principal: &str, receipts: &[Value]) {
+    assert_eq!(receipts.len(), 1, "{receipts:?}");
+    assert_eq!(receipts[0]["prunella"]["state"], "verified");
+    let encoded = principal.replace(':', "%3A").replace('/', "%2F");
+    let (status, version) = client.ask(&format!("/api/token-versions?principal={encoded}"), None).unwrap();
+    assert_eq!((status, &version["version"]), (200, &json!(1)), "{principal}: one effect");
+    let id = receipts[0]["prunella"]["receipt_uid"].as_str().unwrap();
+    let (status, proof) = client.ask(&format!("/api/receipts/{id}/proof"), None).unwrap();
+    assert_eq!((status, &proof["receipt"]["prunella"]["receipt_uid"]), (200, &json!(id)));
+}
+
+fn check_ledger(here: &Installation, client: &Client) -> Value {
     let config = here.config();
     let config = config.to_str().unwrap();
     let verified = run(&["ledger", "verify", "--config", config, "-o", "json"]).with(0).json();
     assert_eq!((&verified["integrity"], &verified["completeness"]), (&json!("ok"), &json!("ok")));
     let kept = run(&["ledger", "checkpoint", "--config", config, "-o", "json"]).with(0).json();
+    let origin = kept["checkpoint"].as_str().unwrap().lines().next().unwrap().to_owned();
     let (status, served) = client.ask("/api/ledger/checkpoint", None).unwrap();
     assert_eq!(status, 200);
-    assert!(served.to_string().contains(kept["checkpoint"].as_str().unwrap().lines().next().unwrap()));
+    assert!(served.to_string().contains(&origin), "{served}");
+    verified["entries"].clone()
+}
 
-    // What the sink would write is not there, and the doors to it are open.
+/// What a sink would write is not there, and the doors to it are open.
+fn check_console(client: &Client) {
     for path in ["/api/threats", "/api/plans", "/api/receipts", "/api/dashboard"] {
         assert_eq!(client.ask(path, None).unwrap().0, 200, "{path}");
     }
-    let health = client.ask("/api/health", None).unwrap().1;
-    assert_eq!((&health["status"], &health["kill_switch"]), (&json!("ok"), &json!(false)), "{health}");
+    let health = || client.ask("/api/health", None).unwrap().1;
+    assert_eq!((&health()["status"], &health()["kill_switch"]), (&json!("ok"), &json!(false)));
     let engaged = client.ask("/api/kill-switch", Some(json!({ "engaged": true, "by": "test" }))).unwrap();
     assert_eq!(engaged.0, 202, "{engaged:?}");
-    assert_eq!(client.ask("/api/health", None).unwrap().1["kill_switch"], true);
-    eprintln!("{} attacks, as many kills of the responder, {} entries", users.len(), verified["entries"]);
+    assert_eq!(health()["kill_switch"], true);
 }

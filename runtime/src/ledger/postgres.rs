@@ -88,11 +88,10 @@ impl PostgresLedger {
         let mut transaction = self.fenced().await?;
         let (mut out, mut grown) = (Vec::with_capacity(entries.len()), BTreeSet::new());
         for new in entries {
-            if !self.books.contains_key(&new.tenant) {
-                let book = self.open_book(&mut transaction, &new.tenant).await?;
-                self.books.insert(new.tenant.clone(), book);
-            }
-            let Some(book) = self.books.get_mut(&new.tenant) else { continue };
+            let mut book = match self.books.remove(&new.tenant) {
+                Some(book) => book,
+                None => self.open_book(&mut transaction, &new.tenant).await?,
+            };
             let known = row::find(&mut transaction, &new.tenant, &new.kind, new.id).await.map_err(fail)?;
             out.push(match known {
                 Some(known) => known,
@@ -103,9 +102,9 @@ impl PostgresLedger {
                     entry
                 }
             });
+            self.books.insert(new.tenant.clone(), book);
         }
-        for tenant in grown {
-            let Some(book) = self.books.get(tenant) else { continue };
+        for (tenant, book) in self.books.iter().filter(|(tenant, _)| grown.contains(tenant)) {
             let note = book.ledger.checkpoint(&book.signer)?;
             row::sign(&mut transaction, tenant, book.ledger.size(), &note).await.map_err(fail)?;
         }

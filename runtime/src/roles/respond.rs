@@ -7,7 +7,7 @@ use crate::executor::{Executor, ExecutorError, KillSwitch, READER};
 use crate::ledger::postgres::{Database, PostgresLedger};
 use crate::log::LogError;
 use crate::log::kafka::{KafkaPlans, KafkaPump, Membership, Settings};
-use crate::sqlite::StoreError;
+use crate::sqlite::{StoreError, lock};
 use crate::topology::{DirectoryLock, StartError};
 use crate::webhook::{Deliverer, Endpoint, Outbox, WebhookEffector};
 use prunella_ledger::Signer;
@@ -39,7 +39,7 @@ pub struct Response {
     pub state: Arc<dyn State>,
     /// Where the events are.
     pub store: Arc<dyn Store>,
-    /// Beside our own.
+    /// Beside our own; one for a provider of ours takes its place.
     pub effectors: Vec<Arc<dyn Effector>>,
 }
 
@@ -63,7 +63,7 @@ impl Roles {
         let runtime = tokio::runtime::Handle::current();
         runtime.spawn(deliverer.run(stopped));
         let switch = KillSwitch::in_directory(&response.data_dir);
-        let hands = Hands {
+        let executors = Executors {
             kill_switch: switch.with_shared(Arc::new(response.database.clone())),
             database: response.database,
             signer: response.signer,
@@ -71,6 +71,7 @@ impl Roles {
             store: response.store,
             runtime,
             vitals: self.vitals.clone(),
+            troubles: Mutex::default(),
         };
         let mut inputs = settings.clone();
         inputs.inputs.insert(Topic::Findings, settings.findings_by_tenant());
@@ -82,7 +83,7 @@ impl Roles {
         let kept = (directory, stopping);
         let work = move |stop: &AtomicBool| {
             let _ = &kept;
-            hands.run(&settings, stop)
+            executors.run(&settings, stop)
         };
         self.spawn_run(READER, Arc::default(), work).map_err(thread)?;
         Ok(lacking)
@@ -102,7 +103,7 @@ fn global_share(
 }
 
 /// What the executors of this process have in common.
-struct Hands {
+struct Executors {
     database: Database,
     signer: Arc<Signer>,
     effectors: Vec<Arc<dyn Effector>>,
@@ -111,9 +112,11 @@ struct Hands {
     /// Carries out the orders.
     runtime: tokio::runtime::Handle,
     vitals: Vitals,
+    /// What keeps each of them from working now, by its input.
+    troubles: Mutex<BTreeMap<String, String>>,
 }
 
-impl Hands {
+impl Executors {
     /// An executor for each partition that the group gives us, until told to stop.
     fn run(&self, settings: &Settings, stop: &AtomicBool) -> Result<(), LogError> {
         let membership = Membership::join(settings)?;
@@ -155,6 +158,7 @@ impl Hands {
                     }
                 }
             }
+            self.well(&plans.source());
         });
         stop
     }
@@ -172,8 +176,9 @@ impl Hands {
             Some(Arc::clone(&self.store)),
             self.runtime.clone(),
         )?;
+        let source = plans.source();
         while !stop.load(Ordering::Relaxed) {
-            match executor.run(stop, || self.vitals.clear(READER)) {
+            match executor.run(stop, || self.well(&source)) {
                 Ok(()) => {}
                 Err(e @ ExecutorError::Ledger(StoreError::Fenced { .. })) => return Err(e),
                 // It knows what is under way, so it goes on rather than starting anew.
@@ -189,6 +194,23 @@ impl Hands {
     fn report(&self, plans: &KafkaPlans, error: &ExecutorError) {
         let source = plans.source();
         tracing::error!(source, error = %error, "an executor was stopped by the world; starting again");
-        self.vitals.report(READER, format!("{source}: {error}"));
+        let mut troubles = lock(&self.troubles);
+        troubles.insert(source, error.to_string());
+        self.tell(&troubles);
+    }
+
+    fn well(&self, source: &str) {
+        let mut troubles = lock(&self.troubles);
+        if troubles.remove(source).is_some() {
+            self.tell(&troubles);
+        }
+    }
+
+    fn tell(&self, troubles: &BTreeMap<String, String>) {
+        if troubles.is_empty() {
+            return self.vitals.clear(READER);
+        }
+        let told: Vec<String> = troubles.iter().map(|(source, e)| format!("{source}: {e}")).collect();
+        self.vitals.report(READER, told.join("; "));
     }
 }

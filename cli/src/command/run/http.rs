@@ -70,15 +70,16 @@ pub async fn serve(
     let engines = engines.cloned();
     let shared =
         Shared { settings: settings.clone(), vitals: vitals.clone(), door: door.map(Arc::new), engines };
-    let probes = Router::new().route("/readyz", get(ready)).route("/metrics", get(scrape));
+    let metrics = Router::new().route("/metrics", get(scrape));
     let router = match api {
-        // It has the rest, behind its gate.
+        // It has the rest.
         Some(Api { ports, config }) => {
             let config = prunella_console::Config { listen: address, ..config };
-            prunella_console::router(*ports, config)?.merge(probes.with_state(shared))
+            prunella_console::router(*ports, config)?.merge(metrics.with_state(shared))
         }
-        None => probes
+        None => metrics
             .route("/livez", get(|| async { "ok\n" }))
+            .route("/readyz", get(ready))
             .route("/api/events", post(accept))
             .layer(DefaultBodyLimit::max(INTAKE_BYTES_MAX))
             .with_state(shared),

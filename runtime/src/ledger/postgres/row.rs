@@ -63,8 +63,8 @@ pub async fn newest(connection: &mut PgConnection, tenant: &Tenant) -> sqlx::Res
     Ok(rows.into_iter().map(Entry::from).collect())
 }
 
-pub async fn find<'a>(
-    executor: &mut PgConnection,
+pub async fn find(
+    connection: &mut PgConnection,
     tenant: &Tenant,
     kind: &str,
     id: Id,
@@ -72,7 +72,7 @@ pub async fn find<'a>(
     let sql = "SELECT number, time, kind, id, body, prev, hash FROM entry \
                WHERE tenant = $1 AND kind = $2 AND id = $3";
     let found = sqlx::query_as(sql).bind(tenant.as_str()).bind(kind).bind(&id.0[..]);
-    let row: Option<Stored> = found.fetch_optional(executor).await?;
+    let row: Option<Stored> = found.fetch_optional(connection).await?;
     Ok(row.map(Entry::from))
 }
 
