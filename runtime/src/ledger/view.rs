@@ -81,7 +81,7 @@ pub(super) fn attested(entry: Option<Entry>, verifier: &Verifier) -> Result<Rece
 
 /// The proof of an entry that logs a receipt, in the ledger as it was when `checkpoint` was signed over `size` entries.
 pub(super) fn bundle(
-    entry: Entry,
+    entry: &Entry,
     ledger: &Ledger,
     (size, checkpoint): (u64, String),
     verifier: &Verifier,
@@ -94,7 +94,7 @@ pub(super) fn bundle(
     let inclusion = ledger.prove_at(entry.index, size).map_err(|e| corrupt(&e))?;
     let receipt = attested(Some(entry.clone()), verifier)?;
     let bundle =
-        ProofBundle::new(&receipt, &entry, inclusion, checkpoint, verifier).map_err(|e| corrupt(&e))?;
+        ProofBundle::new(&receipt, entry, inclusion, checkpoint, verifier).map_err(|e| corrupt(&e))?;
     serde_json::to_value(bundle).map(Some).map_err(|e| corrupt(&e))
 }
 
@@ -108,7 +108,7 @@ impl LedgerView for LedgerReader {
         let Some(entry) = self.entry(RECEIPT_KIND, receipt).await? else { return Ok(None) };
         let published = self.published();
         let ledger = self.shared.ledger.read().unwrap_or_else(PoisonError::into_inner);
-        bundle(entry, &ledger, published, self.verifier())
+        bundle(&entry, &ledger, published, self.verifier())
     }
 
     async fn len(&self) -> Result<u64, PortError> {

@@ -122,7 +122,7 @@ impl LedgerView for PostgresReader {
             None => memory.insert(Ledger::new(verifier.name()).map_err(corrupt)?),
         };
         ledger.extend(fresh);
-        view::bundle(entry, ledger, published, &verifier)
+        view::bundle(&entry, ledger, published, &verifier)
     }
 
     async fn len(&self) -> Result<u64, PortError> {
