@@ -23,8 +23,8 @@ test: ## Everything that is tested, with what it needs
 
 services: ## What is tested over real Kafka, ClickHouse, Redis and PostgreSQL, which it starts and stops
 	$(CARGO) xtask services up
-	$(CARGO) test -p prunella-runtime -p prunella-cli --features kafka,clickhouse --test it -- \
-	  kafka clickhouse delivery grafana roles schema; \
+	$(CARGO) test -p prunella-runtime -p prunella-cli --features kafka,clickhouse,postgres,redis --test it -- \
+	  kafka clickhouse delivery grafana roles schema postgres redis; \
 	  code=$$?; $(CARGO) xtask services down; exit $$code
 
 check: ## Format, lints, the rules of the house, licences

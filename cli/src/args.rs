@@ -129,7 +129,19 @@ pub enum Role {
     /// Everything that people ask for to ClickHouse
     #[cfg_attr(not(feature = "clickhouse"), doc = "(not in this build: build with `--features clickhouse`)")]
     Sink,
-    /// Every one of them; `sink` if `clickhouse.url` is set
+    /// Findings to plans, and plans to effects
+    #[cfg_attr(
+        not(feature = "postgres"),
+        doc = "(not in this build: build with `--features postgres,redis,clickhouse`)"
+    )]
+    Respond,
+    /// The API and the page
+    #[cfg_attr(
+        not(feature = "postgres"),
+        doc = "(not in this build: build with `--features postgres,redis,clickhouse`)"
+    )]
+    Console,
+    /// Every one of them; `sink`, `respond` and `console` if their engines are configured
     All,
 }
 

@@ -34,6 +34,8 @@ pub struct Config {
     #[serde(default)]
     pub webhooks: BTreeMap<String, Webhook>,
     pub clickhouse: ClickHouse,
+    pub postgres: Postgres,
+    pub redis: Redis,
 }
 
 /// The event store of the distributed mode.
@@ -47,6 +49,33 @@ pub struct ClickHouse {
     pub user: String,
     /// File that holds the password. Empty: no password.
     pub password_file: PathBuf,
+}
+
+/// The ledger of the distributed mode.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Postgres {
+    /// `postgres://user@host:port/database`. Empty: none.
+    pub url: String,
+    /// File that holds the password. Empty: no password.
+    pub password_file: PathBuf,
+    /// Where all our tables are, made when it is not there.
+    pub schema: String,
+    /// File that holds the key by which the ledgers are signed, the same for every process. Empty: `ledger.key` in
+    /// `data_dir`, made once.
+    pub key_file: PathBuf,
+}
+
+/// The hot state of the distributed mode.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Redis {
+    /// `redis://user@host:port/database`. Empty: none.
+    pub url: String,
+    /// File that holds the password. Empty: no password.
+    pub password_file: PathBuf,
+    /// What our keys start with.
+    pub prefix: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -163,6 +192,13 @@ impl Default for Config {
                 user: "prunella".into(),
                 password_file: PathBuf::new(),
             },
+            postgres: Postgres {
+                url: String::new(),
+                password_file: PathBuf::new(),
+                schema: "prunella".into(),
+                key_file: PathBuf::new(),
+            },
+            redis: Redis { url: String::new(), password_file: PathBuf::new(), prefix: "prunella".into() },
         }
     }
 }

@@ -158,6 +158,26 @@ pub fn secret_text(path: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("cannot read the secret file {}", path.display()))
 }
 
+/// Where the configuration says that the ledgers of several processes are, with the password out of its file.
+#[cfg(feature = "postgres")]
+pub fn postgres(config: &Config) -> anyhow::Result<prunella_runtime::ledger::postgres::Server> {
+    let postgres = &config.postgres;
+    Ok(prunella_runtime::ledger::postgres::Server {
+        url: postgres.url.clone(),
+        password: password(&postgres.password_file).context("`postgres.password_file`")?,
+        schema: postgres.schema.clone(),
+    })
+}
+
+/// What a password file holds; nothing when none is named.
+#[cfg(feature = "postgres")]
+pub fn password(file: &Path) -> anyhow::Result<String> {
+    if file.as_os_str().is_empty() {
+        return Ok(String::new());
+    }
+    Ok(secret_text(file)?.trim().to_owned())
+}
+
 /// A pipeline with its console, serving.
 pub struct Served {
     pub embedded: Embedded,

@@ -44,8 +44,18 @@ impl Signer {
         Ok(signer)
     }
 
+    /// The same key under another name. What one signs does not pass for the other's: the name is part of the id.
+    pub fn renamed(&self, name: &str) -> Result<Self, LedgerError> {
+        Signer::from_seed(name, &*self.seed()?)
+    }
+
     /// The text of a key file, wiped from memory when dropped. Whoever reads it can sign in the ledger's name.
     pub fn to_secret_text(&self) -> Result<Zeroizing<String>, LedgerError> {
+        let text = Zeroizing::new(key_text(&self.verifier.name, self.verifier.id, &*self.seed()?));
+        Ok(Zeroizing::new(format!("PRIVATE+KEY+{}", *text)))
+    }
+
+    fn seed(&self) -> Result<Zeroizing<[u8; 32]>, LedgerError> {
         let refused = |_| LedgerError::Key("its seed cannot be read");
         let bytes = self.pair.seed().and_then(|seed| seed.as_be_bytes()).map_err(refused)?;
         let mut seed = Zeroizing::new([0; 32]);
@@ -53,8 +63,7 @@ impl Signer {
             return Err(LedgerError::Key("its seed does not have 32 bytes"));
         }
         seed.copy_from_slice(bytes.as_ref());
-        let text = Zeroizing::new(key_text(&self.verifier.name, self.verifier.id, &seed));
-        Ok(Zeroizing::new(format!("PRIVATE+KEY+{}", *text)))
+        Ok(seed)
     }
 
     pub fn verifier(&self) -> &Verifier {

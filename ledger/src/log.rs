@@ -28,11 +28,16 @@ impl Ledger {
         entries: impl IntoIterator<Item = (Hash, Hash)>,
     ) -> Result<Self, LedgerError> {
         let mut ledger = Ledger::new(origin)?;
-        for (hash, leaf) in entries {
-            ledger.head = hash;
-            ledger.tree.append(leaf);
-        }
+        ledger.extend(entries);
         Ok(ledger)
+    }
+
+    /// Follows a ledger that somebody else writes: the hash and the leaf of every entry after those that it has.
+    pub fn extend(&mut self, entries: impl IntoIterator<Item = (Hash, Hash)>) {
+        for (hash, leaf) in entries {
+            self.head = hash;
+            self.tree.append(leaf);
+        }
     }
 
     pub fn append(&mut self, time: Timestamp, kind: &str, id: Id, body: Vec<u8>) -> Entry {

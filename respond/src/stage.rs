@@ -76,6 +76,13 @@ impl Respond {
         Ok(Respond { config, playbooks: Arc::new(playbooks), actions, memory: Memory::default() })
     }
 
+    /// A stage as this one was made, without its memory.
+    pub fn fresh(&self) -> Self {
+        let (config, playbooks, actions) =
+            (self.config.clone(), self.playbooks.clone(), self.actions.clone());
+        Respond { config, playbooks, actions, memory: Memory::default() }
+    }
+
     /// When the stage has something to do by itself. Once it has passed, the shell posts a `Command::Tick`.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.memory.next_due()

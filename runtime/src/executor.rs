@@ -3,31 +3,29 @@
 //! It reads transitions. Each becomes a durable ledger entry before the order it carries is sent to an effector, and
 //! what came of the order goes back onto the log as a command. A crash in between is settled by asking the provider.
 
+mod kill_switch;
+mod port;
+
+pub use kill_switch::{KillSwitch, Switch};
+pub use port::{LogPlans, Plans, READER, Taken};
+
 use crate::clock::Clock;
 use crate::effect::successors::opened;
-use crate::ledger::{LedgerReader, LedgerStore, NewEntry, PendingOrder, RECEIPT_KIND};
-use crate::log::{Commit, Log, LogError, Portion};
+use crate::ledger::{Attestor, NewEntry, PendingOrder, RECEIPT_KIND, Sequencer};
+use crate::log::LogError;
 use crate::sqlite::{StoreError, lock};
-use prunella_schemas::limits::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX};
 use prunella_schemas::plan::{EvidenceKind, Outcome, Probe};
 use prunella_schemas::port::{Effector, Store};
-use prunella_schemas::{
-    Command, Id, Message, Order, Posted, Receipt, Reply, Step, Timestamp, Topic, Transition,
-};
+use prunella_schemas::{Command, Id, Message, Order, Posted, Reply, Step, Timestamp, Transition};
 use std::collections::{BTreeMap, HashSet};
-use std::fs::File;
-use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// The name under which the executor's position stands in the log, as a hint for retention and lag.
-pub const READER: &str = "executor";
 /// Orders under way at once; more wait, and the log holds them.
 const ORDERS_MAX: usize = 64;
-const IDLE_MS_MAX: u64 = 100;
+const IDLE_MAX: Duration = Duration::from_millis(100);
 /// An idle executor says where it stands after this many batches of others, so that retention can pass it.
 const IDLE_BATCHES_MAX: i64 = 256;
 /// How long a report waits before it is tried again when the log refuses it, and an order when it could not be begun.
@@ -41,42 +39,12 @@ pub enum ExecutorError {
     Ledger(#[from] StoreError),
 }
 
-/// A file whose mere presence stops every action.
-#[derive(Clone, Debug)]
-pub struct KillSwitch {
-    path: PathBuf,
-}
-
-impl KillSwitch {
-    pub fn in_directory(data_dir: &Path) -> Self {
-        KillSwitch { path: data_dir.join("kill-switch") }
-    }
-
-    /// Fails closed: what cannot be read counts as engaged.
-    pub fn is_engaged(&self) -> bool {
-        self.path.try_exists().unwrap_or(true)
-    }
-
-    pub fn set(&self, engaged: bool, by: &str) -> std::io::Result<()> {
-        match engaged {
-            // On the disk before anybody is told: a power cut must not let go of it.
-            true => File::create(&self.path).and_then(|mut file| {
-                file.write_all(format!("engaged by {by}\n").as_bytes())?;
-                file.sync_all()?;
-                self.path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
-            }),
-            false if self.path.try_exists()? => std::fs::remove_file(&self.path),
-            false => Ok(()),
-        }
-    }
-}
-
 /// What orders need to be carried out.
 struct Hands {
-    log: Arc<dyn Log>,
-    ledger: Arc<Mutex<LedgerStore>>,
+    plans: Arc<dyn Plans>,
+    ledger: Arc<Mutex<dyn Sequencer>>,
     /// Reads beside the writer, without its lock.
-    reader: LedgerReader,
+    attestor: Arc<dyn Attestor>,
     /// Orders under way in this process.
     flying: Mutex<HashSet<Id>>,
     /// Some order could not be carried out and is no longer under way: look at the pending ones again.
@@ -97,29 +65,29 @@ pub struct Executor {
 
 impl Executor {
     pub fn open(
-        log: Arc<dyn Log>,
-        ledger: Arc<Mutex<LedgerStore>>,
+        plans: Arc<dyn Plans>,
+        ledger: Arc<Mutex<dyn Sequencer>>,
         effectors: Vec<Arc<dyn Effector>>,
         clock: Clock,
         kill_switch: KillSwitch,
         store: Option<Arc<dyn Store>>,
         runtime: tokio::runtime::Handle,
     ) -> Result<Self, ExecutorError> {
-        let (position, reader) = {
+        let (position, attestor) = {
             let mut ledger = lock(&ledger);
-            // After a power cut the ledger may be ahead of the log, whose lost sequences are then given out again.
-            let (known, head) = (ledger.position()?, log.head());
-            if known > head {
-                ledger.append(&[], head)?;
+            let known = ledger.position()?;
+            let start = plans.start(known)?;
+            if start != known {
+                ledger.append(&[], start)?;
             }
-            (known.min(head), ledger.reader())
+            (start, ledger.attestor())
         };
         let effectors = effectors.into_iter().map(|e| (e.provider().to_owned(), e)).collect();
         let (flying, again, slots) = (Mutex::default(), AtomicBool::new(false), Semaphore::new(ORDERS_MAX));
         let hands = Arc::new(Hands {
-            log,
+            plans,
             ledger,
-            reader,
+            attestor,
             flying,
             again,
             slots,
@@ -136,36 +104,26 @@ impl Executor {
     pub fn run(&mut self, stop: &AtomicBool, well: impl Fn()) -> Result<(), ExecutorError> {
         self.dispatch_pending()?;
         while !stop.load(Ordering::Relaxed) {
-            // Taken before the turn, so that what comes meanwhile is not slept through.
-            let head = self.hands.log.head();
-            let entries = self.turn()?;
+            self.turn()?;
             if self.hands.again.swap(false, Ordering::Relaxed) {
                 self.dispatch_pending()?;
             }
             well();
-            if entries == 0 {
-                self.hands.log.wait(head, Duration::from_millis(IDLE_MS_MAX));
-            }
         }
         Ok(())
     }
 
-    fn turn(&mut self) -> Result<usize, ExecutorError> {
-        let portion = Portion {
-            messages_max: BATCH_MESSAGES_MAX,
-            bytes_max: BATCH_BYTES_MAX,
-            until: self.hands.log.head(),
-        };
-        let batches = self.hands.log.read(&[Topic::Plans], self.position, portion)?;
-        let Some(last) = batches.last().map(|b| b.sequence) else {
-            if portion.until - self.position >= IDLE_BATCHES_MAX {
-                self.hint(portion.until)?;
-                self.position = portion.until;
+    fn turn(&mut self) -> Result<(), ExecutorError> {
+        let taken = self.hands.plans.read(self.position, IDLE_MAX)?;
+        if taken.messages.is_empty() {
+            if taken.position != self.position {
+                self.hands.plans.reached(taken.position)?;
+                self.position = taken.position;
             }
-            return Ok(0);
-        };
+            return Ok(());
+        }
         let mut entries = Vec::new();
-        for posted in batches.iter().flat_map(|b| &b.messages) {
+        for posted in &taken.messages {
             match Transition::decode(posted.version, &posted.bytes) {
                 Ok(transition) => entries.extend(entries_of(&transition, &posted.bytes)?),
                 Err(e) => {
@@ -173,17 +131,10 @@ impl Executor {
                 }
             }
         }
-        lock(&self.hands.ledger).append(&entries, last)?;
-        self.position = last;
-        self.hint(last)?;
-        self.dispatch_pending()?;
-        Ok(entries.len())
-    }
-
-    /// Tells the log how far the ledger is, so that retention may pass.
-    fn hint(&self, position: i64) -> Result<(), ExecutorError> {
-        self.hands.log.commit(Commit { reader: Some(READER.into()), position, ..Commit::default() })?;
-        Ok(())
+        lock(&self.hands.ledger).append(&entries, taken.position)?;
+        self.position = taken.position;
+        self.hands.plans.reached(taken.position)?;
+        self.dispatch_pending()
     }
 
     /// Starts whatever is in the ledger without a reply and not under way.
@@ -206,7 +157,9 @@ fn entries_of(transition: &Transition, bytes: &[u8]) -> Result<Vec<NewEntry>, St
     let mut bare = transition.clone();
     let receipt = bare.receipt.take();
     let order = (bare.order.is_some() || receipt.is_some()).then(|| bytes.to_vec());
+    let tenant = bare.plan.tenant.clone();
     let mut entries = vec![NewEntry {
+        tenant: tenant.clone(),
         time: bare.at,
         kind: "transition".into(),
         id: bare.id(),
@@ -215,9 +168,16 @@ fn entries_of(transition: &Transition, bytes: &[u8]) -> Result<Vec<NewEntry>, St
     }];
     if let Some(receipt) = receipt {
         let (time, id, body) = (receipt.time, receipt.id(), prunella_ledger::receipt_body(&receipt)?);
-        entries.push(NewEntry { time, kind: RECEIPT_KIND.into(), id, body, order: None });
+        entries.push(NewEntry { tenant, time, kind: RECEIPT_KIND.into(), id, body, order: None });
     }
     Ok(entries)
+}
+
+/// Why an order is not answered now.
+enum Stuck {
+    /// Another process writes the ledger by now, and answers it.
+    Replaced,
+    Unattested(String),
 }
 
 impl Hands {
@@ -226,12 +186,17 @@ impl Hands {
             tracing::error!(id = %pending.id, "a pending order does not decode; it stays pending");
             return;
         };
-        if let Err(e) = self.settle(&pending, &transition).await {
-            tracing::error!(id = %pending.id, error = %e, "a receipt could not be attested; trying again");
-            tokio::time::sleep(Duration::from_millis(REPORT_RETRY_MS)).await;
-            lock(&self.flying).remove(&pending.id);
-            self.again.store(true, Ordering::Relaxed);
-            return;
+        match self.settle(&pending, &transition).await {
+            Ok(()) => {}
+            // Whoever took over carries it on; it stays under way here, so that nothing is done twice.
+            Err(Stuck::Replaced) => return,
+            Err(Stuck::Unattested(e)) => {
+                tracing::error!(id = %pending.id, error = %e, "a receipt could not be attested; trying again");
+                tokio::time::sleep(Duration::from_millis(REPORT_RETRY_MS)).await;
+                lock(&self.flying).remove(&pending.id);
+                self.again.store(true, Ordering::Relaxed);
+                return;
+            }
         }
         let done = self.in_ledger(move |ledger| ledger.done(pending.id)).await;
         if let Err(e) = done {
@@ -243,59 +208,59 @@ impl Hands {
     }
 
     /// Reports the receipt of a transition, then carries out its order and reports what came of it.
-    async fn settle(&self, pending: &PendingOrder, transition: &Transition) -> Result<(), String> {
-        let origin = transition.plan.marks.ingested;
+    async fn settle(&self, pending: &PendingOrder, transition: &Transition) -> Result<(), Stuck> {
+        let (origin, tenant) = (transition.plan.marks.ingested, &transition.plan.tenant);
         if let Some(receipt) = &transition.receipt {
-            let receipt = self.attest(receipt.id()).await?;
+            let attested = self.attestor.attested(tenant, receipt.id()).await;
+            let receipt = attested.map_err(|e| Stuck::Unattested(e.to_string()))?;
             self.report(Posted::new(&receipt, origin)).await;
         }
         if let Some(order) = &transition.order {
-            let reply = self.obey(pending, transition, order).await;
+            let reply = self.obey(pending, transition, order).await?;
             let (plan_uid, sequence, at) = (transition.plan_uid, transition.sequence, (self.clock)());
             let command = Command::Reply { plan_uid, sequence, reply, at };
-            self.report(Posted::new(&command, origin)).await;
+            // A reply does not name its tenant, and must come to the tenant's partition.
+            let key = tenant.as_str().to_owned();
+            self.report(Posted { key, ..Posted::new(&command, origin) }).await;
         }
         Ok(())
     }
 
-    /// The receipt as the ledger holds it, with its place in the ledger.
-    async fn attest(&self, id: Id) -> Result<Receipt, String> {
-        let entry = self.reader.entry(RECEIPT_KIND, id).await.map_err(|e| e.to_string())?;
-        let entry = entry.ok_or_else(|| "the ledger does not hold it".to_owned())?;
-        let receipt: Receipt = serde_json::from_slice(&entry.body).map_err(|e| e.to_string())?;
-        let verifier = self.reader.verifier();
-        prunella_ledger::attest(receipt, &entry, verifier.name(), verifier).map_err(|e| e.to_string())
-    }
-
-    /// The ledger's file is written off the async threads.
+    /// The ledger is written off the async threads.
     async fn in_ledger<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut LedgerStore) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, String> {
+        work: impl FnOnce(&mut dyn Sequencer) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let ledger = Arc::clone(&self.ledger);
-        let worked = tokio::task::spawn_blocking(move || work(&mut lock(&ledger))).await;
-        worked.map_err(|e| e.to_string())?.map_err(|e| e.to_string())
+        let worked = tokio::task::spawn_blocking(move || work(&mut *lock(&ledger))).await;
+        let cut = |e: tokio::task::JoinError| StoreError::Invalid(format!("a write was cut short: {e}"));
+        worked.map_err(cut)?
     }
 
-    async fn obey(&self, pending: &PendingOrder, transition: &Transition, order: &Order) -> Reply {
+    async fn obey(
+        &self,
+        pending: &PendingOrder,
+        transition: &Transition,
+        order: &Order,
+    ) -> Result<Reply, Stuck> {
         if let Order::Probe { not_before, .. } = order {
             self.sleep_until(*not_before).await;
         }
         // Never closed, so there is always a slot to come.
         let _slot = self.slots.acquire().await;
-        match order {
+        Ok(match order {
             Order::Read { reads } => self.read(transition, reads).await,
             Order::Apply { steps, key } => {
-                Reply::Applied { outcomes: self.act(pending, transition, steps, *key).await }
+                Reply::Applied { outcomes: self.act(pending, transition, steps, *key).await? }
             }
             Order::Undo { steps, key } => {
-                Reply::Undone { outcomes: self.act(pending, transition, steps, *key).await }
+                Reply::Undone { outcomes: self.act(pending, transition, steps, *key).await? }
             }
             Order::Probe { steps, principal, applied, since, known, .. } => {
                 let probe = self.probe(transition, steps, principal, *applied).await;
                 Reply::Probed { probe: self.opened(transition, principal, *since, known, probe).await }
             }
-        }
+        })
     }
 
     async fn read(&self, transition: &Transition, reads: &[prunella_schemas::plan::Read]) -> Reply {
@@ -323,21 +288,22 @@ impl Hands {
         transition: &Transition,
         steps: &[Step],
         key: Id,
-    ) -> Vec<Outcome> {
+    ) -> Result<Vec<Outcome>, Stuck> {
         if pending.started {
             let detail = "the process stopped while this was being carried out".to_owned();
-            return vec![Outcome::Unknown { detail }; steps.len()];
+            return Ok(vec![Outcome::Unknown { detail }; steps.len()]);
         }
         let id = pending.id;
         match self.in_ledger(move |ledger| ledger.begin(id)).await {
             Ok(true) => {}
             Ok(false) => {
                 let detail = "it was begun before, or is done".to_owned();
-                return vec![Outcome::Unknown { detail }; steps.len()];
+                return Ok(vec![Outcome::Unknown { detail }; steps.len()]);
             }
+            Err(StoreError::Fenced { .. }) => return Err(Stuck::Replaced),
             Err(e) => {
                 let detail = format!("not begun, the ledger cannot be written: {e}");
-                return vec![Outcome::Failed { detail }];
+                return Ok(vec![Outcome::Failed { detail }]);
             }
         }
         let mut outcomes = Vec::new();
@@ -350,11 +316,11 @@ impl Hands {
                 break;
             }
         }
-        outcomes
+        Ok(outcomes)
     }
 
     async fn act_once(&self, transition: &Transition, step: &Step, key: Id) -> Outcome {
-        if self.kill_switch.is_engaged() {
+        if self.kill_switch.is_engaged_anywhere().await {
             return Outcome::Failed { detail: prunella_respond::KILL_SWITCH_ENGAGED.into() };
         }
         match self.effectors.get(&step.provider) {
@@ -417,9 +383,9 @@ impl Hands {
     /// A report that the log refuses is tried again: without it the plan would wait for ever.
     async fn report(&self, posted: Posted) {
         loop {
-            let (log, message) = (Arc::clone(&self.log), posted.clone());
-            match tokio::task::spawn_blocking(move || log.append(vec![message])).await {
-                Ok(Ok(_)) => return,
+            let (plans, message) = (Arc::clone(&self.plans), posted.clone());
+            match tokio::task::spawn_blocking(move || plans.report(message)).await {
+                Ok(Ok(())) => return,
                 Ok(Err(e)) => tracing::error!(error = %e, "a report could not be written; trying again"),
                 // The process is stopping; the order is still pending in the ledger.
                 Err(_) => return,

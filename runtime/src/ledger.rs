@@ -1,12 +1,18 @@
 //! The ledger on disk: entries, signed checkpoints and pending orders in one SQLite file, with the key and an anchor beside it.
 
 mod files;
+mod port;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+mod tail;
 mod view;
 
+pub use files::signer;
+pub use port::{Attestor, NewEntry, PendingOrder, Sequencer};
 pub use view::{Entries, LedgerReader, verify};
 
 use crate::sqlite::{StoreError, describe};
-use prunella_ledger::{Checkpoint, Entry, Hash, Ledger, LedgerError, Signer, Verifier, genesis};
+use prunella_ledger::{Checkpoint, Entry, Hash, Ledger, LedgerError, Signer, Verifier};
 use prunella_schemas::{Id, Timestamp};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
@@ -25,28 +31,6 @@ pub const RECEIPT_KIND: &str = "receipt";
 const KIND: &str = "ledger";
 const MIGRATIONS: &[&str] = &[include_str!("../../schemas/sqlite/ledger/0001.sql")];
 const ENTRY_COLUMNS: &str = "number, time, kind, id, body, prev, hash";
-
-/// What is to be logged.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NewEntry {
-    pub time: Timestamp,
-    pub kind: String,
-    /// With `kind`, what makes a repeat harmless: what is logged already is not logged again.
-    pub id: Id,
-    pub body: Vec<u8>,
-    /// An order that may be carried out once this entry is durable; it is pending until `done`.
-    pub order: Option<Vec<u8>>,
-}
-
-/// An order that is in the ledger and has no reply yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PendingOrder {
-    /// The id of its entry.
-    pub id: Id,
-    pub bytes: Vec<u8>,
-    /// It was begun: whether it took effect is unknown, so the provider must be read.
-    pub started: bool,
-}
 
 /// The one writer of the ledger. Blocking; every method that changes something is durable on return.
 pub struct LedgerStore {
@@ -76,7 +60,7 @@ impl LedgerStore {
         let fail = |e| describe(&path, &e);
         connection.pragma_update(None, "synchronous", "FULL").map_err(fail)?;
         let size: i64 = connection.query_row("SELECT count(*) FROM entry", [], |r| r.get(0)).map_err(fail)?;
-        let signer = files::signer(directory, size == 0)?;
+        let signer = signer(directory, size == 0)?;
         let verifier = signer.verifier().clone();
         let ledger = load(&connection, &path, verifier.name())?;
         let note = check_tail(&connection, &path, &ledger, &verifier)?;
@@ -106,18 +90,30 @@ impl LedgerStore {
         &self.shared.verifier
     }
 
-    /// Up to which sequence of the log everything is in the ledger; 0 when nothing is.
-    pub fn position(&self) -> Result<i64, StoreError> {
+    /// After a failed append the memory holds entries that the file does not: it is read again.
+    fn refresh(&mut self) -> Result<(), StoreError> {
+        if self.stale {
+            let ledger = load(&self.connection, &self.path, self.origin())?;
+            let note = check_tail(&self.connection, &self.path, &ledger, self.verifier())?;
+            if let Some(note) = note {
+                *self.shared.published.write().unwrap_or_else(PoisonError::into_inner) =
+                    (ledger.size(), note);
+            }
+            *self.shared.ledger.write().unwrap_or_else(PoisonError::into_inner) = ledger;
+            self.stale = false;
+        }
+        Ok(())
+    }
+}
+
+impl Sequencer for LedgerStore {
+    fn position(&self) -> Result<i64, StoreError> {
         let sql = "SELECT position FROM reader WHERE name = 'ledger'";
         let position = self.connection.query_row(sql, [], |r| r.get(0)).optional();
         position.map(Option::unwrap_or_default).map_err(|e| describe(&self.path, &e))
     }
 
-    /// Logs entries, with their orders, a signed checkpoint and the position after them: all of it or nothing.
-    ///
-    /// Gives back the entry of each: the new one, or the one that was there already, as it was logged then. The order of
-    /// an entry that was there is not pending again.
-    pub fn append(&mut self, entries: &[NewEntry], position: i64) -> Result<Vec<Entry>, StoreError> {
+    fn append(&mut self, entries: &[NewEntry], position: i64) -> Result<Vec<Entry>, StoreError> {
         self.refresh()?;
         self.stale = true;
         let (shared, signer, path) = (&self.shared, &self.signer, &self.path);
@@ -150,8 +146,7 @@ impl LedgerStore {
         Ok(out)
     }
 
-    /// Orders without a reply, in the order they were logged.
-    pub fn pending_orders(&self) -> Result<Vec<PendingOrder>, StoreError> {
+    fn pending_orders(&self) -> Result<Vec<PendingOrder>, StoreError> {
         let read = || {
             let mut statement =
                 self.connection.prepare_cached("SELECT id, bytes, started FROM pending ORDER BY number")?;
@@ -162,31 +157,18 @@ impl LedgerStore {
         read().map_err(|e| describe(&self.path, &e))
     }
 
-    /// Marks an order as begun, before the first byte goes to a provider. Says whether it was pending and not yet begun.
-    pub fn begin(&mut self, id: Id) -> Result<bool, StoreError> {
+    fn begin(&mut self, id: Id) -> Result<bool, StoreError> {
         let sql = "UPDATE pending SET started = 1 WHERE id = ?1 AND NOT started";
         transact(&mut self.connection, &self.path, |t| t.prepare_cached(sql)?.execute([id.0])).map(|n| n == 1)
     }
 
-    /// Forgets an order whose reply is durable. Says whether it was pending.
-    pub fn done(&mut self, id: Id) -> Result<bool, StoreError> {
+    fn done(&mut self, id: Id) -> Result<bool, StoreError> {
         let sql = "DELETE FROM pending WHERE id = ?1";
         transact(&mut self.connection, &self.path, |t| t.prepare_cached(sql)?.execute([id.0])).map(|n| n == 1)
     }
 
-    /// After a failed append the memory holds entries that the file does not: it is read again.
-    fn refresh(&mut self) -> Result<(), StoreError> {
-        if self.stale {
-            let ledger = load(&self.connection, &self.path, self.origin())?;
-            let note = check_tail(&self.connection, &self.path, &ledger, self.verifier())?;
-            if let Some(note) = note {
-                *self.shared.published.write().unwrap_or_else(PoisonError::into_inner) =
-                    (ledger.size(), note);
-            }
-            *self.shared.ledger.write().unwrap_or_else(PoisonError::into_inner) = ledger;
-            self.stale = false;
-        }
-        Ok(())
+    fn attestor(&self) -> Arc<dyn Attestor> {
+        Arc::new(self.reader())
     }
 }
 
@@ -257,28 +239,7 @@ fn check_tail(
         Ok((newest, note))
     };
     let (newest, note) = read().map_err(|e| describe(path, &e))?;
-    let size = ledger.size();
-    let refuse = |what: &str| Err(broken(path, &what));
-    if let Some(last) = newest.first() {
-        let prev = newest.get(1).map_or_else(|| genesis(ledger.origin()), |e| e.hash);
-        if last.index + 1 != size {
-            return refuse("entries are missing");
-        }
-        if !last.is_sealed() || last.prev != prev {
-            return refuse("the newest entry was changed");
-        }
-    }
-    match &note {
-        None if size == 0 => Ok(None),
-        None => refuse("its checkpoints are missing"),
-        Some(text) => {
-            let checkpoint = Checkpoint::open(text, Some(verifier)).map_err(|e| broken(path, &e))?;
-            if checkpoint.size != size || ledger.tree().root(size) != Some(checkpoint.root) {
-                return refuse("its entries are not those that the newest checkpoint signs");
-            }
-            Ok(note)
-        }
-    }
+    tail::check(&newest, note, ledger, verifier).map_err(|e| broken(path, &e))
 }
 
 /// Whether the ledger still holds what the copy beside it says was signed.

@@ -1,5 +1,11 @@
 //! Distributed mode: some roles in this process, each a stage over Kafka on threads of its own.
 
+#[cfg(feature = "postgres")]
+mod respond;
+
+#[cfg(feature = "postgres")]
+pub use respond::Response;
+
 use crate::clock;
 use crate::log::LogError;
 use crate::log::kafka::{KafkaPump, Settings};
@@ -148,6 +154,12 @@ impl Vitals {
         let stopped = lock(&self.problems);
         let stopped = stopped.iter().map(|(stage, problem)| format!("{stage}: {problem}"));
         stopped.chain(lock(&self.others).iter().flat_map(|tell| tell())).collect()
+    }
+
+    /// What each stage of this process has before it.
+    pub fn lag(&self) -> BTreeMap<String, u64> {
+        let lag = |(name, counts): &Watched| ((*name).to_owned(), counts.lag.load(Ordering::Relaxed));
+        lock(&self.stages).iter().map(lag).collect()
     }
 
     /// The text of a scrape.

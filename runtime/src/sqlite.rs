@@ -27,6 +27,8 @@ pub enum StoreError {
     Unavailable { path: String, detail: String },
     #[error("`{path}` cannot grow: {detail}; nothing was changed, free space and try again")]
     Full { path: String, detail: String },
+    #[error("`{path}` has another writer now: {detail}")]
+    Fenced { path: String, detail: String },
     #[error("`{path}` is damaged: {detail}; move it aside and restore it from a backup")]
     Corrupt { path: String, detail: String },
     #[error(
@@ -43,7 +45,7 @@ impl From<StoreError> for PortError {
     fn from(error: StoreError) -> Self {
         let text = error.to_string();
         match error {
-            StoreError::Unavailable { .. } => PortError::Unavailable(text),
+            StoreError::Unavailable { .. } | StoreError::Fenced { .. } => PortError::Unavailable(text),
             StoreError::Full { .. } => PortError::Full(text),
             StoreError::Corrupt { .. } | StoreError::Newer { .. } | StoreError::OtherKind { .. } => {
                 PortError::Corrupt(text)
@@ -169,7 +171,7 @@ pub(crate) fn fold(connection: &Connection) {
 }
 
 /// A poisoned lock only says that another thread panicked; SQLite has rolled back whatever it had begun.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -6,18 +6,18 @@ mod health;
 
 pub use self::health::EmbeddedHealth;
 
-use self::directory::DirectoryLock;
+pub(crate) use self::directory::DirectoryLock;
 use crate::clock::Clock;
-use crate::effect::{self, account, preflight, tokens};
-use crate::executor::{self, Executor, ExecutorError, KillSwitch};
+use crate::effect::{self, preflight};
+use crate::executor::{self, Executor, ExecutorError, KillSwitch, LogPlans};
 use crate::intake::{LogIntake, given_again};
-use crate::ledger::{Entries, LedgerReader, LedgerStore};
+use crate::ledger::{Entries, LedgerReader, LedgerStore, Sequencer};
 use crate::log::sqlite::SqliteLog;
 use crate::log::{Log, LogError, Retention};
 use crate::pump::Pump;
 use crate::sink::{self, Sink, SinkError};
 use crate::sqlite::StoreError;
-use crate::state::SqliteState;
+use crate::state::{Past, SqliteState};
 use crate::store::{SHED_ROWS_MAX, SqliteStore, StoreWriter};
 use crate::webhook::{self, Deliverer, Endpoint, Links, Outbox, WebhookEffector, WebhookError};
 use prunella_detect::correlate::Correlate;
@@ -118,8 +118,9 @@ impl Embedded {
         let ledger = LedgerStore::open(&settings.data_dir)?;
         if state.is_empty() {
             // A lost file must not mean "never revoked": the ledger is the truth.
-            let entries = || Entries::open(&settings.data_dir);
-            state.restore(&tokens::revoked(entries()?)?, &account::changed(entries()?)?)?;
+            let waiting =
+                || Ok(ledger.pending_orders()?.iter().filter(|o| !o.started).map(|o| o.id).collect());
+            state.restore(&Past::read(Entries::open(&settings.data_dir)?, waiting)?)?;
         }
         let reader = Arc::new(ledger.reader());
         let kill_switch = KillSwitch::in_directory(&settings.data_dir);
@@ -136,7 +137,7 @@ impl Embedded {
         let deliverer = Deliverer::new(outbox.clone(), settings.webhooks, links.clone())?;
         let seen: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
         let message = |p: &'static str| WebhookEffector::new(outbox.clone(), p, deliverer.endpoints(p));
-        let effectors = effect::ours(&state, &seen, webhook::PROVIDERS.map(message));
+        let effectors = effect::ours(&(Arc::clone(&state) as _), &seen, webhook::PROVIDERS.map(message));
         let lacking = runtime.block_on(preflight::missing(&effectors, &settings.playbooks.calls()));
         let sink = Sink::open(Arc::clone(&log), writer, live.clone())?;
         let health =
@@ -146,7 +147,7 @@ impl Embedded {
         let stop = Arc::new(AtomicBool::new(false));
         let mut crew = Crew { stop: Arc::clone(&stop), health: health.clone(), threads: Vec::new() };
         let executor = Executor::open(
-            Arc::clone(&log),
+            Arc::new(LogPlans(Arc::clone(&log))),
             ledger,
             effectors,
             Arc::clone(&clock),

@@ -215,8 +215,9 @@ impl Message for Transition {
         Id::derive("transition", &[&self.plan_uid.0, &self.sequence.to_le_bytes()])
     }
 
+    /// A tenant's plans are one stream: they share budgets, and one ledger.
     fn key(&self) -> &str {
-        &self.plan.principal
+        self.plan.tenant.as_str()
     }
 }
 
@@ -352,6 +353,20 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whose plans it is about, if it says.
+    pub fn tenant(&self) -> Option<&Tenant> {
+        match self {
+            Command::Approve { tenant, .. }
+            | Command::Reject { tenant, .. }
+            | Command::RollBack { tenant, .. }
+            | Command::Respond { tenant, .. } => Some(tenant),
+            Command::KillSwitch { .. }
+            | Command::Reply { .. }
+            | Command::Census { .. }
+            | Command::Tick { .. } => None,
+        }
+    }
+
     pub fn at(&self) -> Timestamp {
         match self {
             Command::Approve { at, .. }
@@ -374,7 +389,9 @@ impl Message for Command {
         Id::derive("command", &[&serde_json::to_vec(self).unwrap_or_default()])
     }
 
+    /// Commands of a tenant keep their order. What concerns every tenant, and a reply, which does not name its tenant, is
+    /// keyed by whoever sends it where that makes a difference.
     fn key(&self) -> &str {
-        "commands"
+        self.tenant().map_or("commands", Tenant::as_str)
     }
 }

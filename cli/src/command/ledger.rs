@@ -19,7 +19,11 @@ pub fn run(app: &App, args: Ledger) -> anyhow::Result<Outcome> {
                 .map(|path| Ok(kept(path)?.checkpoint))
                 .collect::<anyhow::Result<Vec<_>>>()?;
             let trusted = key.map(|path| trusted(&path)).transpose()?;
-            let report = match verify(directory, trusted.as_ref(), &anchors) {
+            let verified = match app.loaded.config.postgres.url.is_empty() {
+                true => verify(directory, trusted.as_ref(), &anchors),
+                false => shared::verify(&app.loaded.config, trusted.as_ref(), &anchors)?,
+            };
+            let report = match verified {
                 // Whoever asks whether the ledger is whole wants the same answer for a file that no longer opens.
                 Err(StoreError::Corrupt { path, detail }) => unreadable(format!("{path}: {detail}")),
                 report => report.map_err(|e| Refusal(e.into()))?,
@@ -27,6 +31,11 @@ pub fn run(app: &App, args: Ledger) -> anyhow::Result<Outcome> {
             output::one(app.format, &report, text)?;
             let holds = report.integrity == Integrity::Ok && report.completeness != Completeness::Truncated;
             Ok(if holds { Outcome::Ok } else { Outcome::Found })
+        }
+        Ledger::Checkpoint if !app.loaded.config.postgres.url.is_empty() => {
+            let newest = shared::checkpoint(&app.loaded.config)?;
+            output::one(app.format, &newest, |newest| newest.checkpoint.clone())?;
+            Ok(Outcome::Ok)
         }
         Ledger::Checkpoint => {
             let read = |name: &str| {
@@ -92,4 +101,69 @@ fn text(report: &Report) -> String {
     lines.extend(report.first_bad.map(|index| format!("first bad entry: {index}")));
     lines.extend(report.problems.iter().map(|problem| format!("  - {problem}")));
     lines.join("\n")
+}
+
+/// The ledger of the configured tenant, where the ledgers are in PostgreSQL.
+#[cfg(feature = "postgres")]
+mod shared {
+    use super::Kept;
+    use crate::config::Config;
+    use crate::{Refusal, pipeline};
+    use prunella_ledger::{Report, Verifier};
+    use prunella_runtime::ledger::postgres::{self, Database, PostgresReader};
+    use prunella_runtime::sqlite::StoreError;
+    use prunella_schemas::port::LedgerView;
+    use tokio::runtime::Runtime;
+
+    pub fn verify(
+        config: &Config,
+        trusted: Option<&Verifier>,
+        anchors: &[String],
+    ) -> anyhow::Result<Result<Report, StoreError>> {
+        let (runtime, database) = open(config)?;
+        Ok(postgres::verify(&database, &config.tenant, trusted, anchors, runtime.handle()))
+    }
+
+    pub fn checkpoint(config: &Config) -> anyhow::Result<Kept> {
+        let (runtime, database) = open(config)?;
+        let reader = PostgresReader::new(database.clone(), config.tenant.clone());
+        let read = async { (reader.checkpoint().await, database.verifier(&config.tenant).await) };
+        let (checkpoint, verifier) = runtime.block_on(read);
+        let refused = |e: prunella_schemas::port::PortError| Refusal(e.into());
+        let verifier = verifier.map_err(refused)?.map(|key| key.to_string());
+        Ok(Kept { checkpoint: checkpoint.map_err(refused)?, verifier_key: verifier.unwrap_or_default() })
+    }
+
+    fn open(config: &Config) -> anyhow::Result<(Runtime, Database)> {
+        let (runtime, server) = (pipeline::runtime()?, pipeline::postgres(config)?);
+        let database = runtime.block_on(Database::open(&server)).map_err(|e| Refusal(e.into()))?;
+        Ok((runtime, database))
+    }
+}
+
+#[cfg(not(feature = "postgres"))]
+mod shared {
+    use super::Kept;
+    use crate::Refusal;
+    use crate::config::Config;
+    use prunella_ledger::{Report, Verifier};
+    use prunella_runtime::sqlite::StoreError;
+
+    pub fn verify(
+        _: &Config,
+        _: Option<&Verifier>,
+        _: &[String],
+    ) -> anyhow::Result<Result<Report, StoreError>> {
+        Err(unknown())
+    }
+
+    pub fn checkpoint(_: &Config) -> anyhow::Result<Kept> {
+        Err(unknown())
+    }
+
+    fn unknown() -> anyhow::Error {
+        let why =
+            "`postgres.url` is set, and this build knows no PostgreSQL; build it with the feature `postgres`";
+        Refusal(anyhow::anyhow!(why)).into()
+    }
 }

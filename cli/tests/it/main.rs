@@ -25,6 +25,8 @@ mod respond;
 mod roles;
 #[cfg(all(feature = "kafka", feature = "clickhouse"))]
 mod roles_sink;
+#[cfg(all(feature = "kafka", feature = "postgres", feature = "redis", feature = "clickhouse"))]
+mod roles_respond;
 mod running;
 #[cfg(feature = "clickhouse")]
 mod schema;

@@ -1,15 +1,13 @@
 //! Account states as something to act on: lock, step-up, one session refused; and whether the attacker felt it.
 
 use super::tokens::{CREDENTIAL_REFUSED, EVENT_TIME_GRAIN_MS, calls_since};
-use crate::ledger::Entries;
-use crate::sqlite::StoreError;
 use crate::state::Change;
 use async_trait::async_trait;
 use prunella_schemas::plan::{EvidenceKind, Outcome, Probe, Read, TargetState};
 use prunella_schemas::port::{
     Effector, LOCKED_UNTIL, PortError, SESSION_PREFIX, STEP_UP_SINCE, Setting, State, Store,
 };
-use prunella_schemas::{Event, Id, Message, PlanState, Step, Tenant, Timestamp, Transition};
+use prunella_schemas::{Event, Id, PlanState, Step, Tenant, Timestamp, Transition};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -165,34 +163,22 @@ fn judge(calls: &[Event], place: &Place, applied: Timestamp) -> Probe {
     }
 }
 
-/// What the ledger says was set and taken back, oldest first: from it the account states can be made again.
-pub fn changed(entries: Entries) -> Result<Vec<Change>, StoreError> {
-    let mut changes = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(StoreError::Invalid)?;
-        // Entries of other kinds and of other versions say nothing about accounts.
-        let Ok(transition) = Transition::decode(Transition::VERSION, &entry.body) else { continue };
-        let steps = match transition.to {
-            PlanState::Applied if transition.from != Some(PlanState::Applied) => &transition.plan.steps,
-            PlanState::RolledBack | PlanState::Expired
-                if transition.plan.marks.applied != Timestamp::ZERO =>
-            {
-                &transition.plan.undo
-            }
-            _ => continue,
-        };
-        for step in steps.iter().filter(|step| step.provider == PROVIDER) {
-            let place = Place::of(&step.operation, &step.target).zip(value_of(&step.desired));
-            let tenant = transition.plan.tenant.as_str();
-            changes.extend(place.map(|(place, value)| Change {
-                tenant: tenant.to_owned(),
-                principal: place.principal,
-                name: place.name,
-                value,
-            }));
+/// The steps of which a transition says that they were carried out: those of the plan, or those that take it back.
+pub fn settled(transition: &Transition) -> &[Step] {
+    match transition.to {
+        PlanState::Applied if transition.from != Some(PlanState::Applied) => &transition.plan.steps,
+        PlanState::RolledBack | PlanState::Expired if transition.plan.marks.applied != Timestamp::ZERO => {
+            &transition.plan.undo
         }
+        _ => &[],
     }
-    Ok(changes)
+}
+
+/// What a step sets on an account, if it sets anything.
+pub fn changed(tenant: &Tenant, step: &Step) -> Option<Change> {
+    let place = Place::of(&step.operation, &step.target).filter(|_| step.provider == PROVIDER)?;
+    let value = value_of(&step.desired)?;
+    Some(Change { tenant: tenant.as_str().to_owned(), principal: place.principal, name: place.name, value })
 }
 
 fn value_of(value: &Value) -> Option<Timestamp> {

@@ -1,11 +1,9 @@
 //! Token versions as something to act on: "tokens issued before T are invalid", and whether the attacker felt it.
 
-use crate::ledger::Entries;
-use crate::sqlite::StoreError;
 use async_trait::async_trait;
 use prunella_schemas::plan::{EvidenceKind, Outcome, Probe, Read, TargetState};
 use prunella_schemas::port::{Effector, PortError, Query, State, Store};
-use prunella_schemas::{Event, Id, Message, PlanState, Step, Tenant, Timestamp, Transition};
+use prunella_schemas::{Event, Id, PlanState, Step, Tenant, Timestamp, Transition};
 use std::sync::Arc;
 
 /// The provider word of our own state.
@@ -114,20 +112,18 @@ impl Effector for TokenEffector {
     }
 }
 
-/// What the ledger says was revoked, oldest first: from it the token versions can be made again.
-pub fn revoked(entries: Entries) -> Result<Vec<(Tenant, String, Timestamp)>, StoreError> {
-    let mut revoked = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(StoreError::Invalid)?;
-        // Entries of other kinds and of other versions say nothing about tokens.
-        let Ok(transition) = Transition::decode(Transition::VERSION, &entry.body) else { continue };
-        if transition.to == PlanState::Applied {
-            let ours = transition.plan.steps.iter().filter(|step| step.provider == PROVIDER);
-            let tenant = &transition.plan.tenant;
-            revoked.extend(ours.filter_map(|s| Some((tenant.clone(), s.target.clone(), not_before(s)?))));
-        }
+/// The steps of which a transition says that they were carried out.
+pub fn settled(transition: &Transition) -> &[Step] {
+    match transition.to {
+        PlanState::Applied => &transition.plan.steps,
+        _ => &[],
     }
-    Ok(revoked)
+}
+
+/// Whose tokens a step revokes, and up to when, if it revokes any.
+pub fn revoked(tenant: &Tenant, step: &Step) -> Option<(Tenant, String, Timestamp)> {
+    let ours = step.provider == PROVIDER;
+    not_before(step).filter(|_| ours).map(|at| (tenant.clone(), step.target.clone(), at))
 }
 
 fn not_before(step: &Step) -> Option<Timestamp> {

@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 /// The ledger's key. It is made once, together with an empty ledger, and never again: a new key would be a new ledger.
-pub(super) fn signer(directory: &Path, may_make: bool) -> Result<Signer, StoreError> {
+pub fn signer(directory: &Path, may_make: bool) -> Result<Signer, StoreError> {
     let path = directory.join(KEY_FILE);
     let signer = match read(&path)? {
         Some(text) => Signer::parse(&text).map_err(|e| broken(&path, &e))?,

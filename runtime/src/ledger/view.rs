@@ -1,14 +1,14 @@
 //! Reading the ledger: the port for console and command line, a stream of its entries, and the offline verification.
 
 use super::{
-    ANCHOR_FILE, DATABASE_FILE, ENTRY_COLUMNS, KIND, MIGRATIONS, RECEIPT_KIND, Shared, VERIFIER_FILE,
-    entry_of, files,
+    ANCHOR_FILE, Attestor, DATABASE_FILE, ENTRY_COLUMNS, KIND, MIGRATIONS, RECEIPT_KIND, Shared,
+    VERIFIER_FILE, entry_of, files,
 };
 use crate::sqlite::{Readers, StoreError, blocking, describe, open_reader};
 use async_trait::async_trait;
-use prunella_ledger::{Entry, ProofBundle, Report, Verifier, attest};
+use prunella_ledger::{Entry, Ledger, ProofBundle, Report, Verifier, attest};
 use prunella_schemas::port::{LedgerView, PortError};
-use prunella_schemas::{Id, Message, Receipt};
+use prunella_schemas::{Id, Message, Receipt, Tenant};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::VecDeque;
 use std::path::Path;
@@ -65,6 +65,40 @@ impl LedgerReader {
 }
 
 #[async_trait]
+impl Attestor for LedgerReader {
+    async fn attested(&self, _: &Tenant, receipt: Id) -> Result<Receipt, PortError> {
+        attested(self.entry(RECEIPT_KIND, receipt).await?, self.verifier())
+    }
+}
+
+/// The receipt of an entry, with its place in the ledger that `verifier` names.
+pub(super) fn attested(entry: Option<Entry>, verifier: &Verifier) -> Result<Receipt, PortError> {
+    let entry = entry.ok_or_else(|| PortError::Invalid("the ledger does not hold the receipt".into()))?;
+    let corrupt = |e: &dyn std::fmt::Display| PortError::Corrupt(format!("entry {}: {e}", entry.index));
+    let receipt = Receipt::decode(Receipt::VERSION, &entry.body).map_err(|e| corrupt(&e))?;
+    attest(receipt, &entry, verifier.name(), verifier).map_err(|e| corrupt(&e))
+}
+
+/// The proof of an entry that logs a receipt, in the ledger as it was when `checkpoint` was signed over `size` entries.
+pub(super) fn bundle(
+    entry: &Entry,
+    ledger: &Ledger,
+    (size, checkpoint): (u64, String),
+    verifier: &Verifier,
+) -> Result<Option<serde_json::Value>, PortError> {
+    let id = entry.id;
+    if entry.index >= size {
+        return Err(PortError::Unavailable(format!("receipt {id} is being signed; ask again")));
+    }
+    let corrupt = |e: &dyn std::fmt::Display| PortError::Corrupt(format!("no proof for receipt {id}: {e}"));
+    let inclusion = ledger.prove_at(entry.index, size).map_err(|e| corrupt(&e))?;
+    let receipt = attested(Some(entry.clone()), verifier)?;
+    let bundle =
+        ProofBundle::new(&receipt, entry, inclusion, checkpoint, verifier).map_err(|e| corrupt(&e))?;
+    serde_json::to_value(bundle).map(Some).map_err(|e| corrupt(&e))
+}
+
+#[async_trait]
 impl LedgerView for LedgerReader {
     async fn checkpoint(&self) -> Result<String, PortError> {
         Ok(self.published().1)
@@ -72,21 +106,9 @@ impl LedgerView for LedgerReader {
 
     async fn proof(&self, receipt: Id) -> Result<Option<serde_json::Value>, PortError> {
         let Some(entry) = self.entry(RECEIPT_KIND, receipt).await? else { return Ok(None) };
-        let corrupt =
-            |e: &dyn std::fmt::Display| PortError::Corrupt(format!("no proof for receipt {receipt}: {e}"));
-        let (size, checkpoint) = self.published();
-        if entry.index >= size {
-            return Err(PortError::Unavailable(format!("receipt {receipt} is being signed; ask again")));
-        }
-        let logged = Receipt::decode(Receipt::VERSION, &entry.body).map_err(|e| corrupt(&e))?;
-        let verifier = self.verifier();
-        let receipt = attest(logged, &entry, verifier.name(), verifier).map_err(|e| corrupt(&e))?;
+        let published = self.published();
         let ledger = self.shared.ledger.read().unwrap_or_else(PoisonError::into_inner);
-        let inclusion = ledger.prove_at(entry.index, size).map_err(|e| corrupt(&e))?;
-        drop(ledger);
-        let bundle =
-            ProofBundle::new(&receipt, &entry, inclusion, checkpoint, verifier).map_err(|e| corrupt(&e))?;
-        serde_json::to_value(bundle).map(Some).map_err(|e| corrupt(&e))
+        bundle(&entry, &ledger, published, self.verifier())
     }
 
     async fn len(&self) -> Result<u64, PortError> {

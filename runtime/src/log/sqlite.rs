@@ -316,9 +316,10 @@ impl From<StoreError> for LogError {
         match error {
             StoreError::Full { .. } => LogError::Full(text),
             StoreError::Corrupt { .. } | StoreError::OtherKind { .. } => LogError::Corrupt(text),
-            StoreError::Unavailable { .. } | StoreError::Newer { .. } | StoreError::Invalid(_) => {
-                LogError::Unavailable(text)
-            }
+            StoreError::Unavailable { .. }
+            | StoreError::Fenced { .. }
+            | StoreError::Newer { .. }
+            | StoreError::Invalid(_) => LogError::Unavailable(text),
         }
     }
 }

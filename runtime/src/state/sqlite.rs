@@ -5,6 +5,7 @@ mod settings;
 pub use settings::Change;
 
 use self::settings::Settings;
+use super::Past;
 use crate::sqlite::{StoreError, blocking, describe, lock, open};
 use async_trait::async_trait;
 use prunella_schemas::port::{AccountState, PortError, Setting, State, TokenVersion};
@@ -81,19 +82,15 @@ impl SqliteState {
     }
 
     /// Takes over revocations in their order, all of them or none: for a file that was lost.
-    pub fn restore(
-        &self,
-        revoked: &[(Tenant, String, Timestamp)],
-        changes: &[Change],
-    ) -> Result<(), StoreError> {
+    pub fn restore(&self, past: &Past) -> Result<(), StoreError> {
         if let Some(connection) = lock(&self.shared.file).as_ref() {
             let take_over = || {
                 let transaction = connection.unchecked_transaction()?;
-                for (tenant, principal, not_before) in revoked {
+                for (tenant, principal, not_before) in &past.revoked {
                     let values = params![tenant.as_str(), principal, not_before.0];
                     transaction.prepare_cached(REVOKE)?.query_row(values, |_| Ok(())).optional()?;
                 }
-                for change in changes {
+                for change in &past.changes {
                     settings::replay(&transaction, change)?;
                 }
                 transaction.commit()

@@ -5,12 +5,12 @@ use std::fs::File;
 use std::path::Path;
 
 /// Holds the data directory for this process; the operating system lets go of it however the process ends.
-pub(super) struct DirectoryLock {
+pub(crate) struct DirectoryLock {
     _file: File,
 }
 
 impl DirectoryLock {
-    pub(super) fn take(data_dir: &Path) -> Result<Self, StartError> {
+    pub(crate) fn take(data_dir: &Path) -> Result<Self, StartError> {
         let wrong = |e: std::io::Error| StartError::DataDir {
             path: data_dir.display().to_string(),
             detail: format!("{e}; make it writable, or give another --data-dir"),

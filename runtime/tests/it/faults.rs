@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use prunella_ingest::{Content, Limits};
 use prunella_runtime::clock::{self, Clock};
-use prunella_runtime::executor::{Executor, KillSwitch};
+use prunella_runtime::executor::{Executor, KillSwitch, LogPlans};
 use prunella_runtime::intake::Sender;
-use prunella_runtime::ledger::{LedgerStore, verify};
+use prunella_runtime::ledger::{LedgerStore, Sequencer, verify};
 use prunella_runtime::log::memory::MemoryLog;
 use prunella_runtime::log::{Commit, Log, Portion, Retention, START};
 use prunella_runtime::sink::Sink;
@@ -346,7 +346,7 @@ impl World {
         prepare(&mut ledger);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let mut executor = Executor::open(
-            Arc::clone(&log) as _,
+            Arc::new(LogPlans(Arc::clone(&log) as _)),
             Arc::new(std::sync::Mutex::new(ledger)),
             vec![Arc::new(effector)],
             clock::wall(),

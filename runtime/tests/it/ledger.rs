@@ -1,20 +1,183 @@
-//! The ledger on disk: repeats, restarts, orders, proofs, and every way to tamper with the file.
+//! The ledger: a contract over everything it can be stored in, and every way to tamper with the file.
 
-use prunella_ledger::{Completeness, Integrity, ProofBundle, Verifier};
-use prunella_runtime::ledger::{Entries, LedgerStore, NewEntry, RECEIPT_KIND, verify};
+use prunella_ledger::{Completeness, Integrity, ProofBundle, Report, Verifier};
+use prunella_runtime::ledger::{
+    Entries, LedgerReader, LedgerStore, NewEntry, RECEIPT_KIND, Sequencer, VERIFIER_FILE, verify,
+};
 use prunella_runtime::sqlite::StoreError;
 use prunella_schemas::plan::Plan;
 use prunella_schemas::port::LedgerView;
-use prunella_schemas::{Id, Message, PlanState, Receipt, Timestamp};
+use prunella_schemas::{Id, Message, PlanState, Receipt, Tenant, Timestamp};
 use std::path::Path;
+use std::sync::Arc;
 use tempfile::TempDir;
 
-fn note(n: u8) -> NewEntry {
-    let body = format!("{{\"n\":{n}}}").into_bytes();
-    NewEntry { time: Timestamp(i64::from(n)), kind: "transition".into(), id: Id([n; 16]), body, order: None }
+/// A place in which a ledger is kept, from which its writer can go and come back.
+pub trait Home {
+    fn open(&self) -> Box<dyn Sequencer>;
+    fn reader(&self) -> Arc<dyn LedgerView>;
+    fn verifier(&self) -> Verifier;
+    fn verify(&self) -> Report;
+    /// From now on entry `number` cannot be written, until `heal`.
+    fn break_entry(&self, number: u64);
+    fn heal(&self);
+    fn runtime(&self) -> &tokio::runtime::Runtime;
 }
 
-fn order(n: u8) -> NewEntry {
+struct Directory {
+    path: TempDir,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Directory {
+    fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        Directory { path: TempDir::new().unwrap(), runtime }
+    }
+}
+
+impl Home for Directory {
+    fn open(&self) -> Box<dyn Sequencer> {
+        Box::new(LedgerStore::open(self.path.path()).unwrap())
+    }
+    fn reader(&self) -> Arc<dyn LedgerView> {
+        Arc::new(LedgerReader::open(self.path.path()).unwrap())
+    }
+    fn verifier(&self) -> Verifier {
+        Verifier::parse(&std::fs::read_to_string(self.path.path().join(VERIFIER_FILE)).unwrap()).unwrap()
+    }
+    fn verify(&self) -> Report {
+        verify(self.path.path(), Some(&self.verifier()), &[]).unwrap()
+    }
+    fn break_entry(&self, number: u64) {
+        let body = "BEGIN SELECT RAISE(ABORT, 'no room'); END";
+        let sql = format!("CREATE TRIGGER full BEFORE INSERT ON entry WHEN NEW.number = {number} {body}");
+        raw(self.path.path(), &sql);
+    }
+    fn heal(&self) {
+        raw(self.path.path(), "DROP TRIGGER full");
+    }
+    fn runtime(&self) -> &tokio::runtime::Runtime {
+        &self.runtime
+    }
+}
+
+pub fn fill(ledger: &mut dyn Sequencer) {
+    for n in 0..5 {
+        ledger.append(&[note(n * 2), note(n * 2 + 1)], i64::from(n)).unwrap();
+    }
+}
+
+fn check_whole(home: &dyn Home, entries: u64) {
+    let report = home.verify();
+    assert_eq!(
+        (report.entries, report.integrity, report.completeness, report.covered, report.first_bad),
+        (entries, Integrity::Ok, Completeness::Ok, entries, None),
+        "{:?}",
+        report.problems
+    );
+}
+
+/// Entries survive a restart, and a repeat adds nothing.
+pub fn check_repeats(home: &dyn Home) {
+    let mut ledger = home.open();
+    fill(ledger.as_mut());
+    assert!(ledger.append(&[], 7).unwrap().is_empty());
+    drop(ledger);
+    let mut ledger = home.open();
+    assert_eq!(ledger.position().unwrap(), 7);
+    let state = || {
+        let reader = home.reader();
+        home.runtime().block_on(async { (reader.len().await.unwrap(), reader.checkpoint().await.unwrap()) })
+    };
+    let before = state();
+    let changed = NewEntry { body: b"{}".to_vec(), ..note(3) };
+    let entries = ledger.append(&[changed], 8).unwrap();
+    let logged = (entries[0].index, entries[0].body.as_slice());
+    assert_eq!(logged, (3, b"{\"n\":3}".as_slice()), "as it was logged then");
+    assert_eq!((state(), before.0), (before, 10));
+    let entries = ledger.append(&[note(10), note(10)], 9).unwrap();
+    assert_eq!(entries.iter().map(|e| e.index).collect::<Vec<_>>(), [10, 10]);
+    assert_eq!((state().0, ledger.position().unwrap()), (11, 9));
+    check_whole(home, 11);
+}
+
+/// Orders are pending until they are done, and never come back.
+pub fn check_orders(home: &dyn Home) {
+    let pending = |ledger: &dyn Sequencer| {
+        let orders = ledger.pending_orders().unwrap();
+        orders.into_iter().map(|o| (o.id.0[0], o.bytes.len(), o.started)).collect::<Vec<_>>()
+    };
+    let mut ledger = home.open();
+    ledger.append(&[order(2), note(3), order(1)], 1).unwrap();
+    assert_eq!(pending(ledger.as_ref()), [(2, 3, false), (1, 3, false)], "in the order they were logged");
+    assert!(ledger.begin(Id([2; 16])).unwrap());
+    assert!(!ledger.begin(Id([2; 16])).unwrap() && !ledger.begin(Id([3; 16])).unwrap());
+    drop(ledger);
+    let mut ledger = home.open();
+    assert_eq!(pending(ledger.as_ref()), [(2, 3, true), (1, 3, false)], "a crash after `begin` is seen");
+    assert!(ledger.done(Id([2; 16])).unwrap());
+    assert!(!ledger.done(Id([2; 16])).unwrap());
+    ledger.append(&[order(2), order(1)], 2).unwrap();
+    assert_eq!(pending(ledger.as_ref()), [(1, 3, false)], "a repeat does not bring an order back");
+}
+
+/// A receipt is proved to whoever has the key, and nothing else is.
+pub fn check_proofs(home: &dyn Home) {
+    let mut ledger = home.open();
+    fill(ledger.as_mut());
+    let (receipt, entry) = receipt();
+    let entries = ledger.append(&[entry], 20).unwrap();
+    let verifier = home.verifier();
+    let wanted = prunella_ledger::attest(receipt.clone(), &entries[0], verifier.name(), &verifier).unwrap();
+    let (attestor, tenant) = (ledger.attestor(), Tenant::default());
+    let attested = home.runtime().block_on(attestor.attested(&tenant, receipt.id())).unwrap();
+    assert_eq!(attested, wanted);
+    assert!(home.runtime().block_on(attestor.attested(&tenant, Id([1; 16]))).is_err());
+    ledger.append(&[note(30)], 21).unwrap();
+    let reader = home.reader();
+    let proof = |id: Id| home.runtime().block_on(reader.proof(id)).unwrap();
+    for _ in 0..2 {
+        let bundle: ProofBundle = serde_json::from_value(proof(receipt.id()).unwrap()).unwrap();
+        bundle.verify(&verifier).unwrap();
+        assert_eq!(bundle.receipt, serde_json::to_value(&attested).unwrap());
+        let mut forged = bundle.clone();
+        forged.receipt["message"] = "nothing happened".into();
+        assert!(forged.verify(&verifier).is_err());
+    }
+    assert_eq!(proof(Id([1; 16])), None, "only receipts are proved");
+}
+
+/// An append that fails leaves nothing, and the next one goes on.
+pub fn check_failures(home: &dyn Home) {
+    let mut ledger = home.open();
+    fill(ledger.as_mut());
+    home.break_entry(11);
+    let error = ledger.append(&[note(50), order(51)], 9).unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
+    let length = || home.runtime().block_on(async { home.reader().len().await.unwrap() });
+    assert_eq!((length(), ledger.position().unwrap()), (10, 4));
+    assert!(ledger.pending_orders().unwrap().is_empty());
+    home.heal();
+    let entries = ledger.append(&[note(50), order(51)], 9).unwrap();
+    assert_eq!(entries.iter().map(|e| e.index).collect::<Vec<_>>(), [10, 11]);
+    check_whole(home, 12);
+}
+
+#[test]
+fn the_contract_holds_in_a_directory() {
+    for check in [check_repeats, check_orders, check_proofs, check_failures] {
+        check(&Directory::new());
+    }
+}
+
+pub fn note(n: u8) -> NewEntry {
+    let body = format!("{{\"n\":{n}}}").into_bytes();
+    let (tenant, time, kind) = (Tenant::default(), Timestamp(i64::from(n)), "transition".into());
+    NewEntry { tenant, time, kind, id: Id([n; 16]), body, order: None }
+}
+
+pub fn order(n: u8) -> NewEntry {
     NewEntry { order: Some(vec![n; 3]), ..note(n) }
 }
 
@@ -27,53 +190,19 @@ fn receipt() -> (Receipt, NewEntry) {
     };
     let receipt = Receipt::of(&plan, PlanState::Verified, 2, 1, Timestamp(50));
     let body = prunella_ledger::receipt_body(&receipt).unwrap();
-    let entry =
-        NewEntry { time: Timestamp(50), kind: RECEIPT_KIND.into(), id: receipt.id(), body, order: None };
+    let (tenant, time, kind) = (Tenant::default(), Timestamp(50), RECEIPT_KIND.into());
+    let entry = NewEntry { tenant, time, kind, id: receipt.id(), body, order: None };
     (receipt, entry)
 }
 
 fn filled(directory: &Path) -> LedgerStore {
     let mut store = LedgerStore::open(directory).unwrap();
-    for n in 0..5 {
-        store.append(&[note(n * 2), note(n * 2 + 1)], i64::from(n)).unwrap();
-    }
+    fill(&mut store);
     store
 }
 
 fn raw(directory: &Path, sql: &str) {
     rusqlite::Connection::open(directory.join("ledger.db")).unwrap().execute_batch(sql).unwrap();
-}
-
-#[tokio::test]
-async fn entries_survive_a_restart_and_a_repeat_adds_nothing() {
-    let directory = TempDir::new().unwrap();
-    let first = filled(directory.path()).append(&[], 7).unwrap();
-    assert!(first.is_empty());
-    let mut store = LedgerStore::open(directory.path()).unwrap();
-    assert_eq!(store.position().unwrap(), 7);
-    let reader = store.reader();
-    let before = reader.checkpoint().await.unwrap();
-    let changed = NewEntry { body: b"{}".to_vec(), ..note(3) };
-    let entries = store.append(&[changed], 8).unwrap();
-    assert_eq!(
-        (entries[0].index, entries[0].body.as_slice()),
-        (3, b"{\"n\":3}".as_slice()),
-        "as it was logged then"
-    );
-    assert_eq!((reader.len().await.unwrap(), reader.checkpoint().await.unwrap()), (10, before));
-    let entries = store.append(&[note(10), note(10)], 9).unwrap();
-    assert_eq!(entries.iter().map(|e| e.index).collect::<Vec<_>>(), [10, 10]);
-    assert_eq!(reader.len().await.unwrap(), 11);
-
-    let report = verify(directory.path(), Some(store.verifier()), &[]).unwrap();
-    assert_eq!(
-        (report.entries, report.integrity, report.completeness),
-        (11, Integrity::Ok, Completeness::Ok)
-    );
-    assert_eq!((report.covered, report.first_bad), (11, None));
-    drop(store);
-    let indexes: Vec<u64> = Entries::open(directory.path()).unwrap().map(|e| e.unwrap().index).collect();
-    assert_eq!(indexes, (0..11).collect::<Vec<_>>());
 }
 
 #[test]
@@ -93,55 +222,6 @@ fn many_entries_are_streamed_in_pages() {
     store.append(&[note(1)], 2).unwrap();
     assert_eq!(seen.count(), 999, "one moment, though the writer goes on");
     assert_eq!(verify(directory.path(), None, &[]).unwrap().entries, 1_001);
-}
-
-#[test]
-fn orders_are_pending_until_done_and_never_come_back() {
-    let directory = TempDir::new().unwrap();
-    let pending = |store: &LedgerStore| {
-        store
-            .pending_orders()
-            .unwrap()
-            .into_iter()
-            .map(|o| (o.id.0[0], o.bytes.len(), o.started))
-            .collect::<Vec<_>>()
-    };
-    {
-        let mut store = LedgerStore::open(directory.path()).unwrap();
-        store.append(&[order(2), note(3), order(1)], 1).unwrap();
-        assert_eq!(pending(&store), [(2, 3, false), (1, 3, false)], "in the order they were logged");
-        assert!(store.begin(Id([2; 16])).unwrap());
-        assert!(!store.begin(Id([2; 16])).unwrap() && !store.begin(Id([3; 16])).unwrap());
-    }
-    let mut store = LedgerStore::open(directory.path()).unwrap();
-    assert_eq!(pending(&store), [(2, 3, true), (1, 3, false)], "a crash after `begin` is seen");
-    assert!(store.done(Id([2; 16])).unwrap());
-    assert!(!store.done(Id([2; 16])).unwrap());
-    store.append(&[order(2), order(1)], 2).unwrap();
-    assert_eq!(pending(&store), [(1, 3, false)], "a repeat does not bring an order back");
-}
-
-#[tokio::test]
-async fn a_receipt_is_proved_to_whoever_has_the_key() {
-    let directory = TempDir::new().unwrap();
-    let mut store = filled(directory.path());
-    let (receipt, entry) = receipt();
-    let entries = store.append(&[entry], 20).unwrap();
-    let attested =
-        prunella_ledger::attest(receipt.clone(), &entries[0], store.origin(), store.verifier()).unwrap();
-    store.append(&[note(30)], 21).unwrap();
-    let reader = store.reader();
-    let bundle: ProofBundle =
-        serde_json::from_value(reader.proof(receipt.id()).await.unwrap().unwrap()).unwrap();
-    let key = std::fs::read_to_string(directory.path().join("ledger.pub")).unwrap();
-    bundle.verify(&Verifier::parse(&key).unwrap()).unwrap();
-    assert_eq!(bundle.receipt, serde_json::to_value(&attested).unwrap());
-    let mut forged = bundle.clone();
-    forged.receipt["message"] = "nothing happened".into();
-    assert!(forged.verify(store.verifier()).is_err());
-    assert_eq!(reader.proof(Id([1; 16])).await.unwrap(), None, "only receipts are proved");
-    let anchor = std::fs::read_to_string(directory.path().join("checkpoint.txt")).unwrap();
-    assert_eq!(anchor, reader.checkpoint().await.unwrap());
 }
 
 #[test]
@@ -217,28 +297,4 @@ fn a_stale_copy_of_the_checkpoint_is_written_again() {
         let mode = std::fs::metadata(directory.path().join("ledger.key")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
-}
-
-#[tokio::test]
-async fn an_append_that_fails_leaves_nothing_and_the_next_one_goes_on() {
-    let directory = TempDir::new().unwrap();
-    let mut store = filled(directory.path());
-    let reader = store.reader();
-    raw(
-        directory.path(),
-        "CREATE TRIGGER full BEFORE INSERT ON entry WHEN NEW.number = 11 \
-                           BEGIN SELECT RAISE(ABORT, 'no room'); END",
-    );
-    let error = store.append(&[note(50), order(51)], 9).unwrap_err();
-    assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
-    assert_eq!((reader.len().await.unwrap(), store.position().unwrap()), (10, 4));
-    assert!(store.pending_orders().unwrap().is_empty());
-    raw(directory.path(), "DROP TRIGGER full");
-    let entries = store.append(&[note(50), order(51)], 9).unwrap();
-    assert_eq!(entries.iter().map(|e| e.index).collect::<Vec<_>>(), [10, 11]);
-    let report = verify(directory.path(), None, &[]).unwrap();
-    assert_eq!(
-        (report.entries, report.integrity, report.completeness),
-        (12, Integrity::Ok, Completeness::Ok)
-    );
 }

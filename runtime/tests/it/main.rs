@@ -20,13 +20,19 @@ mod kafka_sink;
 #[cfg(feature = "kafka")]
 mod kafka_setup;
 mod ledger;
+#[cfg(feature = "postgres")]
+mod ledger_postgres;
 mod log;
 #[cfg(feature = "otel")]
 mod otlp;
 #[cfg(all(feature = "kafka", feature = "clickhouse"))]
 mod proxy;
 mod pump;
+#[cfg(all(feature = "kafka", feature = "postgres", feature = "redis"))]
+mod roles_respond;
 mod sink;
 mod state;
+#[cfg(feature = "redis")]
+mod state_redis;
 mod store;
 mod webhook;

@@ -1,5 +1,6 @@
 //! What a role says over HTTP: whether it lives, whether it can work, its numbers; and for `connect`, intake.
 
+use super::engines::Engines;
 use super::sink::{self, Table};
 use anyhow::Context;
 use axum::body::Bytes;
@@ -42,15 +43,31 @@ struct Shared {
     door: Option<Arc<Door>>,
     /// Where the role `sink` writes to, if it runs here.
     table: Option<Table>,
+    /// What `respond` and `console` need beside Kafka, if they run here.
+    engines: Option<Engines>,
+}
+
+/// What the role `console` serves.
+pub struct Api {
+    pub ports: Box<prunella_console::Ports>,
+    pub config: prunella_console::Config,
+}
+
+/// What the roles of this process have beside Kafka.
+pub struct Beside {
+    pub door: Option<Door>,
+    pub table: Option<Table>,
+    pub engines: Option<Engines>,
+    pub api: Option<Api>,
 }
 
 pub async fn serve(
     address: SocketAddr,
     settings: &Settings,
     vitals: &Vitals,
-    door: Option<Door>,
-    table: Option<Table>,
+    beside: Beside,
 ) -> anyhow::Result<Server> {
+    let Beside { door, table, engines, api } = beside;
     let is_open = door.as_ref().is_some_and(|door| door.token.is_none());
     anyhow::ensure!(
         !is_open || address.ip().is_loopback(),
@@ -61,16 +78,23 @@ pub async fn serve(
         .with_context(|| format!("cannot listen on {address}; choose another address with --listen"))?;
     let address = listener.local_addr().context("cannot read the address that was bound")?;
     let shared =
-        Shared { settings: settings.clone(), vitals: vitals.clone(), door: door.map(Arc::new), table };
-    let router = Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(scrape))
-        .route("/api/events", post(accept))
-        .layer(DefaultBodyLimit::max(INTAKE_BYTES_MAX))
-        .with_state(shared);
+        Shared { settings: settings.clone(), vitals: vitals.clone(), door: door.map(Arc::new), table, engines };
+    let metrics = Router::new().route("/metrics", get(scrape));
+    let router = match api {
+        // It has the rest.
+        Some(Api { ports, config }) => {
+            let config = prunella_console::Config { listen: address, ..config };
+            prunella_console::router(*ports, config)?.merge(metrics.with_state(shared))
+        }
+        None => metrics
+            .route("/livez", get(|| async { "ok\n" }))
+            .route("/readyz", get(ready))
+            .route("/api/events", post(accept))
+            .layer(DefaultBodyLimit::max(INTAKE_BYTES_MAX))
+            .with_state(shared),
+    };
     tokio::spawn(async move {
-        if let Err(e) = axum::serve(listener, router).await {
+        if let Err(e) = prunella_console::serve(listener, router, std::future::pending()).await {
             tracing::error!(error = %e, "the probes stopped");
         }
     });
@@ -79,7 +103,8 @@ pub async fn serve(
 
 async fn ready(State(shared): State<Shared>) -> (StatusCode, String) {
     let mut missing = shared.vitals.problems();
-    let asked = tokio::task::spawn_blocking(move || answers(&shared.settings)).await;
+    let settings = shared.settings.clone();
+    let asked = tokio::task::spawn_blocking(move || answers(&settings)).await;
     match asked {
         Ok(Ok(())) => {}
         Ok(Err(e)) => missing.push(format!("kafka: {e}")),
@@ -89,6 +114,9 @@ async fn ready(State(shared): State<Shared>) -> (StatusCode, String) {
         && let Err(e) = sink::answers(table).await
     {
         missing.push(format!("clickhouse: {e}"));
+    }
+    if let Some(engines) = &shared.engines {
+        missing.extend(engines.missing().await);
     }
     match missing.is_empty() {
         true => (StatusCode::OK, "ok\n".to_owned()),

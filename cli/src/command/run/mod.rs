@@ -1,5 +1,6 @@
 //! `prunella run`: roles over Kafka in this process, until it is told to stop. `prunella topics`: what they need there.
 
+mod engines;
 mod http;
 mod sink;
 
@@ -53,20 +54,33 @@ async fn run_until_stopped(config: &Config, args: &RunRoles) -> anyhow::Result<(
     if let Some(table) = &table {
         sink::look(table).await?;
     }
+    let engines = engines::open(config, &args.role).await?;
     let mut roles = Roles::start(&settings, &config.detect, &asked).context("cannot start a thread")?;
     if let Some(table) = &table {
         sink::start(&mut roles, &settings, table)?;
     }
+    if let Some(engines) = &engines {
+        engines.respond(config, &settings, &mut roles).await?;
+    }
     let connects = args.role.iter().any(|role| matches!(role, args::Role::Connect | args::Role::All));
     let door = if connects { Some(door(config, &settings)?) } else { None };
-    let server = match args.listen.or(connects.then_some(config.api.listen)) {
-        Some(address) => Some(http::serve(address, &settings, &roles.vitals, door, table.clone()).await?),
+    let api = match &engines {
+        Some(engines) => engines.console(config, &settings, &roles.vitals)?,
+        None => None,
+    };
+    let serves = connects || api.is_some();
+    let server = match args.listen.or(serves.then_some(config.api.listen)) {
+        Some(address) => {
+            let beside = Beside { door, table: table.clone(), engines: engines.clone(), api };
+            Some(http::serve(address, &settings, &roles.vitals, beside).await?)
+        }
         None => None,
     };
     let at = server.as_ref().map_or(String::new(), |server| format!(", http://{}", server.address));
     let mut names: Vec<&str> = asked.iter().map(|role| role.name()).collect();
     names.extend(connects.then_some("connect"));
     names.extend(table.as_ref().map(|_| "sink"));
+    names.extend(engines.iter().flat_map(|engines| engines.names()));
     eprintln!("prunella runs {} over Kafka at {}{at}  (Ctrl-C stops)", names.join(", "), settings.brokers);
     tokio::select! {
         _ = term.recv() => {}
@@ -93,7 +107,7 @@ fn door(config: &Config, settings: &Settings) -> anyhow::Result<http::Door> {
 
 fn stages(role: args::Role) -> &'static [Role] {
     match role {
-        args::Role::Connect | args::Role::Sink => &[],
+        args::Role::Connect | args::Role::Sink | args::Role::Respond | args::Role::Console => &[],
         args::Role::Correlate => &[Role::Correlate],
         args::Role::Ingest => &[Role::Ingest],
         args::Role::Detect => &[Role::Detect],

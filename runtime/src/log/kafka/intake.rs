@@ -22,9 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The front door. Knows nothing of what came before: repeats are dropped at the mouth of `ingest`. Cheap to clone.
 #[derive(Clone)]
 pub struct KafkaIntake {
-    settings: Settings,
+    pub(super) settings: Settings,
     clock: Clock,
-    out: Arc<Outbound>,
+    pub(super) out: Arc<Outbound>,
 }
 
 impl KafkaIntake {
@@ -109,14 +109,14 @@ impl KafkaIntake {
 }
 
 /// What is on its way and not acknowledged yet.
-struct Portion {
+pub(super) struct Portion {
     receipts: Arc<Receipts>,
     counts: Accepted,
     bytes: usize,
 }
 
 impl Portion {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Portion { receipts: Arc::default(), counts: Accepted::default(), bytes: 0 }
     }
 
@@ -125,12 +125,12 @@ impl Portion {
         count >= BATCH_MESSAGES_MAX as u64 || self.bytes >= BATCH_BYTES_MAX / 2
     }
 
-    fn give(&self, out: &Outbound, parcel: Parcel<'_>) -> Result<(), PortError> {
+    pub(super) fn give(&self, out: &Outbound, parcel: Parcel<'_>) -> Result<(), PortError> {
         out.send(parcel, &self.receipts, &patience()).map_err(refused)
     }
 
     /// Waits until all of it is durable; only then it counts.
-    fn settle(&mut self, total: &mut Accepted) -> Result<(), PortError> {
+    pub(super) fn settle(&mut self, total: &mut Accepted) -> Result<(), PortError> {
         self.receipts.wait(&patience()).map_err(refused)?;
         total.accepted += self.counts.accepted;
         total.rejected += self.counts.rejected;

@@ -3,12 +3,14 @@
 //! There is no order over all topics here and no transaction over a step, so this is not a [`Log`](super::Log). What
 //! makes a step exact instead is written down in decision 0014.
 
+mod commands;
 mod fence;
 mod flight;
 pub(crate) mod inbox;
 mod intake;
 pub(crate) mod lane;
 pub(crate) mod manifest;
+mod plans;
 mod preflight;
 pub(crate) mod producer;
 pub(crate) mod pump;
@@ -19,6 +21,7 @@ mod topics;
 pub(crate) mod wire;
 
 pub use intake::KafkaIntake;
+pub use plans::{KafkaPlans, Membership};
 pub use preflight::{SetupError, answers, check};
 pub use pump::KafkaPump;
 pub use topics::{Replication, create_topics};
@@ -83,6 +86,12 @@ impl Settings {
     /// A copy of the findings with the tenant as the key, for a stage that sees a tenant as a whole.
     pub fn findings_by_tenant(&self) -> String {
         self.named("findings-by-tenant")
+    }
+
+    /// How many partitions one of our topics has. Blocks.
+    pub fn partitions(&self, topic: Topic) -> Result<u32, LogError> {
+        let count = reader::partitions(self, &self.topic(topic))?;
+        Ok(count.unsigned_abs())
     }
 
     fn manifest(&self) -> String {

@@ -1,0 +1,1 @@
+return { redis.call('HGET', KEYS[2], ARGV[2]) or '' }
