@@ -139,6 +139,10 @@ pub trait Source: Send + Sync {
     async fn acknowledge(&self, _cursor: &Cursor) -> Result<(), SourceError> {
         Ok(())
     }
+    /// How long to wait after a page that caught up, in milliseconds, unless the operator says otherwise.
+    fn every_ms(&self) -> u64 {
+        60_000
+    }
     /// Tests credentials and permissions, each by a call that changes nothing.
     async fn check(&self) -> Checkup;
 }
