@@ -1,11 +1,12 @@
-//! Real Kafka, ClickHouse, Redis and PostgreSQL on loopback: started, watched and stopped as one, for tests and for trying things out.
+//! Real Kafka, ClickHouse, Redis and PostgreSQL, and emulators of the clouds, on loopback: started, watched and stopped as one, for tests and for trying things out.
 //!
 //! Each comes by the first way that works: a running one that the environment names, else this machine's packages
-//! (Maven, npm, Debian), obtained when missing. Containers are the business of `docker-compose.yml`, not of this verb.
+//! (Maven, npm, PyPI, Debian), obtained when missing. Containers are the business of `docker-compose.yml`, not of this verb.
 //! What was started is written to `target/services/services.json`, which the tests read.
 
 mod clickhouse;
 mod kafka;
+mod moto;
 mod package;
 mod postgres;
 mod process;
@@ -47,6 +48,9 @@ pub struct Options {
     /// `host:port` of a PostgreSQL that runs already
     #[arg(long, env = "PRUNELLA_POSTGRES", global = true)]
     postgres: Option<String>,
+    /// `host:port` of a moto that runs already
+    #[arg(long, env = "PRUNELLA_MOTO", global = true)]
+    moto: Option<String>,
 }
 
 #[derive(Subcommand)]
@@ -110,8 +114,8 @@ trait Service: Sync {
     fn answer(&self, running: &Running) -> anyhow::Result<String>;
 }
 
-const SERVICES: [&dyn Service; 4] =
-    [&kafka::Kafka, &clickhouse::ClickHouse, &redis::Redis, &postgres::Postgres];
+const SERVICES: [&dyn Service; 5] =
+    [&kafka::Kafka, &clickhouse::ClickHouse, &redis::Redis, &postgres::Postgres, &moto::Moto];
 
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let folder = tree::root().join("target/services");
@@ -218,6 +222,7 @@ impl Options {
             ("clickhouse", &self.clickhouse),
             ("redis", &self.redis),
             ("postgres", &self.postgres),
+            ("moto", &self.moto),
         ];
         all.into_iter().find(|(name, _)| *name == service)?.1.as_deref()
     }
