@@ -8,6 +8,7 @@ use std::path::Path;
 const ARROWS: &[(&str, &[&str])] = &[
     ("prunella-schemas", &[]),
     ("prunella-translate", &["schemas"]),
+    ("prunella-contract", &["schemas", "runtime"]),
     ("prunella-aws", &["schemas"]),
     ("prunella-bucket", &["schemas"]),
     ("prunella-azure", &["schemas", "bucket"]),
