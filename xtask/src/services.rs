@@ -1,10 +1,12 @@
-//! Real Kafka, ClickHouse, Redis and PostgreSQL on loopback: started, watched and stopped as one, for tests and for trying things out.
+//! Real Kafka, ClickHouse, Redis, PostgreSQL and the clouds' emulators on loopback: started, watched and stopped as one, for tests and for trying things out.
 //!
 //! Each comes by the first way that works: a running one that the environment names, else this machine's packages
 //! (Maven, npm, Debian), obtained when missing. Containers are the business of `docker-compose.yml`, not of this verb.
 //! What was started is written to `target/services/services.json`, which the tests read.
 
+mod azurite;
 mod clickhouse;
+mod gcs;
 mod kafka;
 mod package;
 mod postgres;
@@ -47,6 +49,12 @@ pub struct Options {
     /// `host:port` of a PostgreSQL that runs already
     #[arg(long, env = "PRUNELLA_POSTGRES", global = true)]
     postgres: Option<String>,
+    /// `host:port` of an Azurite that runs already
+    #[arg(long, env = "PRUNELLA_AZURITE", global = true)]
+    azurite: Option<String>,
+    /// `host:port` of a fake-gcs-server that runs already
+    #[arg(long, env = "PRUNELLA_GCS", global = true)]
+    gcs: Option<String>,
 }
 
 #[derive(Subcommand)]
@@ -110,8 +118,14 @@ trait Service: Sync {
     fn answer(&self, running: &Running) -> anyhow::Result<String>;
 }
 
-const SERVICES: [&dyn Service; 4] =
-    [&kafka::Kafka, &clickhouse::ClickHouse, &redis::Redis, &postgres::Postgres];
+const SERVICES: [&dyn Service; 6] = [
+    &kafka::Kafka,
+    &clickhouse::ClickHouse,
+    &redis::Redis,
+    &postgres::Postgres,
+    &azurite::Azurite,
+    &gcs::Gcs,
+];
 
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let folder = tree::root().join("target/services");
@@ -218,6 +232,8 @@ impl Options {
             ("clickhouse", &self.clickhouse),
             ("redis", &self.redis),
             ("postgres", &self.postgres),
+            ("azurite", &self.azurite),
+            ("gcs", &self.gcs),
         ];
         all.into_iter().find(|(name, _)| *name == service)?.1.as_deref()
     }

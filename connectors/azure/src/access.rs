@@ -10,17 +10,15 @@ use azure_identity::{
     WorkloadIdentityCredential,
 };
 use azure_storage_blob::{BlobContainerClient, BlobContainerClientOptions};
-use serde::Deserialize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The SDK tries so often and so long before a call counts as failed; the reader comes again later anyway.
-const RETRIES_MAX: u32 = 4;
-const RETRY_SECONDS_MAX: i64 = 30;
+const RETRIES_MAX: u32 = 2;
+const RETRY_SECONDS_MAX: i64 = 15;
 
 /// How to prove who we are. Secrets stand in files, which are read again for every call, so that a new one counts at once.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Access {
     /// Workload identity where the environment has one, else the managed identity of this machine, else whoever is signed
     /// in with `az` or `azd`.
@@ -54,6 +52,10 @@ pub enum BadAccount {
         "no identity to be had: {0}; run `az login`, give this machine a managed identity, or name a `sas_file`"
     )]
     Identity(String),
+    #[error("name at most one of `client_id`, `sas_file` and `shared_key_file`")]
+    Several,
+    #[error("`since` is `{0}`; write a time such as 2026-11-01T00:00:00Z")]
+    Since(String),
     #[error("container `{0}` has no URL: {1}")]
     Container(String, String),
 }

@@ -34,18 +34,18 @@ impl Container {
 
     /// At most `blobs_max` blobs, from where a page before says.
     pub async fn page(&self, from: Option<&str>, blobs_max: i32) -> Result<Listing, BucketError> {
-        let failed = |e: &azure_core::Error| explain(&self.what("list"), e);
+        let failed = |e: azure_core::Error| explain(&self.what("list"), e);
         let options = BlobContainerClientListBlobsOptions {
             marker: from.map(str::to_owned),
             maxresults: Some(blobs_max),
             ..Default::default()
         };
-        let mut pages = self.client.list_blobs(Some(options)).map_err(|e| failed(&e))?.into_pages();
-        let Some(page) = pages.try_next().await.map_err(|e| failed(&e))? else {
+        let mut pages = self.client.list_blobs(Some(options)).map_err(failed)?.into_pages();
+        let Some(page) = pages.try_next().await.map_err(failed)? else {
             return Ok(Listing::default());
         };
         let answered = page.headers().get_optional_str(&DATE).and_then(|date| parse_rfc7231(date).ok());
-        let model = page.into_model().map_err(|e| failed(&e))?;
+        let model = page.into_model().map_err(failed)?;
         Ok(Listing {
             objects: model.blob_items.into_iter().filter_map(listed).collect(),
             next: model.next_marker.filter(|marker| !marker.is_empty()),
@@ -77,12 +77,12 @@ impl Bucket for Container {
             ..Default::default()
         };
         let blob = self.client.blob_client(&object.name);
-        let answer = blob.download(Some(options)).await.map_err(|e| explain(&what(), &e))?;
+        let answer = blob.download(Some(options)).await.map_err(|e| explain(&what(), e))?;
         let born = answer.properties.created_on.map_or(object.born, timestamp);
         if born != object.born {
             return Err(BucketError::Changed(format!("{}: another blob has its name now", what())));
         }
-        let bytes = answer.body.collect().await.map_err(|e| explain(&what(), &e))?;
+        let bytes = answer.body.collect().await.map_err(|e| explain(&what(), e))?;
         match bytes.len() as u64 == wanted {
             true => Ok(bytes.into()),
             false => {
@@ -97,12 +97,14 @@ fn listed(item: BlobItem) -> Option<Listed> {
     let (name, properties) = (item.name?, item.properties?);
     let modified = timestamp(properties.last_modified?);
     let appended = properties.blob_type == Some(BlobType::AppendBlob);
+    let hour = hour(&name);
     Some(Listed {
         modified,
         born: properties.creation_time.map_or(Timestamp::ZERO, timestamp),
         bytes: properties.content_length.unwrap_or_default(),
         version: properties.etag.map(|etag| etag.to_string()).unwrap_or_default(),
-        closes: appended.then(|| hour(&name).unwrap_or(modified).plus_ms(HOUR_MS + GRACE_MS)),
+        closes: appended.then(|| hour.unwrap_or(modified).plus_ms(HOUR_MS + GRACE_MS)),
+        tells: hour.map(|hour| hour.plus_ms(HOUR_MS).min(modified)),
         name,
     })
 }

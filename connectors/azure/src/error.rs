@@ -1,9 +1,9 @@
 //! What the service's refusals mean and what to do about each.
 
 use azure_core::error::ErrorKind;
-use azure_core::http::StatusCode;
 use azure_core::http::headers::HeaderName;
 use azure_core::time::{OffsetDateTime, parse_rfc7231};
+use azure_storage_blob::StorageError;
 use prunella_bucket::BucketError;
 
 /// Clocks that are further apart make every signature invalid.
@@ -15,64 +15,83 @@ const DATE: HeaderName = HeaderName::from_static("date");
 const RETRY_AFTER: HeaderName = HeaderName::from_static("retry-after");
 
 /// `what` names the call and its target: `list container logs of https://..`.
-pub fn explain(what: &str, error: &azure_core::Error) -> BucketError {
-    let (status, code, response) = match error.kind() {
+pub fn explain(what: &str, error: azure_core::Error) -> BucketError {
+    let refusal = match error.kind() {
         ErrorKind::HttpResponse { status, error_code, raw_response } => {
-            (*status, error_code.as_deref().unwrap_or_default(), raw_response.as_deref())
+            let header = |name: &HeaderName| {
+                raw_response.as_deref().and_then(|r| r.headers().get_optional_str(name)).map(str::to_owned)
+            };
+            Refusal {
+                status: u16::from(*status),
+                code: error_code.clone().unwrap_or_default(),
+                date: header(&DATE).and_then(|date| parse_rfc7231(&date).ok()),
+                retry_after_ms: header(&RETRY_AFTER).and_then(|s| s.parse::<u64>().ok()).map(|s| s * 1_000),
+            }
         }
         ErrorKind::Credential => {
-            return BucketError::Refused(format!("{what}: no credential: {}", chain(error)));
+            return BucketError::Refused(format!("{what}: no credential: {}", chain(&error)));
         }
         ErrorKind::Connection | ErrorKind::Io => {
-            let detail = format!("{what}: {}; is the endpoint right, and reachable from here?", chain(error));
+            let detail =
+                format!("{what}: {}; is the endpoint right, and reachable from here?", chain(&error));
             return BucketError::Unavailable(detail);
         }
         ErrorKind::DataConversion | ErrorKind::Other => {
-            return BucketError::Unavailable(format!("{what}: {}", chain(error)));
+            return BucketError::Unavailable(format!("{what}: {}", chain(&error)));
         }
     };
-    let header =
-        |name: &HeaderName| response.and_then(|r| r.headers().get_optional_str(name)).map(str::to_owned);
-    let told = format!("{what}: {} {code}", u16::from(status));
-    let advice = advice(code);
-    match (u16::from(status), code) {
-        (404, "ContainerNotFound" | "ContainerBeingDeleted" | "ResourceNotFound") => {
-            BucketError::Absent(format!("{told}: {advice}"))
+    // The service says more about a failed authentication than about anything else.
+    let detail = StorageError::try_from(error).ok().and_then(|told| told.authentication_error_detail);
+    refusal.explain(what, detail.as_deref())
+}
+
+struct Refusal {
+    status: u16,
+    code: String,
+    date: Option<OffsetDateTime>,
+    retry_after_ms: Option<u64>,
+}
+
+impl Refusal {
+    fn explain(&self, what: &str, detail: Option<&str>) -> BucketError {
+        let told = format!("{what}: {} {}", self.status, self.code);
+        let advice = advice(&self.code);
+        match (self.status, self.code.as_str()) {
+            (404, "ContainerNotFound" | "ContainerBeingDeleted" | "ResourceNotFound") => {
+                BucketError::Absent(format!("{told}: {advice}"))
+            }
+            (404 | 412 | 416, _) => BucketError::Changed(told),
+            (409, "BlobArchived" | "BlobBeingRehydrated" | "BlobUsesCustomerSpecifiedEncryption") => {
+                BucketError::Unreadable(format!("{told}: {advice}"))
+            }
+            (403, "AuthenticationFailed") => {
+                let detail = detail.map(|detail| format!(" (the service says: {})", one_line(detail)));
+                let why = self.skew().unwrap_or_else(|| advice.to_owned());
+                BucketError::Refused(format!("{told}: {why}{}", detail.unwrap_or_default()))
+            }
+            (400 | 401 | 403 | 409, _) => BucketError::Refused(format!("{told}: {advice}")),
+            (429, _) | (_, "ServerBusy") => BucketError::Throttled {
+                detail: format!("{told}: the account is asked too often"),
+                retry_after_ms: self.retry_after_ms.unwrap_or_default(),
+            },
+            _ => BucketError::Unavailable(told),
         }
-        (404 | 412 | 416, _) => BucketError::Changed(told),
-        (409, "BlobArchived" | "BlobBeingRehydrated" | "BlobUsesCustomerSpecifiedEncryption") => {
-            BucketError::Unreadable(format!("{told}: {advice}"))
-        }
-        (403, "AuthenticationFailed") => {
-            let ours = OffsetDateTime::now_utc();
-            let theirs = header(&DATE).and_then(|date| parse_rfc7231(&date).ok());
-            let skew =
-                theirs.map(|theirs| (ours - theirs).whole_minutes()).filter(|m| m.abs() >= SKEW_MINUTES_MAX);
-            BucketError::Refused(match skew {
-                Some(minutes) => format!(
-                    "{told}: this machine's clock is {} minutes {} the service's; set the clock",
-                    minutes.abs(),
-                    if minutes > 0 { "ahead of" } else { "behind" }
-                ),
-                None => format!("{told}: {advice}"),
-            })
-        }
-        (400 | 401 | 403 | 409, _) => BucketError::Refused(format!("{told}: {advice}")),
-        _ if status == StatusCode::TooManyRequests || code == "ServerBusy" => {
-            let wait = header(&RETRY_AFTER).map(|wait| format!("; it asks for {wait} s of rest"));
-            BucketError::Unavailable(format!("{told}: throttled{}", wait.unwrap_or_default()))
-        }
-        _ => BucketError::Unavailable(told),
+    }
+
+    fn skew(&self) -> Option<String> {
+        let minutes = (OffsetDateTime::now_utc() - self.date?).whole_minutes();
+        let side = if minutes > 0 { "ahead of" } else { "behind" };
+        (minutes.abs() >= SKEW_MINUTES_MAX).then(|| {
+            format!("this machine's clock is {} minutes {side} the service's; set the clock", minutes.abs())
+        })
     }
 }
 
 /// <https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes>
-fn advice(code: &str) -> String {
-    let text = match code {
+fn advice(code: &str) -> &'static str {
+    match code {
         "AuthorizationPermissionMismatch" => {
-            return format!(
-                "this identity lacks the role `{ROLE}` on the container; a new assignment takes up to 10 minutes"
-            );
+            "this identity lacks the role `Storage Blob Data Reader` on the container; a new assignment takes up to 10 minutes"
         }
         "AuthorizationFailure" => {
             "the account's firewall or the signature's scope keeps this machine out; allow its network"
@@ -88,9 +107,10 @@ fn advice(code: &str) -> String {
         "AuthenticationFailed" => {
             "the credential is wrong or has expired, or is of another account; make a new signature or key"
         }
-        "NoAuthenticationInformation" | "InvalidAuthenticationInfo" => {
+        "NoAuthenticationInformation" => {
             "the service wants a credential; configure an identity, a `sas_file` or a `shared_key_file`"
         }
+        "InvalidAuthenticationInfo" => "the token has expired or is for another service; sign in again",
         "KeyBasedAuthenticationNotPermitted" => {
             "the account allows no keys and no signatures made with them; use an identity"
         }
@@ -110,8 +130,7 @@ fn advice(code: &str) -> String {
         }
         "AccountRequiresHttps" => "use an https endpoint",
         _ => "look the code up among the error codes of the Blob service",
-    };
-    text.to_owned()
+    }
 }
 
 /// The error and what caused it, in one line.
@@ -125,5 +144,9 @@ fn chain(error: &azure_core::Error) -> String {
         }
         source = cause.source();
     }
-    text.replace(['\n', '\r'], " ")
+    one_line(&text)
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -8,4 +8,4 @@ mod shared_key;
 mod source;
 
 pub use access::{Access, Account, BadAccount};
-pub use source::{Config, Kind, Logs};
+pub use source::{KINDS, Kind, Logs, Settings, open};

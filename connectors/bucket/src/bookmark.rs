@@ -25,12 +25,16 @@ pub struct Mark(pub Timestamp, pub String);
 /// How far one object has been read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Place {
+    #[serde(rename = "m")]
     modified: Timestamp,
+    #[serde(rename = "b")]
     born: Timestamp,
+    #[serde(rename = "v")]
     version: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     closes: Option<Timestamp>,
     at: u64,
+    #[serde(rename = "s")]
     state: Progress,
 }
 

@@ -16,7 +16,7 @@ pub use sweep::PLAN_OBJECTS_MAX;
 
 use async_trait::async_trait;
 use prunella_schemas::Timestamp;
-use prunella_schemas::port::PortError;
+use prunella_schemas::port::SourceError;
 use std::ops::Range;
 
 /// An object as a listing shows it.
@@ -32,6 +32,8 @@ pub struct Listed {
     pub version: String,
     /// Set for an object that grows at its end, line by line: when it will be complete.
     pub closes: Option<Timestamp>,
+    /// Up to when its records tell, if its name says so.
+    pub tells: Option<Timestamp>,
 }
 
 /// One page of a listing.
@@ -66,6 +68,9 @@ pub enum BucketError {
     /// This object cannot be read, however often it is tried. Others can.
     #[error("{0}")]
     Unreadable(String),
+    /// We ask too often. 0 when the provider names no time.
+    #[error("{detail}")]
+    Throttled { detail: String, retry_after_ms: u64 },
     /// Trying again may help.
     #[error("{0}")]
     Unavailable(String),
@@ -74,12 +79,15 @@ pub enum BucketError {
     Refused(String),
 }
 
-impl From<BucketError> for PortError {
+impl From<BucketError> for SourceError {
     fn from(error: BucketError) -> Self {
         match error {
-            BucketError::Changed(text) | BucketError::Unavailable(text) => PortError::Unavailable(text),
+            BucketError::Throttled { detail, retry_after_ms } => {
+                SourceError::Throttled { detail, retry_after_ms }
+            }
+            BucketError::Changed(text) | BucketError::Unavailable(text) => SourceError::Unavailable(text),
             BucketError::Absent(text) | BucketError::Unreadable(text) | BucketError::Refused(text) => {
-                PortError::Invalid(text)
+                SourceError::Refused(text)
             }
         }
     }

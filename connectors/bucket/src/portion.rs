@@ -65,18 +65,18 @@ mod tests {
     fn a_body_ends_where_a_line_ends() {
         let (first, middle) = (true, false);
         let cases = [
-            ("the whole object", b"{}\n{}", first, true, false, Cut::Give(5)),
-            ("an empty rest", b"", middle, true, false, Cut::Give(0)),
-            ("a growing object with half a line", b"{}\n{\"a", first, true, true, Cut::Give(3)),
-            ("half a line and nothing else", b"{\"a", middle, true, true, Cut::Wait),
-            ("lines, and more behind", b"{}\n{\"a", first, false, false, Cut::Give(3)),
-            ("lines of a growing object, and more behind", b"{}\n{\"a", first, false, true, Cut::Give(3)),
-            ("a document over several lines", b"{\"records\":[\n{}", first, false, false, Cut::NeedsAll),
-            ("a document on one line", b"{\"records\":[{}", first, false, false, Cut::NeedsAll),
-            ("within a line of gigabytes", b"aaaa", middle, false, false, Cut::Give(4)),
+            ("the whole object", "{}\n{}", first, true, false, Cut::Give(5)),
+            ("an empty rest", "", middle, true, false, Cut::Give(0)),
+            ("a growing object with half a line", "{}\n{\"a", first, true, true, Cut::Give(3)),
+            ("half a line and nothing else", "{\"a", middle, true, true, Cut::Wait),
+            ("lines, and more behind", "{}\n{\"a", first, false, false, Cut::Give(3)),
+            ("lines of a growing object, and more behind", "{}\n{\"a", first, false, true, Cut::Give(3)),
+            ("a document over several lines", "{\"records\":[\n{}", first, false, false, Cut::NeedsAll),
+            ("a document on one line", "{\"records\":[{}", first, false, false, Cut::NeedsAll),
+            ("within a line of gigabytes", "aaaa", middle, false, false, Cut::Give(4)),
         ];
-        for (what, bytes, first, last, grows, expected) in cases {
-            assert_eq!(cut(bytes, Position { first, last, grows }), expected, "{what}");
+        for (what, text, first, last, grows, expected) in cases {
+            assert_eq!(cut(text.as_bytes(), Position { first, last, grows }), expected, "{what}");
         }
         let long = vec![b'a'; usize::try_from(PORTION_BYTES).unwrap()];
         let position = Position { first: true, last: true, grows: true };

@@ -6,7 +6,8 @@ use crate::portion::{self, Cut, PORTION_BYTES, Position, WHOLE_BYTES_MAX};
 use crate::sweep::{Plan, Sweep};
 use crate::{Bucket, BucketError, Listed};
 use futures_util::stream::{self, StreamExt};
-use prunella_schemas::port::{Cursor, Fetched, Page, PortError, Upload};
+use prunella_schemas::limits::INTAKE_BYTES_MAX;
+use prunella_schemas::port::{Cursor, Fetched, Page, SourceError, Upload};
 use prunella_schemas::{Tenant, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -15,9 +16,8 @@ use std::time::Instant;
 
 /// Objects fetched at the same time.
 const FETCHES_MAX: usize = 8;
-/// A page ends once it holds so many bodies or bytes.
+/// A page ends once it holds so many bodies, or `INTAKE_BYTES_MAX` bytes.
 const PAGE_BODIES_MAX: usize = 64;
-const PAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Reads the buckets of one source, in the order they are given.
 pub struct Reader<B> {
@@ -72,33 +72,33 @@ impl<B: Bucket> Reader<B> {
     }
 
     /// The next page. After a failure the bodies that were read before it are given first.
-    pub async fn read(&self, cursor: &Cursor) -> Result<Page, PortError> {
+    pub async fn read(&self, cursor: &Cursor) -> Result<Page, SourceError> {
         let mut work = self.resume(cursor)?;
-        let mut bodies = Vec::new();
+        let mut page = Page::default();
         let mut failure = None;
-        while !is_full(&bodies) && work.bucket < self.buckets.len() {
-            if let Err(e) = self.step(&mut work, &mut bodies).await {
+        while !is_full(&page) && work.bucket < self.buckets.len() {
+            if let Err(e) = self.step(&mut work, &mut page).await {
                 failure = Some(e);
                 break;
             }
         }
         if let Some(error) = failure
-            && bodies.is_empty()
+            && page.bodies.is_empty()
         {
             return Err(error.into());
         }
         let at_the_end = work.bucket >= self.buckets.len();
-        let caught_up = at_the_end && !work.left_out;
-        let next = encode(&work.bookmarks)?;
-        work.cursor = next.clone();
+        page.caught_up = at_the_end && !work.left_out;
+        page.next = encode(&work.bookmarks)?;
+        work.cursor = page.next.clone();
         if at_the_end {
             (work.bucket, work.left_out) = (0, false);
         }
         *self.work.lock().unwrap_or_else(PoisonError::into_inner) = Some(work);
-        Ok(Page { bodies, next, caught_up })
+        Ok(page)
     }
 
-    fn resume(&self, cursor: &Cursor) -> Result<Work, PortError> {
+    fn resume(&self, cursor: &Cursor) -> Result<Work, SourceError> {
         let left = self.work.lock().unwrap_or_else(PoisonError::into_inner).take();
         let clock = left.as_ref().map(|work| work.clock).unwrap_or_default();
         match left {
@@ -108,7 +108,7 @@ impl<B: Bucket> Reader<B> {
     }
 
     /// Lists the current bucket, or reads some objects of its listing, or turns to the next bucket.
-    async fn step(&self, work: &mut Work, bodies: &mut Vec<Fetched>) -> Result<(), BucketError> {
+    async fn step(&self, work: &mut Work, page: &mut Page) -> Result<(), BucketError> {
         let Some((name, bucket)) = self.buckets.get(work.bucket) else { return Ok(()) };
         let mut bookmark =
             work.bookmarks.buckets.get(name).cloned().unwrap_or_else(|| Bookmark::starting(self.since));
@@ -116,7 +116,7 @@ impl<B: Bucket> Reader<B> {
             Some(plan) => plan,
             None => self.list(bucket, &bookmark, &mut work.clock).await?,
         };
-        let full = self.fetch(bucket, &mut bookmark, &mut plan, bodies).await;
+        let full = self.fetch(bucket, &mut bookmark, &mut plan, page).await;
         if full.is_ok() && plan.queue.is_empty() {
             if !plan.left_out {
                 bookmark.settle(None, plan.horizon, plan.now);
@@ -170,9 +170,9 @@ impl<B: Bucket> Reader<B> {
         bucket: &B,
         bookmark: &mut Bookmark,
         plan: &mut Plan,
-        bodies: &mut Vec<Fetched>,
+        page: &mut Page,
     ) -> Result<(), BucketError> {
-        while !is_full(bodies) {
+        while !is_full(page) {
             let Some(first) = plan.queue.front().map(|(object, _)| object.mark()) else { return Ok(()) };
             bookmark.settle(Some(&first), plan.horizon, plan.now);
             if !bookmark.has_room(FETCHES_MAX) {
@@ -182,7 +182,7 @@ impl<B: Bucket> Reader<B> {
                 return Ok(());
             }
             let mut batch = Vec::new();
-            while batch.len() < FETCHES_MAX.min(PAGE_BODIES_MAX - bodies.len()) {
+            while batch.len() < FETCHES_MAX.min(PAGE_BODIES_MAX - page.bodies.len()) {
                 let Some(next) = plan.queue.pop_front() else { break };
                 batch.push(next);
             }
@@ -191,7 +191,7 @@ impl<B: Bucket> Reader<B> {
             let mut reads = reads.buffered(FETCHES_MAX);
             let mut unfinished = Vec::new();
             while let Some(one) = reads.next().await {
-                if let Some(more) = self.take(bucket, one, bookmark, plan.horizon, bodies)? {
+                if let Some(more) = self.take(bucket, one, bookmark, plan.horizon, page)? {
                     unfinished.push(more);
                 }
             }
@@ -207,12 +207,13 @@ impl<B: Bucket> Reader<B> {
         read: Read,
         bookmark: &mut Bookmark,
         horizon: Timestamp,
-        bodies: &mut Vec<Fetched>,
+        page: &mut Page,
     ) -> Result<Option<(Listed, Want)>, BucketError> {
         let Read { object, want, result } = read;
         let origin = bucket.origin(&object.name);
         if want.replaced {
-            tracing::warn!(%origin, "the object was replaced by another; it is read from its beginning");
+            page.problems
+                .push(format!("{origin} was replaced by another object and is read from its beginning"));
         }
         let (bytes, at, progress) = match result {
             Ok(Portion::Body { bytes, at, progress }) => (bytes, at, progress),
@@ -226,22 +227,21 @@ impl<B: Bucket> Reader<B> {
                 return Ok(None);
             }
             Err(BucketError::Unreadable(what)) => {
-                tracing::warn!(%origin, %what, "the object cannot be read and becomes a dead letter");
-                // No JSON, so that intake keeps it as a dead letter under the object's name.
-                (format!("cannot be read: {what}").into_bytes(), object.bytes, Progress::Done)
+                page.problems.push(format!("{origin} cannot be read: {what}"));
+                (Vec::new(), object.bytes, Progress::Done)
             }
             Err(e) => return Err(e),
         };
         if !bytes.is_empty() {
             let whole = want.at == 0 && at == object.bytes && object.closes.is_none();
             let origin = if whole { origin } else { format!("{origin}#{}-{at}", want.at) };
-            bodies.push(self.fetched(bytes, whole, origin, object.modified));
+            page.bodies.push(self.fetched(bytes, whole, origin, &object));
         }
         bookmark.advance(&object, at, progress, horizon);
         Ok((progress == Progress::Partly).then_some((object, Want { at, replaced: false })))
     }
 
-    fn fetched(&self, body: Vec<u8>, whole: bool, origin: String, delivered: Timestamp) -> Fetched {
+    fn fetched(&self, body: Vec<u8>, whole: bool, origin: String, object: &Listed) -> Fetched {
         let upload = Upload {
             source: self.source.to_owned(),
             tenant: self.tenant.clone(),
@@ -249,8 +249,9 @@ impl<B: Bucket> Reader<B> {
             content_encoding: if portion::is_gzip(&body) { "gzip" } else { "" }.to_owned(),
             body,
             origin,
+            is_file: true,
         };
-        Fetched { upload, delivered: Some(delivered) }
+        Fetched { upload, delivered: Some(object.modified), newest: object.tells }
     }
 
     fn uptime_ms(&self) -> i64 {
@@ -302,21 +303,21 @@ async fn portion_of<B: Bucket>(
     Ok(Portion::Body { bytes, at, progress })
 }
 
-fn is_full(bodies: &[Fetched]) -> bool {
-    let bytes: usize = bodies.iter().map(|body| body.upload.body.len()).sum();
-    bodies.len() >= PAGE_BODIES_MAX || bytes >= PAGE_BYTES_MAX
+fn is_full(page: &Page) -> bool {
+    let bytes: usize = page.bodies.iter().map(|body| body.upload.body.len()).sum();
+    page.bodies.len() >= PAGE_BODIES_MAX || bytes >= INTAKE_BYTES_MAX
 }
 
-fn decode(cursor: &Cursor) -> Result<Bookmarks, PortError> {
+fn decode(cursor: &Cursor) -> Result<Bookmarks, SourceError> {
     if cursor.0.is_empty() {
         return Ok(Bookmarks::default());
     }
     serde_json::from_str(&cursor.0).map_err(|e| {
-        PortError::Corrupt(format!("the cursor does not read ({e}); remove it to read everything again"))
+        SourceError::Invalid(format!("the cursor does not read ({e}); remove it to read everything again"))
     })
 }
 
-fn encode(bookmarks: &Bookmarks) -> Result<Cursor, PortError> {
+fn encode(bookmarks: &Bookmarks) -> Result<Cursor, SourceError> {
     let text = serde_json::to_string(bookmarks);
-    text.map(Cursor).map_err(|e| PortError::Corrupt(format!("the cursor cannot be written: {e}")))
+    text.map(Cursor).map_err(|e| SourceError::Invalid(format!("the cursor cannot be written: {e}")))
 }
