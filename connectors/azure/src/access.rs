@@ -90,7 +90,8 @@ impl Account {
         Ok(Account { endpoint: url, access, credential, policy })
     }
 
-    pub(crate) fn container(&self, name: &str) -> Result<BlobContainerClient, BadAccount> {
+    /// A client of one container.
+    pub fn container(&self, name: &str) -> Result<BlobContainerClient, BadAccount> {
         let bad = |detail: &str| BadAccount::Container(name.to_owned(), detail.to_owned());
         let mut url = self.endpoint.clone();
         let mut path = url.path_segments_mut().map_err(|()| bad("the endpoint has no path"))?;

@@ -136,7 +136,7 @@ impl Bookmark {
         spoken_for.iter().for_each(|name| drop(self.known.remove(name)));
     }
 
-    /// Forgets what is gone: `listed` are the known objects that a whole listing held.
+    /// Forgets what is gone: `listed` are the objects that a whole listing held, as far as they are known.
     pub(crate) fn retain(&mut self, listed: &BTreeSet<String>, horizon: Timestamp) {
         self.known.retain(|name, place| listed.contains(name) || place.modified >= horizon);
     }

@@ -120,7 +120,7 @@ impl<B: Bucket> Reader<B> {
         if full.is_ok() && plan.queue.is_empty() {
             if !plan.left_out {
                 bookmark.settle(None, plan.horizon, plan.now);
-                bookmark.retain(&plan.known, plan.horizon);
+                bookmark.retain(&plan.listed, plan.horizon);
             }
             work.left_out |= plan.left_out;
             work.bucket += 1;

@@ -14,7 +14,7 @@ const MARGIN_MS: i64 = 10_000;
 #[derive(Default)]
 pub struct Sweep {
     wanted: BTreeMap<Mark, (Listed, Want)>,
-    known: BTreeSet<String>,
+    listed: BTreeSet<String>,
     left_out: bool,
 }
 
@@ -26,21 +26,23 @@ pub struct Plan {
     pub horizon: Timestamp,
     /// The provider's time, at least.
     pub now: Option<Timestamp>,
-    /// The known objects that were listed.
-    pub known: BTreeSet<String>,
+    /// The objects that are known, or become so, unless some were left out.
+    pub listed: BTreeSet<String>,
     /// Not everything that is wanted is on the plan.
     pub left_out: bool,
 }
 
 impl Sweep {
     pub fn see(&mut self, bookmark: &Bookmark, object: Listed, now: Option<Timestamp>) {
-        if bookmark.knows(&object.name) {
-            self.known.insert(object.name.clone());
+        let want = bookmark.wants(&object, now);
+        if !self.left_out && (want.is_some() || bookmark.knows(&object.name)) {
+            self.listed.insert(object.name.clone());
         }
-        if let Some(want) = bookmark.wants(&object, now) {
+        if let Some(want) = want {
             self.wanted.insert(object.mark(), (object, want));
             if self.wanted.len() > PLAN_OBJECTS_MAX {
                 self.wanted.pop_last();
+                self.listed.clear();
                 self.left_out = true;
             }
         }
@@ -52,7 +54,7 @@ impl Sweep {
             queue: self.wanted.into_values().collect(),
             horizon: began.map_or(Timestamp(i64::MIN), |began| began.plus_ms(-MARGIN_MS)),
             now,
-            known: self.known,
+            listed: self.listed,
             left_out: self.left_out,
         }
     }
