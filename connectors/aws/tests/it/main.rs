@@ -7,5 +7,6 @@ mod bench;
 mod bucket;
 mod digests;
 mod history;
+mod killed;
 mod objects;
 mod queue;
