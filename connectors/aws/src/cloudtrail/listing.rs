@@ -178,7 +178,10 @@ impl Listing {
             } else if owes && !was_owed {
                 place.owed.push(listed.key.clone());
             }
-            remember(place, &listed.key, &tag, content);
+            // What is still owed is remembered already, with its tag.
+            if !(owes && was_owed) {
+                remember(place, &listed.key, &tag, content);
+            }
         }
         Ok(())
     }

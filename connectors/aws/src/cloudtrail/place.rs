@@ -114,9 +114,11 @@ pub enum Known {
 }
 
 impl Seen {
+    /// An object that was remembered without its tag is the same whatever its tag is.
     pub fn is_seen(&self, minute: u32, key: &str, tag: &str) -> bool {
-        let (key, tag) = (key_hash(key), tag_hash(tag));
-        minute < self.floor || self.of_minute(minute).iter().any(|e| e.key == key && e.tag == tag)
+        let (key, tag, any) = (key_hash(key), tag_hash(tag), tag_hash(""));
+        let is_it = |e: &Entry| e.key == key && (e.tag == tag || e.tag == any);
+        minute < self.floor || self.of_minute(minute).iter().any(is_it)
     }
 
     pub fn known(&self, minute: u32, key: &str) -> Known {

@@ -171,13 +171,15 @@ impl Bench for Trail {
     }
 
     async fn deliver(&self, objects: &[Object]) {
-        let puts = objects.iter().map(|object| async move {
+        let file = |object: &Object| {
             let mut bytes = gzip(&log_text(object));
             if object.cut {
                 bytes.truncate(bytes.len() / 2);
             }
-            self.put(&self.key("CloudTrail", object.minute, &format!("{:06}", object.first)), bytes).await;
-        });
+            (self.key("CloudTrail", object.minute, &format!("{:06}", object.first)), bytes)
+        };
+        let files: Vec<_> = objects.iter().map(file).collect();
+        let puts = files.into_iter().map(|(key, bytes)| async move { self.put(&key, bytes).await });
         futures_util::stream::iter(puts).buffer_unordered(PUTS_MAX).collect::<Vec<()>>().await;
     }
 

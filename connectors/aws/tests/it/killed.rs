@@ -84,7 +84,7 @@ async fn kill_again_and_again(trail: Trail) {
         delivered = next;
         let mut child = start(&trail, folder.path());
         // Spread over start, reading, making durable and acknowledging; the same moments in every run.
-        tokio::time::sleep(Duration::from_millis(u64::from(kill * 37 % 400) + 20)).await;
+        tokio::time::sleep(Duration::from_millis(u64::from(kill * 397 % 2_400) + 100)).await;
         child.kill().unwrap();
         child.wait().unwrap();
     }
