@@ -248,8 +248,9 @@ async fn feed(ground: Ground, planned: Planned, once: bool) -> anyhow::Result<St
         }
     };
     if once {
+        let mut total = Tally::default();
         tokio::select! {
-            read = feed.run_once(&mut Tally::default()) => read?,
+            read = feed.run_once(&mut total) => read?,
             () = signalled => {}
         }
         return Ok(counts.standing());

@@ -32,6 +32,11 @@ impl Peer {
     #[allow(clippy::disallowed_methods, reason = "the limit of two calls a second is one of real time")]
     fn answer(&mut self, asked: &Asked) -> Answer {
         let header = |name: &str| asked.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        if !header("authorization").contains("/cloudtrail/") {
+            // Who we are is asked of another service.
+            let who = "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><GetCallerIdentityResult><Arn>arn:aws:iam::123456789012:user/u</Arn></GetCallerIdentityResult></GetCallerIdentityResponse>";
+            return Answer { body: who.into(), ..json(200, "", "") };
+        }
         let scope = format!("/{REGION}/cloudtrail/aws4_request");
         let signed = header("authorization");
         for (what, holds) in [
