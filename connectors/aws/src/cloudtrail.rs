@@ -44,7 +44,7 @@ pub struct CloudTrail {
 }
 
 enum Way {
-    Bucket(Listing),
+    Bucket(Box<Listing>),
     Queue(Queue),
     History(History),
 }
@@ -69,7 +69,7 @@ impl CloudTrail {
         let way = match settings.from {
             From::Bucket => {
                 let auditor = if settings.digests { Some(auditor(&config, &settings)?) } else { None };
-                Way::Bucket(Listing::new(bucket.clone(), tenant, clock, auditor))
+                Way::Bucket(Box::new(Listing::new(bucket.clone(), tenant, clock, auditor)))
             }
             From::Queue => Way::Queue(Queue::new(aws_sdk_sqs::Client::new(&config), bucket.clone(), tenant)),
             From::History => {

@@ -152,7 +152,7 @@ mod tests {
             all.map(|a| a.as_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
         };
         let bucket = json!({"region": "eu-central-1", "bucket": "b"});
-        assert_eq!(actions(bucket.clone()), "s3:ListBucket s3:GetObject");
+        assert_eq!(actions(bucket), "s3:ListBucket s3:GetObject");
         let digests =
             json!({"region": "eu-central-1", "bucket": "b", "digests": true, "kms_key_arn": "arn:k"});
         assert_eq!(actions(digests), "s3:ListBucket s3:GetObject kms:Decrypt cloudtrail:ListPublicKeys");

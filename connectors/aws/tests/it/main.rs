@@ -1,7 +1,13 @@
 //! CloudTrail by the real SDK: against moto where `cargo xtask services up` has started it, and against a peer of our own for
 //! what no emulator has.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says loudly what it skips"
+)]
 
 mod bench;
 mod bucket;
