@@ -64,8 +64,8 @@ impl Peer {
         if ask["EventCategory"] == "insight" {
             return Answer { body: b"{\"Events\":[]}".to_vec(), ..json(200, "", "") };
         }
-        let ms = |name: &str| (ask[name].as_f64().unwrap() * 1_000.0) as i64;
-        let (from, to) = (ms("StartTime"), ms("EndTime"));
+        let ms = |name: &str, default: f64| (ask[name].as_f64().unwrap_or(default) * 1_000.0) as i64;
+        let (from, to) = (ms("StartTime", 0.0), ms("EndTime", 1e10));
         let mut found: Vec<_> = self.events.iter().filter(|(_, t)| (from..=to).contains(t)).collect();
         found.reverse();
         let at: usize = ask["NextToken"].as_str().map_or(0, |t| t.parse().unwrap());
