@@ -71,7 +71,7 @@ fn on_the_log(folder: &Path) -> BTreeMap<Vec<u8>, u32> {
     }
 }
 
-async fn kill_again_and_again(trail: Trail) {
+async fn check_kills(trail: Trail) {
     const OBJECTS: u32 = 120;
     let folder = tempfile::tempdir().unwrap();
     let objects: Vec<Object> = (0..OBJECTS).map(Object::at).collect();
@@ -107,13 +107,13 @@ async fn kill_again_and_again(trail: Trail) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listed_bucket_survives_kills() {
     let Some(trail) = Trail::new(serde_json::json!({})).await else { return };
-    kill_again_and_again(trail).await;
+    check_kills(trail).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_survives_kills() {
     let Some(trail) = Trail::with_queue().await else { return };
-    kill_again_and_again(trail).await;
+    check_kills(trail).await;
 }
 
 /// Reads what is there, and says how fast and in how much memory. For numbers: `--release --nocapture`, and a larger
