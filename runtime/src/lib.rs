@@ -1,6 +1,7 @@
 //! The shell: everything that waits, opens files and sockets, or reads the clock, around stages that do none of it.
 
 pub mod clock;
+pub mod connect;
 pub mod effect;
 pub mod executor;
 pub mod intake;

@@ -7,6 +7,7 @@ use crate::{Command, DeadLetter, Event, Finding, Id, Receipt, Record, Step, Tena
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// What the world did to us. Whose fault it is, and whether trying again helps, is in the variant.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -25,9 +26,46 @@ pub enum PortError {
     Corrupt(String),
 }
 
-/// Where a source stands: an opaque token of its own.
+/// "Now", handed to whoever must not ask the machine.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// A source as the configuration describes it. Each family of connectors has `open(Configured) -> Arc<dyn Source>`.
+#[derive(Clone)]
+pub struct Configured {
+    /// Chosen by the operator; the cursor is kept under it.
+    pub name: String,
+    /// What it is, such as `aws.cloudtrail`. Records get the name of a translator, which may be another one.
+    pub kind: String,
+    pub tenant: Tenant,
+    /// What this kind alone understands. An unknown key is an error.
+    pub settings: serde_json::Value,
+    pub clock: Clock,
+}
+
+/// Where a source stands: an opaque token of its own, at most [`CURSOR_BYTES_MAX`] long.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor(pub String);
+
+/// Longest cursor that is kept, in bytes.
+pub const CURSOR_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Why a source gave no page. Which variant it is says what the loop does about it.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SourceError {
+    /// We ask too often. The next try comes no sooner than `retry_after_ms`; 0 when the provider names no time.
+    #[error("{detail}")]
+    Throttled { detail: String, retry_after_ms: u64 },
+    /// The provider cannot be reached or fails; it may work the next time.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The provider refuses us and goes on refusing until a person changes something: a permission, a credential, a
+    /// region, a clock. Says what. Tried again, seldom.
+    #[error("{0}")]
+    Refused(String),
+    /// The settings or the stored cursor make no sense.
+    #[error("{0}")]
+    Invalid(String),
+}
 
 /// What a source has for us, and the cursor after it.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +76,18 @@ pub struct Page {
     pub next: Cursor,
     /// Nothing more for now.
     pub caught_up: bool,
+    /// What is wrong with single pieces and stops nothing else: an object that may not be decrypted, a message that names
+    /// no object, a file that the provider says it wrote and that is not there. One sentence each, for people.
+    pub problems: Vec<String>,
+    /// The provider's own account of what it wrote, where it gives one: how much of it was checked on this page.
+    pub audited: Audited,
+}
+
+/// How many files the provider says it wrote, and how many of them were read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Audited {
+    pub written: u64,
+    pub read: u64,
 }
 
 /// A body and when it reached which place, so that every delay has an owner.
@@ -46,6 +96,8 @@ pub struct Fetched {
     pub upload: Upload,
     /// When the provider made it available to us, if it says so.
     pub delivered: Option<Timestamp>,
+    /// Up to when it tells, if that can be said without reading it: by its name, or by the provider's listing.
+    pub newest: Option<Timestamp>,
 }
 
 /// What a dry check of a source found: nothing was read into the log, nothing was changed.
@@ -72,15 +124,24 @@ pub struct CheckStep {
 }
 
 /// A system we listen to. The cursor moves only after the page is durable.
+///
+/// It keeps nothing that a restart must know: a page depends on the cursor and the provider alone. Reading a page twice
+/// gives what is there twice, and repeats are dropped by the id of the record.
 #[async_trait]
 pub trait Source: Send + Sync {
     /// The instance, as the configuration names it. Its cursor is kept under this name.
     fn name(&self) -> &str;
-    /// The next page. `Cursor::default()` starts at the beginning.
-    async fn read(&self, cursor: &Cursor) -> Result<Page, PortError>;
-    /// Everything before `cursor` is durable: what the provider keeps only for us may go. May be called again.
-    async fn acknowledge(&self, _cursor: &Cursor) -> Result<(), PortError> {
+    /// The next page, of at most about `INTAKE_BYTES_MAX` bytes of bodies, or one body that is larger.
+    /// `Cursor::default()` starts at the beginning.
+    async fn read(&self, cursor: &Cursor) -> Result<Page, SourceError>;
+    /// Everything before `cursor` is durable: what the provider keeps only for us may go. May be called again, also by a
+    /// later process.
+    async fn acknowledge(&self, _cursor: &Cursor) -> Result<(), SourceError> {
         Ok(())
+    }
+    /// How long to wait after a page that caught up, in milliseconds, unless the operator says otherwise.
+    fn every_ms(&self) -> u64 {
+        60_000
     }
     /// Tests credentials and permissions, each by a call that changes nothing.
     async fn check(&self) -> Checkup;
@@ -116,6 +177,9 @@ pub struct Upload {
     pub body: Vec<u8>,
     /// Where it came from, for people.
     pub origin: String,
+    /// A file that a source of ours fetched: it may inflate as far as a file may, `DOCUMENT_BYTES_MAX`, where a request
+    /// may not go beyond `INTAKE_BYTES_MAX`.
+    pub is_file: bool,
 }
 
 /// Intake: acknowledged only when durable.

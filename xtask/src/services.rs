@@ -1,11 +1,14 @@
-//! Real Kafka, ClickHouse, Redis and PostgreSQL on loopback: started, watched and stopped as one, for tests and for trying things out.
+//! Real Kafka, ClickHouse, Redis, PostgreSQL and the clouds' emulators on loopback: started, watched and stopped as one, for tests and for trying things out.
 //!
 //! Each comes by the first way that works: a running one that the environment names, else this machine's packages
-//! (Maven, npm, Debian), obtained when missing. Containers are the business of `docker-compose.yml`, not of this verb.
+//! (Maven, npm, PyPI, Debian), obtained when missing. Containers are the business of `docker-compose.yml`, not of this verb.
 //! What was started is written to `target/services/services.json`, which the tests read.
 
+mod azurite;
 mod clickhouse;
+mod gcs;
 mod kafka;
+mod moto;
 mod package;
 mod postgres;
 mod process;
@@ -50,12 +53,24 @@ pub struct Options {
     /// `host:port` of a PostgreSQL that runs already
     #[arg(long, env = "PRUNELLA_POSTGRES", global = true)]
     postgres: Option<String>,
+    /// `host:port` of a moto that runs already
+    #[arg(long, env = "PRUNELLA_MOTO", global = true)]
+    moto: Option<String>,
+    /// `host:port` of an Azurite that runs already
+    #[arg(long, env = "PRUNELLA_AZURITE", global = true)]
+    azurite: Option<String>,
+    /// `host:port` of a fake-gcs-server that runs already
+    #[arg(long, env = "PRUNELLA_GCS", global = true)]
+    gcs: Option<String>,
 }
 
 #[derive(Subcommand)]
 enum Verb {
     /// Start what does not run yet; obtain it first where it is missing
-    Up,
+    Up {
+        /// Only these, such as `azurite gcs`
+        names: Vec<String>,
+    },
     /// Stop what `up` started, and nothing else; data stays
     Down,
     /// Say what each is and whether it answers
@@ -113,8 +128,15 @@ trait Service: Sync {
     fn answer(&self, running: &Running) -> anyhow::Result<String>;
 }
 
-const SERVICES: [&dyn Service; 4] =
-    [&kafka::Kafka, &clickhouse::ClickHouse, &redis::Redis, &postgres::Postgres];
+const SERVICES: [&dyn Service; 7] = [
+    &kafka::Kafka,
+    &clickhouse::ClickHouse,
+    &redis::Redis,
+    &postgres::Postgres,
+    &azurite::Azurite,
+    &gcs::Gcs,
+    &moto::Moto,
+];
 
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let folder = tree::root().join("target/services");
@@ -122,10 +144,10 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     // Two at once would both start everything.
     let lock = File::create(folder.join("lock"))?;
     lock.lock().context("cannot lock target/services")?;
-    match options.verb {
-        Verb::Up => up(options, &folder),
+    match &options.verb {
+        Verb::Up { names } => up(options, names, &folder),
         Verb::Down => down(&folder),
-        Verb::Status { output } => status(&folder, output),
+        Verb::Status { output } => status(&folder, *output),
     }
 }
 
@@ -162,17 +184,27 @@ pub fn restart_kafka() -> anyhow::Result<()> {
 }
 
 #[allow(clippy::print_stderr, reason = "what is missing is said loudly")]
-fn up(options: &Options, folder: &Path) -> anyhow::Result<()> {
+fn up(options: &Options, names: &[String], folder: &Path) -> anyhow::Result<()> {
+    if let Some(unknown) = names.iter().find(|name| SERVICES.iter().all(|service| service.name() != *name)) {
+        bail!("there is no service `{unknown}`");
+    }
     let before = read(folder)?;
+    let is_wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
     let results: Vec<(&str, anyhow::Result<Running>)> = std::thread::scope(|scope| {
-        let threads = SERVICES.map(|service| {
-            let last = before.iter().find(|r| r.name == service.name());
-            (service.name(), scope.spawn(move || bring(service, options.named(service.name()), last, folder)))
-        });
-        let joined = threads.map(|(name, thread)| {
+        let wanted = SERVICES.into_iter().filter(|service| is_wanted(service.name()));
+        let threads: Vec<_> = wanted
+            .map(|service| {
+                let last = before.iter().find(|r| r.name == service.name());
+                (
+                    service.name(),
+                    scope.spawn(move || bring(service, options.named(service.name()), last, folder)),
+                )
+            })
+            .collect();
+        let joined = threads.into_iter().map(|(name, thread)| {
             (name, thread.join().unwrap_or_else(|_| Err(anyhow::anyhow!("its starter panicked; see above"))))
         });
-        joined.into()
+        joined.collect()
     });
     let (mut running, mut missing) = (Vec::new(), Vec::new());
     for (name, result) in results {
@@ -181,12 +213,15 @@ fn up(options: &Options, folder: &Path) -> anyhow::Result<()> {
             Err(e) => {
                 eprintln!("MISSING {name}: {e:#}");
                 missing.push(name);
-                // What was started before and still runs must stay known, or nobody would ever stop it.
-                let last = before.iter().find(|r| r.name == name);
-                running.extend(
-                    last.filter(|r| r.pid.is_some_and(|pid| process::is_ours(pid, &r.mark))).cloned(),
-                );
             }
+        }
+    }
+    // What was started before and still runs must stay known, or nobody would ever stop it.
+    for last in before {
+        let brought = running.iter().any(|r| r.name == last.name);
+        let lives = last.pid.map_or(!is_wanted(&last.name), |pid| process::is_ours(pid, &last.mark));
+        if !brought && lives {
+            running.push(last);
         }
     }
     write(folder, &running)?;
@@ -253,6 +288,9 @@ impl Options {
             ("clickhouse", &self.clickhouse),
             ("redis", &self.redis),
             ("postgres", &self.postgres),
+            ("moto", &self.moto),
+            ("azurite", &self.azurite),
+            ("gcs", &self.gcs),
         ];
         all.into_iter().find(|(name, _)| *name == service)?.1.as_deref()
     }

@@ -8,9 +8,11 @@ use std::path::Path;
 const ARROWS: &[(&str, &[&str])] = &[
     ("prunella-schemas", &[]),
     ("prunella-translate", &["schemas"]),
+    ("prunella-contract", &["schemas", "runtime"]),
     ("prunella-aws", &["schemas"]),
-    ("prunella-azure", &["schemas"]),
-    ("prunella-gcp", &["schemas"]),
+    ("prunella-bucket", &["schemas"]),
+    ("prunella-azure", &["schemas", "bucket"]),
+    ("prunella-gcp", &["schemas", "bucket"]),
     ("prunella-ingest", &["schemas", "translate"]),
     ("prunella-detect", &["schemas"]),
     ("prunella-respond", &["schemas"]),

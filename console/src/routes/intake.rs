@@ -80,6 +80,7 @@ pub(crate) async fn accept(
         content_encoding: content_encoding.to_owned(),
         body,
         origin,
+        is_file: false,
     };
     Ok((StatusCode::ACCEPTED, Json(console.ports.intake.accept(upload).await?)))
 }

@@ -11,6 +11,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use prunella_console::Token;
 use prunella_ingest::{Content, Limits};
+use prunella_runtime::connect;
 use prunella_runtime::intake::Sender;
 use prunella_runtime::log::kafka::{KafkaIntake, Settings, answers};
 use prunella_runtime::metrics;
@@ -40,6 +41,7 @@ pub struct Door {
 struct Shared {
     settings: Settings,
     vitals: Vitals,
+    sources: connect::Vitals,
     door: Option<Arc<Door>>,
     /// Where the role `sink` writes to, if it runs here.
     table: Option<Table>,
@@ -55,6 +57,8 @@ pub struct Api {
 
 /// What the roles of this process have beside Kafka.
 pub struct Beside {
+    /// How the sources that are read here are.
+    pub sources: connect::Vitals,
     pub door: Option<Door>,
     pub table: Option<Table>,
     pub engines: Option<Engines>,
@@ -67,7 +71,7 @@ pub async fn serve(
     vitals: &Vitals,
     beside: Beside,
 ) -> anyhow::Result<Server> {
-    let Beside { door, table, engines, api } = beside;
+    let Beside { sources, door, table, engines, api } = beside;
     let is_open = door.as_ref().is_some_and(|door| door.token.is_none());
     anyhow::ensure!(
         !is_open || address.ip().is_loopback(),
@@ -78,7 +82,7 @@ pub async fn serve(
         .with_context(|| format!("cannot listen on {address}; choose another address with --listen"))?;
     let address = listener.local_addr().context("cannot read the address that was bound")?;
     let shared =
-        Shared { settings: settings.clone(), vitals: vitals.clone(), door: door.map(Arc::new), table, engines };
+        Shared { settings: settings.clone(), vitals: vitals.clone(), sources, door: door.map(Arc::new), table, engines };
     let metrics = Router::new().route("/metrics", get(scrape));
     let router = match api {
         // It has the rest.
@@ -171,5 +175,5 @@ async fn accept(
 }
 
 async fn scrape(State(shared): State<Shared>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], shared.vitals.metrics())
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], shared.vitals.metrics() + &shared.sources.metrics())
 }

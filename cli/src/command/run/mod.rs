@@ -4,15 +4,19 @@ mod engines;
 mod http;
 mod sink;
 
+use self::http::Beside;
 use crate::args::{self, RunRoles, Topics};
+use crate::command::connectors;
 use crate::config::Config;
 use crate::{App, Outcome, Refusal, pipeline};
 use anyhow::Context;
 use prunella_console::Token;
 use prunella_runtime::clock;
+use prunella_runtime::connect::{Connectors, Ground, SqliteCursors};
 use prunella_runtime::log::kafka::{KafkaIntake, Replication, Settings, check, create_topics};
 use prunella_runtime::roles::{Role, Roles};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -64,6 +68,10 @@ async fn run_until_stopped(config: &Config, args: &RunRoles) -> anyhow::Result<(
     }
     let connects = args.role.iter().any(|role| matches!(role, args::Role::Connect | args::Role::All));
     let door = if connects { Some(door(config, &settings)?) } else { None };
+    let sources = match &door {
+        Some(door) => Some(sources(config, door.intake.clone()).await?),
+        None => None,
+    };
     let api = match &engines {
         Some(engines) => engines.console(config, &settings, &roles.vitals)?,
         None => None,
@@ -71,7 +79,8 @@ async fn run_until_stopped(config: &Config, args: &RunRoles) -> anyhow::Result<(
     let serves = connects || api.is_some();
     let server = match args.listen.or(serves.then_some(config.api.listen)) {
         Some(address) => {
-            let beside = Beside { door, table: table.clone(), engines: engines.clone(), api };
+            let read = sources.as_ref().map(|sources| sources.vitals.clone()).unwrap_or_default();
+            let beside = Beside { sources: read, door, table: table.clone(), engines: engines.clone(), api };
             Some(http::serve(address, &settings, &roles.vitals, beside).await?)
         }
         None => None,
@@ -86,6 +95,9 @@ async fn run_until_stopped(config: &Config, args: &RunRoles) -> anyhow::Result<(
         _ = term.recv() => {}
         _ = interrupt.recv() => {}
     }
+    if let Some(sources) = sources {
+        sources.stop().await;
+    }
     let stopping = tokio::task::spawn_blocking(move || roles.stop());
     tokio::select! {
         stopped = tokio::time::timeout(STOP_MAX, stopping) => match stopped {
@@ -96,6 +108,14 @@ async fn run_until_stopped(config: &Config, args: &RunRoles) -> anyhow::Result<(
         _ = term.recv() => {}
     }
     Ok(())
+}
+
+/// Starts what is configured to be read, if anything is.
+async fn sources(config: &Config, intake: KafkaIntake) -> anyhow::Result<Connectors> {
+    let planned = connectors::open_all(config).await?;
+    let cursors = SqliteCursors::open(&config.data_dir)?;
+    let ground = Ground { intake: Arc::new(intake), cursors: Arc::new(cursors), clock: clock::wall() };
+    Ok(Connectors::start(&ground, planned))
 }
 
 fn door(config: &Config, settings: &Settings) -> anyhow::Result<http::Door> {

@@ -1,0 +1,7 @@
+//! A sink's bucket, read by the real SDK from fake-gcs-server, which `cargo xtask services up` starts.
+
+mod bench;
+mod objects;
+
+// What every connector must do.
+prunella_contract::contract!(bench::bench);
