@@ -138,7 +138,7 @@ impl<B: Bucket> Reader<B> {
         clock: &mut ProviderClock,
     ) -> Result<Plan, BucketError> {
         let began_ms = self.uptime_ms();
-        let (mut sweep, mut from) = (Sweep::default(), None);
+        let (mut sweep, mut from, mut began) = (Sweep::default(), None, None);
         loop {
             let page = match bucket.list(from.as_deref()).await {
                 // Providers make a log's bucket when they write to it first.
@@ -153,15 +153,18 @@ impl<B: Bucket> Reader<B> {
             for seen in written.chain(page.answered) {
                 clock.observe(seen, uptime_ms);
             }
+            let now = clock.at_least(uptime_ms);
+            // Later pages tell nothing about when the listing began: this machine may have slept in between.
+            began.get_or_insert(clock.at_least(began_ms));
             for object in page.objects {
-                sweep.see(bookmark, object, clock.at_least(uptime_ms));
+                sweep.see(bookmark, object, now);
             }
             from = page.next;
             if from.is_none() {
                 break;
             }
         }
-        Ok(sweep.plan(clock.at_least(began_ms), clock.at_least(self.uptime_ms())))
+        Ok(sweep.plan(began.flatten(), clock.at_least(self.uptime_ms())))
     }
 
     /// Reads from the front of the plan until the page is full.

@@ -51,8 +51,6 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Default)]
 struct Writer {
     lines: u32,
-    /// Blobs that end within a line.
-    open: BTreeMap<String, bool>,
 }
 
 impl Writer {
@@ -61,18 +59,13 @@ impl Writer {
         match kind {
             Kind::Put => Event::Put { name: whole, bytes: format!("{}{}", self.line(), self.line()).into() },
             Kind::Lines => {
-                let rest = if self.open.insert(grows.clone(), false) == Some(true) { "}\n" } else { "" };
-                Event::Append { name: grows, bytes: format!("{rest}{}{}", self.line(), self.line()).into() }
+                Event::Append { name: grows, bytes: format!("{}{}", self.line(), self.line()).into() }
             }
             Kind::HalfLine => {
-                let rest = if self.open.insert(grows.clone(), true) == Some(true) { "}\n" } else { "" };
                 let line = self.line();
-                Event::Append { name: grows, bytes: format!("{rest}{}", line.trim_end_matches("}\n")).into() }
+                Event::Append { name: grows, bytes: line.trim_end_matches("}\n").into() }
             }
-            Kind::Replace => {
-                self.open.insert(grows.clone(), false);
-                Event::Replace { name: grows, bytes: self.line().into() }
-            }
+            Kind::Replace => Event::Replace { name: grows, bytes: self.line().into() },
             Kind::Delete => Event::Delete { name: whole },
             Kind::Pass => Event::Pass { ms: 700 * (1 + i64::from(name) * i64::from(name)) },
         }
