@@ -10,14 +10,15 @@ use prunella_schemas::limits::INTAKE_BYTES_MAX;
 use prunella_schemas::port::{Cursor, Fetched, Page, SourceError, Upload};
 use prunella_schemas::{Tenant, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 /// Objects fetched at the same time.
 const FETCHES_MAX: usize = 8;
-/// A page ends once it holds so many bodies, or `INTAKE_BYTES_MAX` bytes.
+/// A page ends once it holds so many bodies or bytes.
 const PAGE_BODIES_MAX: usize = 64;
+const PAGE_BYTES: u64 = INTAKE_BYTES_MAX as u64;
 
 /// Reads the buckets of one source, in the order they are given.
 pub struct Reader<B> {
@@ -184,11 +185,7 @@ impl<B: Bucket> Reader<B> {
                 plan.left_out = true;
                 return Ok(());
             }
-            let mut batch = Vec::new();
-            while batch.len() < FETCHES_MAX.min(PAGE_BODIES_MAX - page.bodies.len()) {
-                let Some(next) = plan.queue.pop_front() else { break };
-                batch.push(next);
-            }
+            let batch = batch(&mut plan.queue, page);
             let now = plan.now;
             let reads = stream::iter(batch).map(|(object, want)| read(bucket, object, want, now));
             let mut reads = reads.buffered(FETCHES_MAX);
@@ -306,9 +303,27 @@ async fn portion_of<B: Bucket>(
     Ok(Portion::Body { bytes, at, progress })
 }
 
+/// What is fetched next at the same time: as much as the page has room for, and at least one object.
+fn batch(queue: &mut VecDeque<(Listed, Want)>, page: &Page) -> Vec<(Listed, Want)> {
+    let count_max = FETCHES_MAX.min(PAGE_BODIES_MAX.saturating_sub(page.bodies.len()));
+    let (mut batch, mut bytes) = (Vec::new(), bytes_of(page));
+    while let Some((object, want)) = queue.pop_front() {
+        bytes += object.bytes.saturating_sub(want.at).min(PORTION_BYTES);
+        if batch.len() >= count_max || (bytes > PAGE_BYTES && !batch.is_empty()) {
+            queue.push_front((object, want));
+            break;
+        }
+        batch.push((object, want));
+    }
+    batch
+}
+
 fn is_full(page: &Page) -> bool {
-    let bytes: usize = page.bodies.iter().map(|body| body.upload.body.len()).sum();
-    page.bodies.len() >= PAGE_BODIES_MAX || bytes >= INTAKE_BYTES_MAX
+    page.bodies.len() >= PAGE_BODIES_MAX || bytes_of(page) >= PAGE_BYTES
+}
+
+fn bytes_of(page: &Page) -> u64 {
+    page.bodies.iter().map(|body| body.upload.body.len() as u64).sum()
 }
 
 fn decode(cursor: &Cursor) -> Result<Bookmarks, SourceError> {
