@@ -11,20 +11,21 @@ help: ## Show these verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 demo: ## Build, then attack a throw-away pipeline and watch it heal (no services, no cloud account)
-	$(CARGO) build --release -p prunella-cli
+	$(CARGO) build --release -p prunella-cli --no-default-features
 	$(BIN) demo
 
 test: ## Everything that is tested, with what it needs
 	$(CARGO) xtask need data
 	$(CARGO) test --workspace
 	$(MAKE) --no-print-directory services
-	$(CARGO) build --release -p prunella-cli
+	$(CARGO) build --release -p prunella-cli --no-default-features
 	$(CARGO) xtask chaos --kills 12 --seed 1
 
-services: ## What is tested over real Kafka, ClickHouse, Redis and PostgreSQL, which it starts and stops
+services: ## What is tested over real Kafka, ClickHouse, Redis, PostgreSQL and moto, which it starts and stops
 	$(CARGO) xtask services up
 	$(CARGO) test -p prunella-runtime -p prunella-cli --features kafka,clickhouse --test it -- \
-	  kafka clickhouse delivery grafana roles schema; \
+	  kafka clickhouse delivery grafana roles schema connectors && \
+	$(CARGO) test -p prunella-aws --test it; \
 	  code=$$?; $(CARGO) xtask services down; exit $$code
 
 check: ## Format, lints, the rules of the house, licences
@@ -44,7 +45,7 @@ fuzz: ## Fuzz decoder and translators for a minute each (needs a nightly toolcha
 	bash fuzz/run 60
 
 chaos: ## 200 random kill -9 under load; nothing lost, nothing twice
-	$(CARGO) build --release -p prunella-cli
+	$(CARGO) build --release -p prunella-cli --no-default-features
 	$(CARGO) xtask chaos --kills 200
 
 up: ## Run the pipeline in the foreground, in ./prunella-data

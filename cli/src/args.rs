@@ -47,6 +47,9 @@ pub enum Command {
     Topics(Topics),
     /// Simulate an attack into a running pipeline and watch it heal
     Demo(Demo),
+    /// Look at the configured sources, test them, read them
+    #[command(subcommand)]
+    Connectors(Connectors),
     /// Give files to the pipeline and wait until they are durable
     Ingest(Ingest),
     /// Turn records into OCSF events: one line (NDJSON) each, nothing stored
@@ -181,6 +184,25 @@ pub struct Ingest {
     /// Address of a running pipeline, or `kafka`; default: the one that runs on the data directory
     #[arg(long, value_name = "URL")]
     pub into: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Connectors {
+    /// Each configured source: how far it was read, and what is wrong with it
+    List,
+    /// Try each call of a source in a form that changes nothing, and print the least policy that it needs; exit 1 when a
+    /// call fails
+    Check { name: String },
+    /// Read one source into the pipeline of the data directory, without an API
+    Run {
+        name: String,
+        /// Stop when there is nothing more to read and all of it is processed
+        #[arg(long)]
+        once: bool,
+        /// `kafka`: into the topic of records, without a pipeline between
+        #[arg(long, value_name = "WHERE")]
+        into: Option<String>,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -34,6 +34,27 @@ pub struct Config {
     #[serde(default)]
     pub webhooks: BTreeMap<String, Webhook>,
     pub clickhouse: ClickHouse,
+    /// Systems that are read: `[[source]]`, once for each.
+    #[serde(default)]
+    pub source: Vec<Source>,
+}
+
+/// A system that `prunella up` and the role `connect` read. See `prunella connectors list`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Source {
+    /// Its cursor is kept under this name: another name begins anew.
+    pub name: String,
+    /// What it is, such as `aws.cloudtrail`.
+    pub kind: String,
+    /// Whose data it has; default: the one above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<Tenant>,
+    /// Seconds between two looks at a source that had nothing more; default: as fits the kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every_s: Option<u32>,
+    /// What this kind alone understands.
+    #[serde(flatten)]
+    pub settings: Table,
 }
 
 /// The event store of the distributed mode.
@@ -132,6 +153,7 @@ impl Default for Config {
                 user: "prunella".into(),
                 password_file: PathBuf::new(),
             },
+            source: Vec::new(),
         }
     }
 }
@@ -308,5 +330,6 @@ mod tests {
             "(key `api.listen` from environment PRUNELLA_API__LISTEN)",
         );
         check(&[("PRUNELLA_WEBHOOKS__SOC__URL", "https://x")], "missing field `secret_file`");
+        check(&[("PRUNELLA_SOURCE", "[{ name = \"trail\" }]")], "missing field `kind`");
     }
 }

@@ -96,6 +96,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         #[cfg(not(feature = "kafka"))]
         Command::Run(_) | Command::Topics(_) => Err(Refusal(no_kafka()).into()),
         Command::Demo(args) => command::demo::run(&context, &args),
+        Command::Connectors(args) => command::connectors::run(&context, args),
         Command::Ingest(args) => command::ingest::run(&context, &args),
         Command::Normalize(args) => command::normalize::run(&context, &args),
         Command::Detect(args) => command::detect::run(&context, &args),

@@ -1,11 +1,13 @@
 //! Putting the pipeline together from a configuration: files opened, secrets read, console attached.
 
 use crate::Refusal;
+use crate::command::connectors::{self, WithSources};
 use crate::config::Config;
 use anyhow::Context;
 use async_trait::async_trait;
 use prunella_console::{Ports, Simulator, Token};
 use prunella_runtime::clock;
+use prunella_runtime::connect::{Connectors, Ground, SqliteCursors};
 use prunella_runtime::ledger::LedgerReader;
 use prunella_runtime::log::Retention;
 use prunella_runtime::store::SqliteStore;
@@ -116,6 +118,7 @@ pub fn secret_text(path: &Path) -> anyhow::Result<String> {
 /// A pipeline with its console, serving.
 pub struct Served {
     pub embedded: Embedded,
+    sources: Connectors,
     pub address: SocketAddr,
     stop: tokio::sync::oneshot::Sender<()>,
     server: tokio::task::JoinHandle<std::io::Result<()>>,
@@ -126,8 +129,9 @@ impl Served {
         format!("http://{}", self.address)
     }
 
-    /// Ends the API first, so that nothing is accepted that would not be processed before the end.
+    /// Ends sources and API first, so that nothing is accepted that would not be processed before the end.
     pub async fn stop(self) -> anyhow::Result<()> {
+        self.sources.stop().await;
         // The receiver is gone only when the server has ended already.
         let _ = self.stop.send(());
         let served = self.server.await.context("the API was cut short")?;
@@ -155,12 +159,16 @@ pub async fn serve(config: &Config) -> anyhow::Result<Served> {
     })?;
     let address = listener.local_addr().context("cannot read the address that was bound")?;
     console.listen = address;
+    let sources = connectors::open_all(config).await?;
     let handle = tokio::runtime::Handle::current();
     let settings = settings(config)?;
     let playbooks = settings.playbooks.iter().map(|playbook| playbook.id.clone()).collect();
     let embedded = tokio::task::spawn_blocking(move || Embedded::start(settings, &handle))
         .await
         .context("start was cut short")??;
+    let cursors = Arc::new(SqliteCursors::open(&config.data_dir)?);
+    let intake = Arc::new(embedded.intake.clone());
+    let sources = Connectors::start(&Ground { intake, cursors, clock: clock::wall() }, sources);
     let simulator = Arc::new(SelfAttack {
         url: OnceLock::from(format!("http://{address}")),
         bearer_file: bearer_file.clone(),
@@ -170,7 +178,7 @@ pub async fn serve(config: &Config) -> anyhow::Result<Served> {
         intake: Arc::new(embedded.intake.clone()),
         state: Arc::clone(&embedded.state) as _,
         ledger: Arc::clone(&embedded.ledger) as _,
-        health: Arc::new(embedded.health.clone()),
+        health: Arc::new(WithSources { pipeline: embedded.health.clone(), sources: sources.vitals.clone() }),
         live: embedded.live.clone(),
         simulator: Some(simulator),
         clock: clock::wall(),
@@ -184,7 +192,7 @@ pub async fn serve(config: &Config) -> anyhow::Result<Served> {
         let _ = stopped.await;
     };
     let server = tokio::spawn(prunella_console::serve(listener, router, shutdown));
-    Ok(Served { embedded, address, stop, server })
+    Ok(Served { embedded, sources, address, stop, server })
 }
 
 /// `POST /api/simulate-attack`: an attack against this very process, through its own API.

@@ -1,13 +1,14 @@
 //! Real Kafka, ClickHouse, Redis, PostgreSQL and the clouds' emulators on loopback: started, watched and stopped as one, for tests and for trying things out.
 //!
 //! Each comes by the first way that works: a running one that the environment names, else this machine's packages
-//! (Maven, npm, Debian), obtained when missing. Containers are the business of `docker-compose.yml`, not of this verb.
+//! (Maven, npm, PyPI, Debian), obtained when missing. Containers are the business of `docker-compose.yml`, not of this verb.
 //! What was started is written to `target/services/services.json`, which the tests read.
 
 mod azurite;
 mod clickhouse;
 mod gcs;
 mod kafka;
+mod moto;
 mod package;
 mod postgres;
 mod process;
@@ -49,6 +50,9 @@ pub struct Options {
     /// `host:port` of a PostgreSQL that runs already
     #[arg(long, env = "PRUNELLA_POSTGRES", global = true)]
     postgres: Option<String>,
+    /// `host:port` of a moto that runs already
+    #[arg(long, env = "PRUNELLA_MOTO", global = true)]
+    moto: Option<String>,
     /// `host:port` of an Azurite that runs already
     #[arg(long, env = "PRUNELLA_AZURITE", global = true)]
     azurite: Option<String>,
@@ -121,13 +125,14 @@ trait Service: Sync {
     fn answer(&self, running: &Running) -> anyhow::Result<String>;
 }
 
-const SERVICES: [&dyn Service; 6] = [
+const SERVICES: [&dyn Service; 7] = [
     &kafka::Kafka,
     &clickhouse::ClickHouse,
     &redis::Redis,
     &postgres::Postgres,
     &azurite::Azurite,
     &gcs::Gcs,
+    &moto::Moto,
 ];
 
 pub fn run(options: &Options) -> anyhow::Result<()> {
@@ -248,6 +253,7 @@ impl Options {
             ("clickhouse", &self.clickhouse),
             ("redis", &self.redis),
             ("postgres", &self.postgres),
+            ("moto", &self.moto),
             ("azurite", &self.azurite),
             ("gcs", &self.gcs),
         ];

@@ -2,6 +2,7 @@
 
 pub mod completions;
 pub mod config;
+pub mod connectors;
 pub mod demo;
 pub mod detect;
 pub mod dlq;

@@ -10,6 +10,7 @@ mod api;
 mod bad_input;
 mod compose;
 mod config;
+mod connectors;
 mod detect;
 mod dlq;
 mod ledger;

@@ -53,10 +53,15 @@ pub fn instant() -> Instant {
 impl Running {
     /// `prunella up` on `dir`, on a free port, once it serves.
     pub fn start(dir: &TempDir, more: &[&str]) -> Self {
+        Running::start_with(dir, more, &[])
+    }
+
+    /// The same with more in its environment.
+    pub fn start_with(dir: &TempDir, more: &[&str], environment: &[(&str, &str)]) -> Self {
         let dir = dir.path().to_str().unwrap().to_owned();
         let mut args = vec!["up", "--data-dir", &dir, "--listen", "127.0.0.1:0"];
         args.extend(more);
-        let mut child = command(&args).spawn().unwrap();
+        let mut child = command(&args).envs(environment.iter().copied()).spawn().unwrap();
         let endpoint = Path::new(&dir).join("endpoint");
         let url = wait_for("the pipeline to serve", || {
             if child.try_wait().unwrap().is_some() {

@@ -93,11 +93,13 @@ impl Counts {
             };
             Some([p50, p95, p99])
         };
+        // Each lock is let go before the next is taken.
+        let (total, caught_up) = (*lock(&self.total), lock(&self.state).caught_up);
         Standing {
             pages: load(&self.pages),
             failures: load(&self.failures),
-            total: *lock(&self.total),
-            caught_up: lock(&self.state).caught_up,
+            total,
+            caught_up,
             delivery_ms: quantiles(&self.delivery),
             fetch_ms: quantiles(&self.fetch),
             publish_ms: quantiles(&self.publish),

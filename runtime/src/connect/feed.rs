@@ -2,7 +2,7 @@
 
 use super::{Counts, Ground, Planned, Tally};
 use crate::connect::backoff::rest_ms;
-use prunella_schemas::port::{Cursor, Fetched, Page, PortError, SourceError};
+use prunella_schemas::port::{Audited, Cursor, Fetched, Page, PortError, SourceError};
 use prunella_schemas::{Id, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,18 +73,12 @@ impl Feed {
         };
         let Page { bodies, next, caught_up, problems, audited } = page;
         // The page after it depends on nothing but the cursor, which may still turn out not to be kept.
-        let (taken, ahead) = match caught_up {
-            true => (self.take(bodies, fetched).await, None),
-            false => tokio::join!(self.take(bodies, fetched), async { Some(self.peek(&next).await) }),
+        let landing = self.land(bodies, fetched, audited, &next);
+        let (landed, ahead) = match caught_up {
+            true => (landing.await, None),
+            false => tokio::join!(landing, async { Some(self.peek(&next).await) }),
         };
-        let mut tally = taken.map_err(ConnectError::Intake)?;
-        (tally.written, tally.read) = (audited.written, audited.read);
-        if self.cursor.as_ref() != Some(&next) || tally != Tally::default() {
-            tally.updated = (self.ground.clock)();
-            let name = self.planned.source.name();
-            self.ground.cursors.store(name, &next, &tally).await.map_err(ConnectError::Cursor)?;
-            self.acknowledge(&next).await;
-        }
+        let tally = landed?;
         self.cursor = Some(next);
         self.ahead = ahead;
         for problem in &problems {
@@ -152,6 +146,25 @@ impl Feed {
     async fn peek(&self, next: &Cursor) -> Result<(Page, Timestamp), SourceError> {
         let page = self.planned.source.read(next).await?;
         Ok((page, (self.ground.clock)()))
+    }
+
+    /// Makes a page durable, then its cursor, then tells the provider.
+    async fn land(
+        &self,
+        bodies: Vec<Fetched>,
+        fetched: Timestamp,
+        audited: Audited,
+        next: &Cursor,
+    ) -> Result<Tally, ConnectError> {
+        let mut tally = self.take(bodies, fetched).await.map_err(ConnectError::Intake)?;
+        (tally.written, tally.read) = (audited.written, audited.read);
+        if self.cursor.as_ref() != Some(next) || tally != Tally::default() {
+            tally.updated = (self.ground.clock)();
+            let name = self.planned.source.name();
+            self.ground.cursors.store(name, next, &tally).await.map_err(ConnectError::Cursor)?;
+            self.acknowledge(next).await;
+        }
+        Ok(tally)
     }
 
     async fn take(&self, bodies: Vec<Fetched>, fetched: Timestamp) -> Result<Tally, PortError> {

@@ -9,6 +9,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use prunella_console::Token;
 use prunella_ingest::{Content, Limits};
+use prunella_runtime::connect;
 use prunella_runtime::intake::Sender;
 use prunella_runtime::log::kafka::{KafkaIntake, Settings, answers};
 use prunella_runtime::metrics;
@@ -38,6 +39,7 @@ pub struct Door {
 struct Shared {
     settings: Settings,
     vitals: Vitals,
+    sources: connect::Vitals,
     door: Option<Arc<Door>>,
 }
 
@@ -45,6 +47,7 @@ pub async fn serve(
     address: SocketAddr,
     settings: &Settings,
     vitals: &Vitals,
+    sources: &connect::Vitals,
     door: Option<Door>,
 ) -> anyhow::Result<Server> {
     let is_open = door.as_ref().is_some_and(|door| door.token.is_none());
@@ -56,7 +59,8 @@ pub async fn serve(
         .await
         .with_context(|| format!("cannot listen on {address}; choose another address with --listen"))?;
     let address = listener.local_addr().context("cannot read the address that was bound")?;
-    let shared = Shared { settings: settings.clone(), vitals: vitals.clone(), door: door.map(Arc::new) };
+    let (settings, vitals, sources) = (settings.clone(), vitals.clone(), sources.clone());
+    let shared = Shared { settings, vitals, sources, door: door.map(Arc::new) };
     let router = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
@@ -133,5 +137,5 @@ async fn accept(
 }
 
 async fn scrape(State(shared): State<Shared>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], shared.vitals.metrics())
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], shared.vitals.metrics() + &shared.sources.metrics())
 }

@@ -3,14 +3,17 @@
 mod http;
 
 use crate::args::{self, RunRoles, Topics};
+use crate::command::connectors;
 use crate::config::Config;
 use crate::{App, Outcome, Refusal, pipeline};
 use anyhow::Context;
 use prunella_console::Token;
 use prunella_runtime::clock;
+use prunella_runtime::connect::{Connectors, Ground, SqliteCursors};
 use prunella_runtime::log::kafka::{KafkaIntake, Replication, Settings, check, create_topics};
 use prunella_runtime::roles::{Role, Roles};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -51,8 +54,15 @@ async fn run_until_stopped(config: &Config, args: &RunRoles) -> anyhow::Result<(
     let roles = Roles::start(&settings, &config.detect, &asked).context("cannot start a thread")?;
     let connects = args.role.iter().any(|role| matches!(role, args::Role::Connect | args::Role::All));
     let door = if connects { Some(door(config, &settings)?) } else { None };
+    let sources = match &door {
+        Some(door) => Some(sources(config, door.intake.clone()).await?),
+        None => None,
+    };
     let server = match args.listen.or(connects.then_some(config.api.listen)) {
-        Some(address) => Some(http::serve(address, &settings, &roles.vitals, door).await?),
+        Some(address) => {
+            let read = sources.as_ref().map(|sources| sources.vitals.clone()).unwrap_or_default();
+            Some(http::serve(address, &settings, &roles.vitals, &read, door).await?)
+        }
         None => None,
     };
     let at = server.as_ref().map_or(String::new(), |server| format!(", http://{}", server.address));
@@ -62,6 +72,9 @@ async fn run_until_stopped(config: &Config, args: &RunRoles) -> anyhow::Result<(
     tokio::select! {
         _ = term.recv() => {}
         _ = interrupt.recv() => {}
+    }
+    if let Some(sources) = sources {
+        sources.stop().await;
     }
     let stopping = tokio::task::spawn_blocking(move || roles.stop());
     tokio::select! {
@@ -73,6 +86,14 @@ async fn run_until_stopped(config: &Config, args: &RunRoles) -> anyhow::Result<(
         _ = term.recv() => {}
     }
     Ok(())
+}
+
+/// Starts what is configured to be read, if anything is.
+async fn sources(config: &Config, intake: KafkaIntake) -> anyhow::Result<Connectors> {
+    let planned = connectors::open_all(config).await?;
+    let cursors = SqliteCursors::open(&config.data_dir)?;
+    let ground = Ground { intake: Arc::new(intake), cursors: Arc::new(cursors), clock: clock::wall() };
+    Ok(Connectors::start(&ground, planned))
 }
 
 fn door(config: &Config, settings: &Settings) -> anyhow::Result<http::Door> {

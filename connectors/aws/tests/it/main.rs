@@ -1,0 +1,12 @@
+//! CloudTrail by the real SDK: against moto where `cargo xtask services up` has started it, and against a peer of our own for
+//! what no emulator has.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod bench;
+mod bucket;
+mod digests;
+mod history;
+mod killed;
+mod objects;
+mod queue;
