@@ -308,7 +308,11 @@ fn batch(queue: &mut VecDeque<(Listed, Want)>, page: &Page) -> Vec<(Listed, Want
     let count_max = FETCHES_MAX.min(PAGE_BODIES_MAX.saturating_sub(page.bodies.len()));
     let (mut batch, mut bytes) = (Vec::new(), bytes_of(page));
     while let Some((object, want)) = queue.pop_front() {
-        bytes += object.bytes.saturating_sub(want.at).min(PORTION_BYTES);
+        bytes += match want.at == 0 && object.closes.is_none() {
+            // It may be a document, which comes whole.
+            true => object.bytes.min(WHOLE_BYTES_MAX),
+            false => object.bytes.saturating_sub(want.at).min(PORTION_BYTES),
+        };
         if batch.len() >= count_max || (bytes > PAGE_BYTES && !batch.is_empty()) {
             queue.push_front((object, want));
             break;
