@@ -26,7 +26,8 @@ pub struct Reader<B> {
     tenant: Tenant,
     since: Timestamp,
     buckets: Vec<(String, B)>,
-    started: Instant,
+    /// Milliseconds since some beginning of ours.
+    uptime_ms: Box<dyn Fn() -> i64 + Send + Sync>,
     /// What the last call has left, good only for the cursor that it gave away.
     work: Mutex<Option<Work>>,
 }
@@ -65,7 +66,14 @@ impl<B: Bucket> Reader<B> {
     /// `source` names the translator. What was written before `since` is not read.
     #[allow(clippy::disallowed_methods, reason = "how long ago a listing was is measured here")]
     pub fn new(source: &'static str, tenant: Tenant, since: Timestamp, buckets: Vec<(String, B)>) -> Self {
-        Reader { source, tenant, since, buckets, started: Instant::now(), work: Mutex::new(None) }
+        let started = Instant::now();
+        let uptime_ms = move || i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
+        Reader { source, tenant, since, buckets, uptime_ms: Box::new(uptime_ms), work: Mutex::new(None) }
+    }
+
+    /// Measures how much time passes by another clock, which never runs faster than the provider's.
+    pub fn with_uptime(self, uptime_ms: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
+        Reader { uptime_ms: Box::new(uptime_ms), ..self }
     }
 
     pub fn buckets(&self) -> &[(String, B)] {
@@ -138,7 +146,7 @@ impl<B: Bucket> Reader<B> {
         bookmark: &Bookmark,
         clock: &mut ProviderClock,
     ) -> Result<Plan, BucketError> {
-        let began_ms = self.uptime_ms();
+        let began_ms = (self.uptime_ms)();
         let (mut sweep, mut from, mut began) = (Sweep::default(), None, None);
         loop {
             let page = match bucket.list(from.as_deref()).await {
@@ -149,7 +157,7 @@ impl<B: Bucket> Reader<B> {
                 }
                 page => page?,
             };
-            let uptime_ms = self.uptime_ms();
+            let uptime_ms = (self.uptime_ms)();
             let written = page.objects.iter().map(|object| object.modified);
             for seen in written.chain(page.answered) {
                 clock.observe(seen, uptime_ms);
@@ -165,7 +173,7 @@ impl<B: Bucket> Reader<B> {
                 break;
             }
         }
-        Ok(sweep.plan(began.flatten(), clock.at_least(self.uptime_ms())))
+        Ok(sweep.plan(began.flatten(), clock.at_least((self.uptime_ms)())))
     }
 
     /// Reads from the front of the plan until the page is full.
@@ -252,10 +260,6 @@ impl<B: Bucket> Reader<B> {
             is_file: true,
         };
         Fetched { upload, delivered: Some(object.modified), newest: object.tells }
-    }
-
-    fn uptime_ms(&self) -> i64 {
-        i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 }
 

@@ -25,6 +25,7 @@ enum Kind {
     Replace,
     Delete,
     Pass,
+    Sleep,
 }
 
 fn kind() -> impl Strategy<Value = Kind> {
@@ -35,6 +36,7 @@ fn kind() -> impl Strategy<Value = Kind> {
         1 => Just(Kind::Replace),
         1 => Just(Kind::Delete),
         4 => Just(Kind::Pass),
+        1 => Just(Kind::Sleep),
     ]
 }
 
@@ -67,6 +69,7 @@ impl Writer {
             }
             Kind::Replace => Event::Replace { name: grows, bytes: self.line().into() },
             Kind::Delete => Event::Delete { name: whole },
+            Kind::Sleep => Event::Sleep { ms: 9_000 * i64::from(name) },
             Kind::Pass => Event::Pass { ms: 700 * (1 + i64::from(name) * i64::from(name)) },
         }
     }

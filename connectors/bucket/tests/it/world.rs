@@ -44,11 +44,16 @@ pub enum Event {
     Pass {
         ms: i64,
     },
+    /// Time passes while our machine sleeps.
+    Sleep {
+        ms: i64,
+    },
 }
 
 #[derive(Default)]
 pub struct World {
     pub now_ms: i64,
+    uptime_ms: i64,
     pub blobs: BTreeMap<String, Blob>,
     versions: u64,
     /// Happens between the pages of listings, one at a time.
@@ -90,7 +95,11 @@ impl World {
                 );
             }
             Event::Delete { name } => drop(self.blobs.remove(&name)),
-            Event::Pass { ms } => self.now_ms += ms,
+            Event::Pass { ms } => {
+                self.now_ms += ms;
+                self.uptime_ms += ms;
+            }
+            Event::Sleep { ms } => self.now_ms += ms,
         }
     }
 
@@ -122,7 +131,9 @@ impl Place {
 
     /// A reader as a start of the program makes it.
     pub fn reader(&self) -> Reader<Place> {
+        let world = Arc::clone(&self.0);
         Reader::new("test", Tenant::default(), Timestamp::ZERO, vec![("only".into(), self.clone())])
+            .with_uptime(move || world.lock().unwrap().uptime_ms)
     }
 
     /// Reads until there is nothing more.
