@@ -21,11 +21,11 @@ test: ## Everything that is tested, with what it needs
 	$(CARGO) build --release -p prunella-cli --no-default-features
 	$(CARGO) xtask chaos --kills 12 --seed 1
 
-services: ## What is tested over real Kafka, ClickHouse, Redis, PostgreSQL and moto, which it starts and stops
+services: ## What is tested over real Kafka, ClickHouse, Redis, PostgreSQL and the clouds' emulators, which it starts and stops
 	$(CARGO) xtask services up
 	$(CARGO) test -p prunella-runtime -p prunella-cli --features kafka,clickhouse,postgres,redis --test it -- \
 	  kafka clickhouse delivery grafana roles schema postgres redis connectors && \
-	$(CARGO) test -p prunella-aws --test it; \
+	$(CARGO) test -p prunella-aws -p prunella-azure -p prunella-gcp --test it; \
 	  code=$$?; $(CARGO) xtask services down; exit $$code
 
 check: ## Format, lints, the rules of the house, licences

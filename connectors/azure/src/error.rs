@@ -91,10 +91,11 @@ impl Refusal {
 fn advice(code: &str) -> &'static str {
     match code {
         "AuthorizationPermissionMismatch" => {
-            "this identity lacks the role `Storage Blob Data Reader` on the container; a new assignment takes up to 10 minutes"
+            "not allowed: an identity needs the role `Storage Blob Data Reader` on the container (a new assignment takes up to 10 \
+             minutes), a signature `sp=rl`"
         }
         "AuthorizationFailure" => {
-            "the account's firewall or the signature's scope keeps this machine out; allow its network"
+            "the account's firewall keeps this machine out, or the signature has expired; allow its network, make a new one"
         }
         "AuthorizationSourceIPMismatch" => {
             "the signature is not for this machine's address; make one without `sip`"

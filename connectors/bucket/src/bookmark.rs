@@ -122,18 +122,20 @@ impl Bookmark {
     /// Everything wanted that was written before `next` has been read: moves the mark there, but never to the horizon, and
     /// forgets what the mark can say then. Objects that may still grow stay known.
     pub(crate) fn settle(&mut self, next: Option<&Mark>, horizon: Timestamp, now: Option<Timestamp>) {
-        let (mut through, mut spoken_for) = (self.through.clone(), Vec::new());
-        for (name, place) in self.known.iter().filter(|(_, place)| place.state == Progress::Done) {
-            let mark = Mark(place.modified, name.clone());
-            if place.modified < horizon && next.is_none_or(|next| mark < *next) {
-                if place.closes.is_none_or(|closes| now.is_some_and(|now| now >= closes)) {
-                    spoken_for.push(name.clone());
-                }
-                through = through.max(mark);
-            }
+        let is_passed = |name: &str, place: &Place| {
+            let before_next = next.is_none_or(|next| (place.modified, name) < (next.0, next.1.as_str()));
+            place.state == Progress::Done && place.modified < horizon && before_next
+        };
+        let passed = self.known.iter().filter(|(name, place)| is_passed(name, place));
+        if let Some(last) = passed.map(|(name, place)| (place.modified, name.as_str())).max()
+            && last > (self.through.0, self.through.1.as_str())
+        {
+            self.through = Mark(last.0, last.1.to_owned());
         }
-        self.through = through;
-        spoken_for.iter().for_each(|name| drop(self.known.remove(name)));
+        self.known.retain(|name, place| {
+            let is_over = place.closes.is_none_or(|closes| now.is_some_and(|now| now >= closes));
+            !(is_over && is_passed(name, place))
+        });
     }
 
     /// Forgets what is gone: `listed` are the objects that a whole listing held, as far as they are known.

@@ -10,14 +10,15 @@ use prunella_schemas::limits::INTAKE_BYTES_MAX;
 use prunella_schemas::port::{Cursor, Fetched, Page, SourceError, Upload};
 use prunella_schemas::{Tenant, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 /// Objects fetched at the same time.
 const FETCHES_MAX: usize = 8;
-/// A page ends once it holds so many bodies, or `INTAKE_BYTES_MAX` bytes.
+/// A page ends once it holds so many bodies or bytes.
 const PAGE_BODIES_MAX: usize = 64;
+const PAGE_BYTES: u64 = INTAKE_BYTES_MAX as u64;
 
 /// Reads the buckets of one source, in the order they are given.
 pub struct Reader<B> {
@@ -25,7 +26,8 @@ pub struct Reader<B> {
     tenant: Tenant,
     since: Timestamp,
     buckets: Vec<(String, B)>,
-    started: Instant,
+    /// Milliseconds since some beginning of ours.
+    uptime_ms: Box<dyn Fn() -> i64 + Send + Sync>,
     /// What the last call has left, good only for the cursor that it gave away.
     work: Mutex<Option<Work>>,
 }
@@ -64,7 +66,14 @@ impl<B: Bucket> Reader<B> {
     /// `source` names the translator. What was written before `since` is not read.
     #[allow(clippy::disallowed_methods, reason = "how long ago a listing was is measured here")]
     pub fn new(source: &'static str, tenant: Tenant, since: Timestamp, buckets: Vec<(String, B)>) -> Self {
-        Reader { source, tenant, since, buckets, started: Instant::now(), work: Mutex::new(None) }
+        let started = Instant::now();
+        let uptime_ms = move || i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
+        Reader { source, tenant, since, buckets, uptime_ms: Box::new(uptime_ms), work: Mutex::new(None) }
+    }
+
+    /// Measures how much time passes by another clock, which never runs faster than the provider's.
+    pub fn with_uptime(self, uptime_ms: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
+        Reader { uptime_ms: Box::new(uptime_ms), ..self }
     }
 
     pub fn buckets(&self) -> &[(String, B)] {
@@ -137,8 +146,8 @@ impl<B: Bucket> Reader<B> {
         bookmark: &Bookmark,
         clock: &mut ProviderClock,
     ) -> Result<Plan, BucketError> {
-        let began_ms = self.uptime_ms();
-        let (mut sweep, mut from) = (Sweep::default(), None);
+        let began_ms = (self.uptime_ms)();
+        let (mut sweep, mut from, mut began) = (Sweep::default(), None, None);
         loop {
             let page = match bucket.list(from.as_deref()).await {
                 // Providers make a log's bucket when they write to it first.
@@ -148,20 +157,23 @@ impl<B: Bucket> Reader<B> {
                 }
                 page => page?,
             };
-            let uptime_ms = self.uptime_ms();
+            let uptime_ms = (self.uptime_ms)();
             let written = page.objects.iter().map(|object| object.modified);
             for seen in written.chain(page.answered) {
                 clock.observe(seen, uptime_ms);
             }
+            let now = clock.at_least(uptime_ms);
+            // Later pages tell nothing about when the listing began: this machine may have slept in between.
+            began.get_or_insert(clock.at_least(began_ms));
             for object in page.objects {
-                sweep.see(bookmark, object, clock.at_least(uptime_ms));
+                sweep.see(bookmark, object, now);
             }
             from = page.next;
             if from.is_none() {
                 break;
             }
         }
-        Ok(sweep.plan(clock.at_least(began_ms), clock.at_least(self.uptime_ms())))
+        Ok(sweep.plan(began.flatten(), clock.at_least((self.uptime_ms)())))
     }
 
     /// Reads from the front of the plan until the page is full.
@@ -181,11 +193,7 @@ impl<B: Bucket> Reader<B> {
                 plan.left_out = true;
                 return Ok(());
             }
-            let mut batch = Vec::new();
-            while batch.len() < FETCHES_MAX.min(PAGE_BODIES_MAX - page.bodies.len()) {
-                let Some(next) = plan.queue.pop_front() else { break };
-                batch.push(next);
-            }
+            let batch = batch(&mut plan.queue, page);
             let now = plan.now;
             let reads = stream::iter(batch).map(|(object, want)| read(bucket, object, want, now));
             let mut reads = reads.buffered(FETCHES_MAX);
@@ -253,10 +261,6 @@ impl<B: Bucket> Reader<B> {
         };
         Fetched { upload, delivered: Some(object.modified), newest: object.tells }
     }
-
-    fn uptime_ms(&self) -> i64 {
-        i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
-    }
 }
 
 /// Reads one portion, or the whole object where it cannot be cut.
@@ -303,9 +307,31 @@ async fn portion_of<B: Bucket>(
     Ok(Portion::Body { bytes, at, progress })
 }
 
+/// What is fetched next at the same time: as much as the page has room for, and at least one object.
+fn batch(queue: &mut VecDeque<(Listed, Want)>, page: &Page) -> Vec<(Listed, Want)> {
+    let count_max = FETCHES_MAX.min(PAGE_BODIES_MAX.saturating_sub(page.bodies.len()));
+    let (mut batch, mut bytes) = (Vec::new(), bytes_of(page));
+    while let Some((object, want)) = queue.pop_front() {
+        bytes += match want.at == 0 && object.closes.is_none() {
+            // It may be a document, which comes whole.
+            true => object.bytes.min(WHOLE_BYTES_MAX),
+            false => object.bytes.saturating_sub(want.at).min(PORTION_BYTES),
+        };
+        if batch.len() >= count_max || (bytes > PAGE_BYTES && !batch.is_empty()) {
+            queue.push_front((object, want));
+            break;
+        }
+        batch.push((object, want));
+    }
+    batch
+}
+
 fn is_full(page: &Page) -> bool {
-    let bytes: usize = page.bodies.iter().map(|body| body.upload.body.len()).sum();
-    page.bodies.len() >= PAGE_BODIES_MAX || bytes >= INTAKE_BYTES_MAX
+    page.bodies.len() >= PAGE_BODIES_MAX || bytes_of(page) >= PAGE_BYTES
+}
+
+fn bytes_of(page: &Page) -> u64 {
+    page.bodies.iter().map(|body| body.upload.body.len() as u64).sum()
 }
 
 fn decode(cursor: &Cursor) -> Result<Bookmarks, SourceError> {

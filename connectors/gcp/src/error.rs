@@ -59,7 +59,7 @@ impl Refusal {
                     format!("{told}: the credential is wrong or has expired; sign in again or make a new key")
                 }
             }),
-            (400, "resourceIsEncryptedWithCustomerEncryptionKey") => {
+            (400, _) if message.contains("customer-supplied encryption key") => {
                 BucketError::Unreadable(format!("{told}: only its writer has the key; write it without one"))
             }
             (400, "userProjectMissing") => BucketError::Refused(format!(
@@ -85,10 +85,13 @@ pub fn explain(what: &str, error: &Error, now: Timestamp) -> BucketError {
     if let Some(status) = error.http_status_code() {
         let header =
             |name: &str| error.http_headers().and_then(|h| h.get(name)).and_then(|v| v.to_str().ok());
-        let body = error.http_payload().map(|payload| payload.to_vec()).unwrap_or_default();
+        // The SDK keeps the answer, or what it read in it.
+        let told =
+            error.status().map(|s| serde_json::json!({ "error": { "message": s.message } }).to_string());
+        let body = error.http_payload().map(|payload| payload.to_vec()).or(told.map(String::into_bytes));
         let refusal = Refusal {
             status,
-            body,
+            body: body.unwrap_or_default(),
             date: header("date").and_then(http_date),
             retry_after_ms: header("retry-after").and_then(seconds),
         };

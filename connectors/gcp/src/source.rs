@@ -5,8 +5,8 @@ use crate::check;
 use crate::sink::{Log, Store};
 use async_trait::async_trait;
 use prunella_bucket::Reader;
-use prunella_schemas::Timestamp;
-use prunella_schemas::port::{Checkup, Configured, Cursor, Page, Source, SourceError};
+use prunella_schemas::port::{Checkup, Clock, Configured, Cursor, Page, Source, SourceError};
+use prunella_schemas::{Tenant, Timestamp};
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -65,17 +65,18 @@ pub struct Logs {
 
 /// The source that the configuration describes.
 pub fn open(configured: Configured) -> Result<Arc<dyn Source>, SourceError> {
-    let invalid = |detail: String| SourceError::Invalid(format!("source {}: {detail}", configured.name));
-    if configured.kind != KIND {
-        return Err(invalid(format!("`{}` is no source of Google Cloud", configured.kind)));
+    let Configured { name, kind, tenant, settings, clock } = configured;
+    let invalid = |detail: String| SourceError::Invalid(format!("source {name}: {detail}"));
+    if kind != KIND {
+        return Err(invalid(format!("`{kind}` is no source of Google Cloud")));
     }
-    let settings = serde_json::from_value(configured.settings.clone()).map_err(|e| invalid(e.to_string()))?;
-    let logs = Logs::new(&configured, settings).map_err(|e| invalid(e.to_string()))?;
+    let settings = serde_json::from_value(settings).map_err(|e| invalid(e.to_string()))?;
+    let logs = Logs::new(name.clone(), tenant, clock, settings).map_err(|e| invalid(e.to_string()))?;
     Ok(Arc::new(logs))
 }
 
 impl Logs {
-    pub fn new(configured: &Configured, settings: Settings) -> Result<Self, BadSettings> {
+    pub fn new(name: String, tenant: Tenant, clock: Clock, settings: Settings) -> Result<Self, BadSettings> {
         if settings.bucket.is_empty() || settings.bucket.contains(['/', ':']) {
             return Err(BadSettings::Bucket(settings.bucket));
         }
@@ -103,7 +104,7 @@ impl Logs {
             bucket: settings.bucket,
             credentials: access.credentials()?,
             http,
-            clock: Arc::clone(&configured.clock),
+            clock,
             storage: Default::default(),
         });
         let wanted =
@@ -112,8 +113,8 @@ impl Logs {
             let prefix = format!("cloudaudit.googleapis.com/{log}/");
             (log.to_owned(), Log { prefix, store: Arc::clone(&store) })
         };
-        let reader = Reader::new(KIND, configured.tenant.clone(), since, wanted.map(log).collect());
-        Ok(Logs { name: configured.name.clone(), reader })
+        let reader = Reader::new(KIND, tenant, since, wanted.map(log).collect());
+        Ok(Logs { name, reader })
     }
 }
 

@@ -22,7 +22,7 @@ const WRITES_MAX: usize = 16;
 pub struct Azurite {
     pub gate: Gate,
     pub container: String,
-    pub client: BlobContainerClient,
+    pub client: Arc<BlobContainerClient>,
     pub key_file: PathBuf,
     pub directory: TempDir,
 }
@@ -41,7 +41,7 @@ pub async fn bench() -> Option<Azurite> {
     let account = Account::new(&endpoint, Access::SharedKeyFile(key_file.clone())).unwrap();
     let client = account.container(&container).unwrap();
     client.create(None).await.unwrap();
-    Some(Azurite { gate, container, client, key_file, directory })
+    Some(Azurite { gate, container, client: Arc::new(client), key_file, directory })
 }
 
 fn running() -> Option<(String, PathBuf)> {
@@ -131,11 +131,8 @@ impl Bench for Azurite {
 
     async fn deliver(&self, objects: &[Object]) {
         let at_once = if objects.len() > 100 { WRITES_MAX } else { 1 };
-        stream::iter(objects)
-            .map(|object| self.write(object))
-            .buffered(at_once)
-            .for_each(|()| async {})
-            .await;
+        let writes = stream::iter(objects.to_vec()).map(|object| async move { self.write(&object).await });
+        writes.buffered(at_once).for_each(|()| async {}).await;
     }
 
     fn record(&self, number: u32) -> String {

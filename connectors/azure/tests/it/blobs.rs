@@ -98,10 +98,10 @@ async fn an_exported_array_is_one_document() {
 async fn a_blob_that_changes_between_listing_and_reading_is_read_as_it_is_then() {
     let Some(azurite) = bench().await else { return };
     azurite.put("a.json", "{\"n\":1}\n").await;
-    let (client, changed) = (azurite.client.clone(), AtomicBool::new(false));
+    let (client, changed) = (Arc::clone(&azurite.client), AtomicBool::new(false));
     azurite.gate.meddle(move |asked| {
         if asked.headers.contains_key("if-match") && !changed.swap(true, Ordering::Relaxed) {
-            let client = client.clone();
+            let client = Arc::clone(&client);
             let write = move || {
                 let runtime = tokio::runtime::Runtime::new().unwrap();
                 runtime.block_on(put(&client, "a.json", "{\"n\":2,\"longer\":true}\n"));

@@ -20,10 +20,9 @@ async fn a_growing_blob_gives_whole_lines_and_at_its_end_the_rest() {
     let place = Place::at(BEGIN_MS);
     let (reader, mut cursor) = (place.reader(), Cursor::default());
     let steps = [
-        (append("a", "{\"n\":1}\n{\"n\":"), vec!["{\"n\":1}\n"]),
+        (append("a", "{\"n\":1}\n{\"n\":2"), vec!["{\"n\":1}\n"]),
         (Event::Pass { ms: 20_000 }, vec![]),
-        (append("a", "2}"), vec![]),
-        (append("a", "\n{\"n\":3"), vec!["{\"n\":2}\n"]),
+        (append("a", "{\"n\":3"), vec!["{\"n\":2}\n"]),
         (Event::Pass { ms: GROWS_MS - 30_000 }, vec![]),
         (Event::Pass { ms: 30_000 }, vec!["{\"n\":3"]),
         (Event::Pass { ms: GROWS_MS }, vec![]),
@@ -33,7 +32,7 @@ async fn a_growing_blob_gives_whole_lines_and_at_its_end_the_rest() {
         let pages = place.read_all(&reader, &mut cursor).await.unwrap();
         assert_eq!(bodies(&pages), expected, "step {number}");
     }
-    assert!(!cursor.0.contains("\"a\""), "a closed blob is forgotten: {}", cursor.0);
+    assert!(!cursor.0.contains("known"), "a closed blob is forgotten: {}", cursor.0);
 }
 
 #[tokio::test]
@@ -99,6 +98,7 @@ async fn a_document_is_never_cut_and_one_that_is_too_large_is_told() {
 async fn a_burst_is_read_as_far_as_the_bookmark_reaches_and_then_the_rest() {
     let place = Place::at(BEGIN_MS);
     let count = KNOWN_MAX + 500;
+    place.0.lock().unwrap().page_objects = 1_000;
     (0..count).for_each(|n| place.happen(put(&format!("o/{n:06}"), format!("{{\"n\":{n}}}\n"))));
     let (reader, mut cursor) = (place.reader(), Cursor::default());
     let mut got = Vec::new();

@@ -25,6 +25,7 @@ enum Kind {
     Replace,
     Delete,
     Pass,
+    Sleep,
 }
 
 fn kind() -> impl Strategy<Value = Kind> {
@@ -35,6 +36,7 @@ fn kind() -> impl Strategy<Value = Kind> {
         1 => Just(Kind::Replace),
         1 => Just(Kind::Delete),
         4 => Just(Kind::Pass),
+        1 => Just(Kind::Sleep),
     ]
 }
 
@@ -51,8 +53,6 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Default)]
 struct Writer {
     lines: u32,
-    /// Blobs that end within a line.
-    open: BTreeMap<String, bool>,
 }
 
 impl Writer {
@@ -61,19 +61,15 @@ impl Writer {
         match kind {
             Kind::Put => Event::Put { name: whole, bytes: format!("{}{}", self.line(), self.line()).into() },
             Kind::Lines => {
-                let rest = if self.open.insert(grows.clone(), false) == Some(true) { "}\n" } else { "" };
-                Event::Append { name: grows, bytes: format!("{rest}{}{}", self.line(), self.line()).into() }
+                Event::Append { name: grows, bytes: format!("{}{}", self.line(), self.line()).into() }
             }
             Kind::HalfLine => {
-                let rest = if self.open.insert(grows.clone(), true) == Some(true) { "}\n" } else { "" };
                 let line = self.line();
-                Event::Append { name: grows, bytes: format!("{rest}{}", line.trim_end_matches("}\n")).into() }
+                Event::Append { name: grows, bytes: line.trim_end_matches("}\n").into() }
             }
-            Kind::Replace => {
-                self.open.insert(grows.clone(), false);
-                Event::Replace { name: grows, bytes: self.line().into() }
-            }
+            Kind::Replace => Event::Replace { name: grows, bytes: self.line().into() },
             Kind::Delete => Event::Delete { name: whole },
+            Kind::Sleep => Event::Sleep { ms: 9_000 * i64::from(name) },
             Kind::Pass => Event::Pass { ms: 700 * (1 + i64::from(name) * i64::from(name)) },
         }
     }

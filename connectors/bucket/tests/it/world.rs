@@ -1,4 +1,4 @@
-//! A bucket in memory: times in whole seconds, pages of three objects, faults on demand.
+//! A bucket in memory: times in whole seconds, small pages, faults on demand.
 
 use prunella_bucket::{Bucket, BucketError, Listed, Listing, Reader};
 use prunella_schemas::port::{Cursor, Page, SourceError};
@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-const PAGE_OBJECTS: usize = 3;
 /// How long a blob of lines grows.
 pub const GROWS_MS: i64 = 3_600_000;
 
@@ -45,15 +44,21 @@ pub enum Event {
     Pass {
         ms: i64,
     },
+    /// Time passes while our machine sleeps.
+    Sleep {
+        ms: i64,
+    },
 }
 
 #[derive(Default)]
 pub struct World {
     pub now_ms: i64,
+    uptime_ms: i64,
     pub blobs: BTreeMap<String, Blob>,
     versions: u64,
     /// Happens between the pages of listings, one at a time.
     pub meanwhile: VecDeque<Event>,
+    pub page_objects: usize,
     /// Calls from now until one fails.
     pub fails_in: Option<u32>,
     pub fetches: u64,
@@ -75,6 +80,10 @@ impl World {
             Event::Append { name, bytes } => {
                 let fresh = Blob { born_ms: self.now_ms, grows: true, ..Blob::default() };
                 let blob = self.blobs.entry(name).or_insert(fresh);
+                // Half a line is completed first.
+                if blob.bytes.last().is_some_and(|last| *last != b'\n') {
+                    blob.bytes.extend(b"}\n");
+                }
                 blob.bytes.extend(bytes);
                 (blob.modified_ms, blob.version) = (at, version);
             }
@@ -86,7 +95,11 @@ impl World {
                 );
             }
             Event::Delete { name } => drop(self.blobs.remove(&name)),
-            Event::Pass { ms } => self.now_ms += ms,
+            Event::Pass { ms } => {
+                self.now_ms += ms;
+                self.uptime_ms += ms;
+            }
+            Event::Sleep { ms } => self.now_ms += ms,
         }
     }
 
@@ -108,7 +121,7 @@ impl World {
 impl Place {
     pub fn at(now_ms: i64) -> Self {
         let place = Place::default();
-        place.0.lock().unwrap().now_ms = now_ms;
+        (place.0.lock().unwrap().now_ms, place.0.lock().unwrap().page_objects) = (now_ms, 3);
         place
     }
 
@@ -118,7 +131,9 @@ impl Place {
 
     /// A reader as a start of the program makes it.
     pub fn reader(&self) -> Reader<Place> {
+        let world = Arc::clone(&self.0);
         Reader::new("test", Tenant::default(), Timestamp::ZERO, vec![("only".into(), self.clone())])
+            .with_uptime(move || world.lock().unwrap().uptime_ms)
     }
 
     /// Reads until there is nothing more.
@@ -155,9 +170,10 @@ impl Bucket for Place {
         let mut world = self.0.lock().unwrap();
         world.called()?;
         let answered = Some(Timestamp(world.now_ms / 1_000 * 1_000));
-        let rest = world.blobs.iter().filter(|(name, _)| from.is_none_or(|from| name.as_str() >= from));
+        let (from, page_objects) = (from.unwrap_or_default().to_owned(), world.page_objects);
+        let rest = world.blobs.range(from..);
         let mut rest: VecDeque<Listed> = rest
-            .take(PAGE_OBJECTS + 1)
+            .take(page_objects + 1)
             .map(|(name, blob)| Listed {
                 name: name.clone(),
                 modified: Timestamp(blob.modified_ms),
@@ -168,7 +184,7 @@ impl Bucket for Place {
                 tells: None,
             })
             .collect();
-        let next = rest.remove(PAGE_OBJECTS).map(|object| object.name);
+        let next = rest.remove(page_objects).map(|object| object.name);
         if let Some(event) = world.meanwhile.pop_front() {
             world.happen(event);
         }

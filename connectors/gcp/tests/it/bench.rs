@@ -109,11 +109,8 @@ impl Bench for Gcs {
 
     async fn deliver(&self, objects: &[Object]) {
         let at_once = if objects.len() > 100 { WRITES_MAX } else { 1 };
-        stream::iter(objects)
-            .map(|object| self.write(object))
-            .buffered(at_once)
-            .for_each(|()| async {})
-            .await;
+        let writes = stream::iter(objects.to_vec()).map(|object| async move { self.write(&object).await });
+        writes.buffered(at_once).for_each(|()| async {}).await;
     }
 
     fn record(&self, number: u32) -> String {

@@ -73,8 +73,13 @@ async fn an_object_whose_key_nobody_has_is_told_and_stops_no_other() {
     gcs.put(&format!("{ACTIVITY}/09:00:00_09:59:59_S0.json"), "{\"n\":2}\n").await;
     gcs.gate.meddle(|asked| {
         let first = asked.uri.path().contains("08:00:00") || asked.uri.path().contains("08%3A00%3A00");
-        let locked =
-            || refusal(400, "resourceIsEncryptedWithCustomerEncryptionKey", "encrypted by a customer key");
+        let locked = || {
+            refusal(
+                400,
+                "resourceIsEncryptedWithCustomerEncryptionKey",
+                "The target object is encrypted by a customer-supplied encryption key.",
+            )
+        };
         first.then(locked)
     });
     let pages = read_all(&gcs.source().await, &mut Cursor::default()).await;
