@@ -180,7 +180,6 @@ pub(crate) struct Session {
     pub user: String,
     pub device: String,
     pub network: String,
-    pub refresh: String,
     pub expires: i64,
     pub ended: i64,
     pub authenticated: i64,
@@ -188,7 +187,7 @@ pub(crate) struct Session {
 
 pub(crate) async fn session(db: &Database, id: &str) -> Result<Option<Session>, Error> {
     let row = sqlx::query(
-        "SELECT id, user_id, device, network, refresh, expires, ended, authenticated FROM sessions WHERE id = $1",
+        "SELECT id, user_id, device, network, expires, ended, authenticated FROM sessions WHERE id = $1",
     );
     let row = row.bind(id).fetch_optional(db.pool()).await?;
     row.map(|row| {
@@ -197,10 +196,9 @@ pub(crate) async fn session(db: &Database, id: &str) -> Result<Option<Session>, 
             user: row.try_get(1)?,
             device: row.try_get(2)?,
             network: row.try_get(3)?,
-            refresh: row.try_get(4)?,
-            expires: row.try_get(5)?,
-            ended: row.try_get(6)?,
-            authenticated: row.try_get(7)?,
+            expires: row.try_get(4)?,
+            ended: row.try_get(5)?,
+            authenticated: row.try_get(6)?,
         })
     })
     .transpose()

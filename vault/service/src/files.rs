@@ -112,13 +112,18 @@ pub(crate) fn tier(number: i64) -> Option<Tier> {
 
 /// The file that a user means: one of the user's own by name, or any by id. Who may open it is asked elsewhere.
 pub(crate) async fn find(db: &Database, user: &str, name: &str) -> Result<Option<FileRow>, Error> {
+    match own(db, user, name).await? {
+        Some(file) => Ok(Some(file)),
+        None => by_id(db, name).await,
+    }
+}
+
+/// A user's own file by name.
+pub(crate) async fn own(db: &Database, user: &str, name: &str) -> Result<Option<FileRow>, Error> {
     // The statements are constant; what a client sends is bound.
     let own = format!("SELECT {COLUMNS} WHERE n.owner = $1 AND n.name = $2 AND f.epoch > 0 AND f.erased = 0");
-    let own = sqlx::query(sqlx::AssertSqlSafe(own)).bind(user).bind(name);
-    if let Some(row) = own.fetch_optional(db.pool()).await? {
-        return FileRow::read(&row).map(Some);
-    }
-    by_id(db, name).await
+    let row = sqlx::query(sqlx::AssertSqlSafe(own)).bind(user).bind(name).fetch_optional(db.pool()).await?;
+    row.map(|row| FileRow::read(&row)).transpose()
 }
 
 pub(crate) async fn by_id(db: &Database, id: &str) -> Result<Option<FileRow>, Error> {

@@ -6,6 +6,7 @@
 
 mod access;
 mod accounts;
+pub mod client;
 mod clock;
 mod custody;
 mod db;

@@ -92,8 +92,7 @@ pub(crate) fn check_import(stored: &str) -> Result<(), Error> {
 
 fn hash(password: &[u8]) -> Result<String, Error> {
     let hash = Argon2::default().hash_password_with_salt(password, &crate::clock::random::<16>());
-    let hash: argon2::password_hash::phc::PasswordHash =
-        hash.map_err(|_| Error::Unavailable("the password check"))?;
+    let hash: PasswordHash = hash.map_err(|_| Error::Unavailable("the password check"))?;
     Ok(hash.to_string())
 }
 

@@ -21,7 +21,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tower_limit::Limit;
 
 /// Most requests in progress; further ones are answered 503.
 const REQUESTS_MAX: usize = 256;
@@ -32,19 +31,15 @@ const TIDY_EVERY: Duration = Duration::from_secs(5);
 /// How long the outbox waits when the pipeline or the database is away.
 const RETRY: Duration = Duration::from_secs(1);
 
-mod tower_limit {
-    //! Requests in progress, bounded.
-    use super::*;
+/// Requests in progress, bounded.
+#[derive(Clone)]
+struct Limit(Arc<Semaphore>);
 
-    #[derive(Clone)]
-    pub(super) struct Limit(pub Arc<Semaphore>);
-
-    impl Limit {
-        pub(super) async fn pass(self, request: Request, next: Next) -> Result<Response, Error> {
-            let _permit =
-                self.0.try_acquire().map_err(|_| Error::Unavailable("a free place for this request"))?;
-            Ok(next.run(request).await)
-        }
+impl Limit {
+    async fn pass(self, request: Request, next: Next) -> Result<Response, Error> {
+        let _permit =
+            self.0.try_acquire().map_err(|_| Error::Unavailable("a free place for this request"))?;
+        Ok(next.run(request).await)
     }
 }
 

@@ -260,7 +260,7 @@ pub(crate) async fn me(State(vault): Shared, origin: Origin) -> Result<Json<Me>,
     vault.settle(&audit, result).await.map(Json)
 }
 
-/// The public keys of an account. Pin them: who can swap a key here can have files sealed to himself.
+/// The public keys of an account, by name or id. Pin them: who can swap a key here can have files sealed to himself.
 #[utoipa::path(get, path = "/keys/{username}", tag = "account", params(("username" = String, Path)),
     responses((status = 200, body = PublicKeys), (status = 404)))]
 pub(crate) async fn keys(
@@ -271,8 +271,11 @@ pub(crate) async fn keys(
     let mut audit = Audit::new(Operation::Keys, origin);
     let result = async {
         vault.admit(&mut audit).await?;
-        let user = accounts::by_name(&vault.db, &username).await?.filter(|user| !user.wrap_key.is_empty());
-        let user = user.ok_or(Error::Missing("account"))?;
+        let user = match accounts::by_name(&vault.db, &username).await? {
+            Some(user) => Some(user),
+            None => accounts::by_id(&vault.db, &username).await?,
+        };
+        let user = user.filter(|user| !user.wrap_key.is_empty()).ok_or(Error::Missing("account"))?;
         audit.subject = Some((user.id.clone(), Some(user.name.clone())));
         vault.record(&audit).await?;
         Ok(public_keys(&user))

@@ -33,6 +33,9 @@ pub(crate) struct Page {
     /// At most 1,000; 0 means 100.
     #[serde(default)]
     pub limit: u32,
+    /// Of files: only the one with this name. That there is none is an empty page, and no refusal.
+    #[serde(default)]
+    pub name: Option<String>,
 }
 
 impl Page {
@@ -56,7 +59,10 @@ pub(crate) async fn list(
     let result = async {
         let caller = vault.admit(&mut audit).await?;
         let page = page(query)?;
-        let found = rows::of_owner(&vault.db, &caller.user.id, &page.after, page.rows()).await?;
+        let found = match &page.name {
+            None => rows::of_owner(&vault.db, &caller.user.id, &page.after, page.rows()).await?,
+            Some(name) => Vec::from_iter(rows::own(&vault.db, &caller.user.id, name).await?),
+        };
         let next = (found.len() as i64 == page.rows()).then(|| found.last().map(FileRow::hex)).flatten();
         vault.record(&audit).await?;
         Ok(Files { files: found.iter().map(|file| describe(file, None)).collect(), next })
