@@ -21,13 +21,18 @@ use prunella_vault_crypto::identity::PublicKey;
 use serde_json::json;
 use sqlx::Row;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use zeroize::Zeroizing;
 
 pub(crate) const ACTIVE: &str = "active";
 pub(crate) const COMMITTED: &str = "committed";
 pub(crate) const ABORTED: &str = "aborted";
 pub(crate) const ERASED: &str = "erased";
+
+/// Most files for which points wait.
+const DEPOSITS_MAX: usize = 1_024;
+/// How long they wait, in milliseconds.
+const DEPOSIT_MS: i64 = 15 * 60_000;
 
 /// The holder of the database's own part.
 const DATABASE: &str = "database";
@@ -82,6 +87,14 @@ pub(crate) struct Custody {
     pub approver: PublicKey,
     pub clock: Clock,
     pub on_step: OnStep,
+    /// Points of offline parts that wait for the user's, in memory only.
+    pub deposits: Mutex<BTreeMap<(FileId, u64), Deposit>>,
+}
+
+/// Points that an admin has brought for a file that takes its user too.
+pub(crate) struct Deposit {
+    until: i64,
+    points: Vec<(Domain, Zeroizing<[u8; 32]>)>,
 }
 
 /// Somebody to whom the user's part is sealed.
@@ -108,6 +121,7 @@ impl Custody {
         let wanted = own.into_iter().filter(|domain| at.tier.domains().contains(domain));
         let fetched = join_all(wanted.map(|domain| self.point(at, domain))).await;
         let mut points = brought;
+        points.extend(self.deposited(at));
         points.extend(fetched.into_iter().flatten());
         let envelope =
             self.stores.objects.get(key(Kind::Envelope, at)).await?.ok_or(Error::Corrupt("the envelope"))?;
@@ -115,6 +129,26 @@ impl Custody {
             return Err(Error::Unavailable("enough parts of the file's key"));
         }
         gate::open(&envelope, at, &points).map_err(|_| Error::Corrupt("the envelope, or a part of its key,"))
+    }
+
+    /// Keeps points for the next opening of this epoch, for a quarter of an hour.
+    pub(crate) fn deposit(&self, at: Epoch, points: &[Point]) {
+        let now = (self.clock)().0;
+        let mut deposits = self.deposits.lock().unwrap_or_else(PoisonError::into_inner);
+        deposits.retain(|_, deposit| deposit.until > now);
+        if deposits.len() < DEPOSITS_MAX {
+            let points =
+                points.iter().map(|point| (point.domain(), Zeroizing::new(*point.expose()))).collect();
+            deposits.insert((at.file, at.epoch), Deposit { until: now + DEPOSIT_MS, points });
+        }
+    }
+
+    fn deposited(&self, at: Epoch) -> Vec<Point> {
+        let now = (self.clock)().0;
+        let deposits = self.deposits.lock().unwrap_or_else(PoisonError::into_inner);
+        let deposit = deposits.get(&(at.file, at.epoch)).filter(|deposit| deposit.until > now);
+        let points = deposit.into_iter().flat_map(|deposit| &deposit.points);
+        points.filter_map(|(domain, value)| Point::from_bytes(at, *domain, value.clone()).ok()).collect()
     }
 
     /// Writes a new epoch and proves that it opens. `base` is the epoch it shall replace, 0 for a new file.

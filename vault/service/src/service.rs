@@ -18,7 +18,7 @@ use prunella_schemas::{Tenant, Timestamp};
 use prunella_vault_crypto::gate::Domain;
 use prunella_vault_crypto::identity::{PrivateKey, PublicKey, Suite};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
@@ -189,6 +189,7 @@ impl Vault {
             approver: offline_public(&db, APPROVER_KEY).await?,
             clock: Arc::clone(&config.clock),
             on_step: config.on_step,
+            deposits: Mutex::default(),
         };
         Ok(Arc::new(Vault {
             log: Log::open(db.clone(), &first, &origin).await?,

@@ -105,7 +105,7 @@ pub struct Account {
     pub rotate_since: i64,
 }
 
-#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Me {
     #[serde(flatten)]
     pub account: Account,

@@ -10,6 +10,7 @@ use prunella_vault_crypto::forward::{Forwarded, Grant};
 use prunella_vault_crypto::manifest::{Expected, Floor, Verified, open_name};
 use prunella_vault_crypto::stanza::Kind;
 use prunella_vault_crypto::stream::{CHUNK, SEALED};
+use reqwest::{RequestBuilder, Response};
 use std::ops::Range;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
@@ -70,8 +71,10 @@ impl Client {
             let last = body::last_chunk(object.len() as u64)?;
             let tail = object.get(last.start as usize..).ok_or(ClientError::Malformed("object"))?;
             let reader = reader(found, head, object.len() as u64, tail)?;
-            let sealed = object.get(HEAD..).unwrap_or_default();
-            let message = reader.read(&(0..reader.message_len()), sealed)?;
+            let whole = 0..reader.message_len();
+            let sealed = reader.span(&whole);
+            let sealed = object.get(sealed.start as usize..sealed.end as usize).unwrap_or_default();
+            let message = reader.read(&whole, sealed)?;
             out.write_all(&message).await.map_err(written)?;
             out.flush().await.map_err(written)?;
             progress(message.len() as u64);
@@ -97,18 +100,42 @@ impl Client {
     }
 
     /// Asks for a span of the sealed object.
-    async fn fetch(&self, found: &Found, span: Range<u64>) -> Result<reqwest::Response, ClientError> {
-        let mut request = self.http().get(self.url(&["download", &found.info.id])?);
-        if span != (0..found.info.size) {
-            request = request.header("range", format!("bytes={}-{}", span.start, span.end - 1));
-        }
-        let request = self.with_part(request, &found.info)?;
-        super::send::check(self.proven(request).send().await?).await
+    async fn fetch(&self, found: &Found, span: Range<u64>) -> Result<Response, ClientError> {
+        self.through_the_gate("download", &found.info, |request| {
+            let is_whole = span == (0..found.info.size);
+            if is_whole {
+                request
+            } else {
+                request.header("range", format!("bytes={}-{}", span.start, span.end - 1))
+            }
+        })
+        .await
     }
 
     pub(crate) async fn opened(&self, file: &FileInfo) -> Result<Opened, ClientError> {
-        let request = self.http().get(self.url(&["manifest", &file.id])?);
-        self.send(self.with_part(request, file)?).await
+        super::send::answer(self.through_the_gate("manifest", file, |request| request).await?).await
+    }
+
+    /// A request with the caller's part; once more when the epoch, and with it the part, has become another meanwhile.
+    async fn through_the_gate(
+        &self,
+        route: &str,
+        file: &FileInfo,
+        with: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Response, ClientError> {
+        let ask = async |file: &FileInfo| {
+            let request = with(self.http().get(self.url(&[route, &file.id])?));
+            let request = self.proven(self.with_part(request, file)?);
+            super::send::check(request.send().await?).await
+        };
+        match ask(file).await {
+            Err(error) if error.is_status(409) || error.is_status(400) => {
+                let newer: FileInfo = self.get(&["files", &file.id]).await?;
+                let is_same_body = newer.version == file.version && newer.epoch != file.epoch;
+                if is_same_body { ask(&newer).await } else { Err(error) }
+            }
+            answered => answered,
+        }
     }
 }
 
@@ -139,7 +166,7 @@ fn unwrap(identity: &Identity, opened: &Opened, verified: &Verified, name: &str)
 
 /// A response read in pieces of the length that is asked for; holds less than one piece of the network beyond that.
 struct Pieces {
-    from: reqwest::Response,
+    from: Response,
     have: Vec<u8>,
 }
 

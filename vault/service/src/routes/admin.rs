@@ -4,9 +4,8 @@ use super::files::{Page, page};
 use super::{Shared, account, base64, json};
 use crate::access::{Caller, Origin};
 use crate::accounts::{self, Instant, NewUser, UserRow};
-use crate::custody::COMMITTED;
 use crate::event::Audit;
-use crate::files as rows;
+use crate::files::{self as rows, FileRow};
 use crate::hooks;
 use crate::password::check_import;
 use crate::policy::{Operation, Role};
@@ -19,7 +18,7 @@ use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use prunella_vault_crypto::gate::{Domain, Point};
+use prunella_vault_crypto::gate::{Domain, Point, Tier};
 use zeroize::Zeroizing;
 
 /// Rotates keys of a user: `gate` and `kek` go file by file, those of MEDIUM and HIGH when their user opens them next;
@@ -276,6 +275,9 @@ pub(crate) async fn offline_parts(
 }
 
 /// Heals a file that has lost a store: opens its gate with offline parts beside those that are left, and seals it anew.
+///
+/// 202: that takes the user's part too. The points wait in memory for a quarter of an hour, and the next time that the user
+/// opens the file heals it.
 #[utoipa::path(post, path = "/admin/files/{id}/recover", tag = "custody", params(("id" = String, Path)),
     request_body = RecoverWith, responses((status = 204), (status = 409)))]
 pub(crate) async fn recover(
@@ -293,24 +295,39 @@ pub(crate) async fn recover(
         if with.epoch != file.epoch {
             return Err(Error::Conflict("the file's epoch is another by now: read it again"));
         }
-        let point = |(domain, text): (&String, &String)| {
-            let domain = match domain.as_str() {
-                "cold" => Domain::Cold,
-                "approver" => Domain::Approver,
-                _ => return Err(Error::Invalid("points are of `cold` and `approver`".into())),
-            };
-            let bytes = Zeroizing::new(base64("a point", text)?);
-            let value =
-                bytes.as_slice().try_into().map_err(|_| Error::Invalid("a point has 32 bytes".into()))?;
-            let point = Point::from_bytes(file.at(), domain, Zeroizing::new(value));
-            point.map_err(|_| Error::Invalid("this tier has no such part".into()))
-        };
-        let brought = with.points.iter().map(point).collect::<Result<Vec<_>, _>>()?;
-        let inner = vault.custody.open(&file, brought).await?;
-        vault.reseal(&file, &inner, &audit).await?;
-        tracing::info!(file = id, state = COMMITTED, "a file was recovered");
-        Ok(StatusCode::NO_CONTENT)
+        let brought =
+            with.points.iter().map(|(name, text)| point(&file, name, text)).collect::<Result<Vec<_>, _>>()?;
+        vault.custody.deposit(file.at(), &brought);
+        match vault.custody.open(&file, brought).await {
+            Ok(inner) => {
+                vault.reseal(&file, &inner, &audit).await?;
+                Ok(StatusCode::NO_CONTENT)
+            }
+            Err(Error::Unavailable(_)) if file.tier != Tier::Low => {
+                let mut tx = vault.db.begin().await?;
+                rows::want_rotation(&mut tx, &file, vault.now().0).await?;
+                audit.note.push(("waits", "for the user's part".into()));
+                audit.done(&mut tx, vault.now()).await?;
+                tx.commit().await?;
+                vault.posted.notify_one();
+                Ok(StatusCode::ACCEPTED)
+            }
+            Err(error) => Err(error),
+        }
     };
     let result = result.await;
     vault.settle(&audit, result).await
+}
+
+/// A point that was opened offline.
+fn point(file: &FileRow, name: &str, text: &str) -> Result<Point, Error> {
+    let domain = match name {
+        "cold" => Domain::Cold,
+        "approver" => Domain::Approver,
+        _ => return Err(Error::Invalid("points are of `cold` and `approver`".into())),
+    };
+    let bytes = Zeroizing::new(base64("a point", text)?);
+    let value = bytes.as_slice().try_into().map_err(|_| Error::Invalid("a point has 32 bytes".into()))?;
+    let point = Point::from_bytes(file.at(), domain, Zeroizing::new(value));
+    point.map_err(|_| Error::Invalid("this tier has no such part".into()))
 }
