@@ -121,7 +121,11 @@ impl Custody {
         let wanted = own.into_iter().filter(|domain| at.tier.domains().contains(domain));
         let fetched = join_all(wanted.map(|domain| self.point(at, domain))).await;
         let mut points = brought;
-        points.extend(self.deposited(at));
+        for point in self.deposited(at) {
+            if points.iter().all(|other| other.domain() != point.domain()) {
+                points.push(point);
+            }
+        }
         points.extend(fetched.into_iter().flatten());
         let envelope =
             self.stores.objects.get(key(Kind::Envelope, at)).await?.ok_or(Error::Corrupt("the envelope"))?;

@@ -92,13 +92,7 @@ impl LocalStore {
         let make = || -> std::io::Result<()> {
             std::fs::create_dir_all(&staging)?;
             for kind in Kind::ALL {
-                for shard in 0..=255_u8 {
-                    let folder = root.join(kind.letter()).join(hex::encode([shard]));
-                    if !folder.is_dir() {
-                        std::fs::create_dir_all(folder)?;
-                    }
-                }
-                File::open(root.join(kind.letter()))?.sync_all()?;
+                std::fs::create_dir_all(root.join(kind.letter()))?;
             }
             File::open(root)?.sync_all()
         };
@@ -188,7 +182,12 @@ pub(crate) fn create(path: &Path) -> std::io::Result<File> {
 
 /// Puts a written file in its place, durably.
 fn settle(staged: &Path, path: &Path) -> std::io::Result<()> {
-    std::fs::rename(staged, path)?;
+    if found(std::fs::rename(staged, path))?.is_none() {
+        let shard = path.parent().ok_or(ErrorKind::NotFound)?;
+        std::fs::create_dir_all(shard)?;
+        sync_parent(shard)?;
+        std::fs::rename(staged, path)?;
+    }
     sync_parent(path)
 }
 

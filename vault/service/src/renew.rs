@@ -47,11 +47,11 @@ impl Vault {
             return Ok(Renewed::Waits);
         }
         let inner = self.custody.open(file, Vec::new()).await?;
-        self.reseal(file, &inner, audit).await
+        self.reseal(file, &inner, audit).await.map(|_| Renewed::Now)
     }
 
-    /// Seals what was opened under a new gate key, in the tier that is wanted.
-    pub(crate) async fn reseal(&self, file: &FileRow, inner: &[u8], audit: &Audit) -> Result<Renewed, Error> {
+    /// Seals what was opened under a new gate key, in the tier that is wanted. Gives the new epoch.
+    pub(crate) async fn reseal(&self, file: &FileRow, inner: &[u8], audit: &Audit) -> Result<u64, Error> {
         let owner = accounts::by_id(&self.db, &file.owner).await?.ok_or(Error::Missing("account"))?;
         let readers = readers_of(self, file.id, &owner).await?;
         let attempt = self.custody.prepare(file.id, file.epoch, file.tier_wanted, inner, &readers).await?;
@@ -71,7 +71,7 @@ impl Vault {
         }
         self.custody.committed();
         self.posted.notify_one();
-        Ok(Renewed::Now)
+        Ok(attempt.at.epoch)
     }
 
     /// One round over files that are due and can be opened without their users. Gives how many are done.

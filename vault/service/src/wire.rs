@@ -173,6 +173,7 @@ pub struct Opened {
     pub id: String,
     pub owner: PublicKeys,
     pub version: u64,
+    /// A newer one than the part was of, if a renewal waited for that part.
     pub epoch: u64,
     pub size: u64,
     /// Base64.

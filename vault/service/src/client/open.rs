@@ -36,8 +36,11 @@ impl Client {
     /// Opens a file by name or id, as far as its key; nothing of its body is fetched yet.
     pub async fn open(&mut self, name: &str) -> Result<Found, ClientError> {
         let identity = self.identity()?;
-        let info = self.find(name).await?;
+        let mut info = self.find(name).await?;
         let opened = self.opened(&info).await?;
+        if opened.epoch != info.epoch {
+            info = self.get(&["files", &opened.id]).await?;
+        }
         let is_own = opened.owner.username == self.memory.username;
         let owner = if is_own { identity.sign.verifying()? } else { sign_key(&opened.owner)? };
         if !is_own {

@@ -39,6 +39,7 @@ pub(crate) async fn manifest(
     let mut audit = Audit::new(Operation::Open, origin);
     let result = async {
         let (file, right, inner) = pass(&vault, &mut audit, &filename, &headers).await?;
+        let epoch = renew_in_passing(&vault, &audit, &file, &inner).await;
         let owner = accounts::by_id(&vault.db, &file.owner).await?.ok_or(Error::Missing("file"))?;
         let forwarded = match &right {
             Right::Granted(grant) if grant.mode == ShareMode::Proxy => {
@@ -51,7 +52,7 @@ pub(crate) async fn manifest(
             id: file.hex(),
             owner: super::account::public_keys(&owner),
             version: file.version,
-            epoch: file.epoch,
+            epoch,
             size: file.size,
             manifest: BASE64.encode(&*inner),
             forwarded,
@@ -142,7 +143,6 @@ async fn pass(
         match vault.custody.open(&file, brought).await {
             Ok(inner) => {
                 audit.about(&file);
-                renew_in_passing(vault, audit, &file, &inner).await;
                 return Ok((file, right, inner));
             }
             Err(Error::Corrupt(_)) if is_brought && is_last => {
@@ -175,14 +175,16 @@ fn part(headers: &HeaderMap, file: &FileRow) -> Result<Vec<Point>, Error> {
     point.map(|point| vec![point]).map_err(|_| Error::Invalid("a part has 32 bytes".into()))
 }
 
-/// A renewal that waited for the user's part has it now.
-async fn renew_in_passing(vault: &Vault, audit: &Audit, file: &FileRow, inner: &[u8]) {
+/// A renewal that waited for the user's part has it now. Gives the epoch that the file has afterwards.
+async fn renew_in_passing(vault: &Vault, audit: &Audit, file: &FileRow, inner: &[u8]) -> u64 {
     if file.is_due() && file.tier != Tier::Low {
         let audit = Audit { operation: Operation::Rotate, ..audit.clone() };
-        if let Err(error) = vault.reseal(file, inner, &audit).await {
-            tracing::warn!(%error, "a renewal waits for the next time");
+        match vault.reseal(file, inner, &audit).await {
+            Ok(epoch) => return epoch,
+            Err(error) => tracing::warn!(%error, "a renewal waits for the next time"),
         }
     }
+    file.epoch
 }
 
 /// The capsule of the file, turned towards the recipient of the grant.

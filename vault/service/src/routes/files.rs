@@ -164,7 +164,8 @@ async fn move_tier(
         (false, _) => Renewed::Now,
         (true, Tier::Low) => vault.renew(&file, audit).await?,
         (true, _) if headers.contains_key(crate::wire::PART_HEADER) => {
-            vault.reseal(&file, &inner(vault, headers, &file).await?, audit).await?
+            vault.reseal(&file, &inner(vault, headers, &file).await?, audit).await?;
+            Renewed::Now
         }
         (true, _) => Renewed::Waits,
     };

@@ -89,6 +89,7 @@ async fn check(step: Step, what: &str) {
             if counts == [if what == "remove" { 0 } else { 1 }; 3] {
                 break;
             }
+            clock.advance(1_000);
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
     };

@@ -167,8 +167,8 @@ pub fn below(folder: &Path, part: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
+        // What goes while we look is gone.
+        for path in std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
             match path.is_dir() {
                 true => folders.push(path),
                 false if path.display().to_string().contains(part) => found.push(path),
