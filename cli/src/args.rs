@@ -82,6 +82,8 @@ pub enum Command {
     /// The tables in ClickHouse
     #[command(subcommand)]
     Schema(Schema),
+    /// Keep files that only their owners can read
+    Vault(crate::command::vault::args::Vault),
     /// Print a completion script for a shell
     Completions { shell: clap_complete::Shell },
 }

@@ -19,3 +19,4 @@ pub mod run;
 pub mod schema;
 pub mod simulate;
 pub mod up;
+pub mod vault;

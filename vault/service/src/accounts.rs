@@ -204,6 +204,12 @@ pub(crate) async fn session(db: &Database, id: &str) -> Result<Option<Session>, 
     .transpose()
 }
 
+/// When a session began, in milliseconds; `None` when there is no such session.
+pub(crate) async fn session_began(db: &Database, id: &str) -> Result<Option<i64>, Error> {
+    let began = sqlx::query_scalar("SELECT created FROM sessions WHERE id = $1").bind(id);
+    Ok(began.fetch_optional(db.pool()).await?)
+}
+
 /// A refresh token: which session, and a secret of which the database knows the digest.
 pub(crate) fn refresh_token(session: &str) -> (String, String) {
     let secret = hex::encode(random::<32>());

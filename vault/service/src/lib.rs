@@ -10,6 +10,7 @@ pub mod client;
 mod clock;
 mod custody;
 mod db;
+pub mod effect;
 mod error;
 mod event;
 mod files;

@@ -107,6 +107,14 @@ impl Log {
         Ok((rows.iter().map(read).collect::<Result<_, Error>>()?, last))
     }
 
+    /// The newest entries, newest first.
+    pub(crate) async fn newest(&self, limit: i64) -> Result<Vec<Entry>, Error> {
+        let rows = sqlx::query_scalar("SELECT entry FROM ledger ORDER BY seq DESC LIMIT $1").bind(limit);
+        let rows: Vec<String> = rows.fetch_all(self.db.pool()).await?;
+        let read = |text: &String| serde_json::from_str(text).map_err(|_| Error::Corrupt("the ledger"));
+        rows.iter().map(read).collect()
+    }
+
     /// Hands the events that are new to the pipeline. Repeats are harmless there: each event has an id of its own.
     pub(crate) async fn deliver(&self, to: &dyn Intake, tenant: &Tenant) -> Result<usize, Error> {
         let delivered: i64 = sqlx::query_scalar("SELECT value FROM counters WHERE name = 'delivered'")

@@ -86,9 +86,9 @@ impl Memory {
         self.pins.remove(username).is_some()
     }
 
-    /// Whose keys are remembered.
-    pub fn known(&self) -> impl Iterator<Item = &str> {
-        self.pins.keys().map(String::as_str)
+    /// Whose signing keys are remembered, base64.
+    pub(crate) fn pinned(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.pins.iter().map(|(name, pin)| (name.as_str(), pin.sign_key.as_str()))
     }
 
     pub(crate) fn version_min(&self, file: &str) -> u64 {

@@ -6,12 +6,14 @@ mod open;
 mod put;
 mod send;
 mod share;
+mod verify;
 
 pub use identity::{Identity, Stretched};
 pub use memory::Memory;
 pub use open::{Found, Progress};
 pub use put::Sealed;
 pub use share::Bounds;
+pub use verify::{Report, fingerprints, public_key, verify};
 
 use crate::wire::{
     Account, Accounts, ChangeClass, ChangeTier, FileInfo, Files, Hook, Level, Login, Logs, Me, OfflineParts,

@@ -29,6 +29,7 @@ pub struct Found {
     pub name: String,
     pub verified: Verified,
     pub owner: String,
+    pub(crate) blob: Vec<u8>,
     pub(crate) dek: Dek,
 }
 
@@ -51,12 +52,13 @@ impl Client {
             version_min: self.memory.version_min(&info.id).max(opened.version),
             floor: Floor::Classical,
         };
-        let verified = Verified::open(&blob(&opened)?, &owner, &expected)?;
+        let blob = blob(&opened)?;
+        let verified = Verified::open(&blob, &owner, &expected)?;
         let dek = unwrap(&identity, &opened, &verified, name)?;
         let place = verified.manifest().place;
         let own_name = open_name(&dek, place, &verified.manifest().name)?.to_string();
         self.memory.saw(&info.id, place.version);
-        Ok(Found { info, name: own_name, verified, owner: opened.owner.username, dek })
+        Ok(Found { info, name: own_name, verified, owner: opened.owner.username, blob, dek })
     }
 
     /// Writes the file's content to `out`; each piece is proven first, and the length before the first.
@@ -103,7 +105,7 @@ impl Client {
     }
 
     /// Asks for a span of the sealed object.
-    async fn fetch(&self, found: &Found, span: Range<u64>) -> Result<Response, ClientError> {
+    pub(crate) async fn fetch(&self, found: &Found, span: Range<u64>) -> Result<Response, ClientError> {
         self.through_the_gate("download", &found.info, |request| {
             let is_whole = span == (0..found.info.size);
             if is_whole {
@@ -152,13 +154,19 @@ pub(crate) fn blob(opened: &Opened) -> Result<Vec<u8>, ClientError> {
     BASE64.decode(&opened.manifest).map_err(|_| ClientError::Malformed("manifest"))
 }
 
-/// The file's key, by whichever stanza is for us.
-fn unwrap(identity: &Identity, opened: &Opened, verified: &Verified, name: &str) -> Result<Dek, ClientError> {
+/// The file's key, by the stanza that is ours; `None` when there is none.
+pub(crate) fn unwrap_own(identity: &Identity, verified: &Verified) -> Result<Option<Dek>, ClientError> {
     let manifest = verified.manifest();
     let own = identity.wrap.public().fingerprint();
     let personal = |kind| matches!(kind, Kind::Owner | Kind::Direct | Kind::Recovery);
-    if let Some(stanza) = manifest.stanzas.iter().find(|s| personal(s.kind) && s.recipient == own) {
-        return Ok(stanza.open(&identity.wrap, manifest.place)?);
+    let stanza = manifest.stanzas.iter().find(|s| personal(s.kind) && s.recipient == own);
+    Ok(stanza.map(|stanza| stanza.open(&identity.wrap, manifest.place)).transpose()?)
+}
+
+/// The file's key, by our own stanza or by the one that was turned towards us.
+fn unwrap(identity: &Identity, opened: &Opened, verified: &Verified, name: &str) -> Result<Dek, ClientError> {
+    if let Some(dek) = unwrap_own(identity, verified)? {
+        return Ok(dek);
     }
     let turned = opened.forwarded.as_ref().ok_or_else(|| ClientError::NotForYou(name.to_owned()))?;
     let grant = BASE64.decode(&turned.grant).map_err(|_| ClientError::Malformed("grant"))?;

@@ -25,7 +25,7 @@ async fn the_process_that_dies() {
     let [dir, step, what] = text.split('|').collect::<Vec<_>>().try_into().unwrap();
     let armed = Arc::new(AtomicBool::new(false));
     let clock = SetClock::new();
-    let mut config = config(Path::new(dir), &clock);
+    let mut config = config(Path::new(dir), &clock).await;
     let (at, is_armed) = (step.to_owned(), Arc::clone(&armed));
     config.on_step = Arc::new(move |step: Step| {
         if is_armed.load(Ordering::SeqCst) && format!("{step:?}") == at {
@@ -66,7 +66,7 @@ async fn check(step: Step, what: &str) {
 
     let clock = SetClock::new();
     clock.advance(24 * 60 * 60 * 1_000);
-    let mut settings = config(dir.path(), &clock);
+    let mut settings = config(dir.path(), &clock).await;
     settings.attempt_ms_max = 0;
     let vault = Vault::open(settings).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -14,11 +14,7 @@ async fn lose(server: &Server, store: &str) {
         std::fs::remove_file(file).unwrap();
     }
     if store == "database" {
-        let path = server.dir().join("vault.db").display().to_string();
-        sqlx::any::install_default_drivers();
-        let pool = sqlx::AnyPool::connect(&format!("sqlite://{path}")).await.unwrap();
-        sqlx::query("DELETE FROM parts WHERE holder = 'database'").execute(&pool).await.unwrap();
-        pool.close().await;
+        server.tamper("DELETE FROM parts WHERE holder = 'database'").await;
     }
 }
 
@@ -149,7 +145,8 @@ async fn with_all_dumps_in_hand_nothing_can_be_read() {
         assert!(!holds(server.dir(), text), "{}", String::from_utf8_lossy(text));
     }
     // The user's name is metadata, and is there: the search does find what is there to be found.
-    assert!(holds(server.dir(), b"alice"));
+    let is_embedded = server.dir().join("vault.db").exists();
+    assert!(holds(server.dir(), b"alice") || !is_embedded);
     let mut mallory = Client::new(&server.base, Memory::default()).unwrap();
     mallory.register("mallory", PASSWORD).await.unwrap();
     mallory.login("mallory", PASSWORD).await.unwrap();

@@ -185,12 +185,9 @@ async fn a_key_that_was_swapped_is_noticed() {
     let (mut alice, _bob) = (server.user("alice").await, server.user("bob").await);
     put(&mut alice, "file", b"content", TierName::Low).await.unwrap();
     alice.keys("bob").await.unwrap();
-    let path = server.dir().join("vault.db").display().to_string();
-    let pool = sqlx::AnyPool::connect(&format!("sqlite://{path}")).await.unwrap();
-    let swap =
-        "UPDATE users SET wrap_key = (SELECT wrap_key FROM users WHERE name = 'alice') WHERE name = 'bob'";
-    sqlx::query(swap).execute(&pool).await.unwrap();
-    pool.close().await;
+    server
+        .tamper("UPDATE users SET wrap_key = (SELECT wrap_key FROM users WHERE name = 'alice') WHERE name = 'bob'")
+        .await;
     let refused = alice.share("file", "bob", Bounds::default()).await.unwrap_err().to_string();
     assert!(refused.contains("not those that were seen before"), "{refused}");
 }

@@ -6,4 +6,5 @@ mod custody;
 mod events;
 mod guide;
 mod hostile;
+mod response;
 mod server;

@@ -77,12 +77,40 @@ pub struct Server {
     task: Option<tokio::task::JoinHandle<()>>,
 }
 
-/// The configuration of tests: nothing waits longer than it must.
-pub fn config(dir: &Path, clock: &SetClock) -> Config {
+/// The configuration of tests: nothing waits longer than it must. The database is SQLite, or one of its own in the
+/// PostgreSQL that the environment names.
+pub async fn config(dir: &Path, clock: &SetClock) -> Config {
     let now = clock.clone();
     let mut config = Config::new(dir, Arc::new(move || now.now())).unwrap();
     config.grace_ms = 1_000;
+    config.database = postgres(dir).await;
     config
+}
+
+/// `postgres://user:password@host:port`, without a database.
+const POSTGRES: &str = "PRUNELLA_TEST_POSTGRES";
+
+async fn postgres(dir: &Path) -> Option<String> {
+    #[allow(clippy::disallowed_methods, reason = "the environment says whether there is a PostgreSQL")]
+    let Ok(base) = std::env::var(POSTGRES) else {
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        ONCE.call_once(|| eprintln!("SKIPPED over PostgreSQL: {POSTGRES} names none; SQLite is tested"));
+        return None;
+    };
+    let folder = dir.file_name().unwrap().to_str().unwrap();
+    let plain: String =
+        folder.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
+    // Two folders may differ in capitals alone.
+    let name = format!(
+        "vault_{plain}_{}",
+        hex::encode(&aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, folder.as_bytes()).as_ref()[..4])
+    );
+    sqlx::any::install_default_drivers();
+    let pool = sqlx::AnyPool::connect(&format!("{base}/postgres")).await.unwrap();
+    let make = sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&pool).await;
+    assert!(make.is_ok() || make.is_err_and(|e| e.to_string().contains("already exists")));
+    pool.close().await;
+    Some(format!("{base}/{name}"))
 }
 
 impl Server {
@@ -93,7 +121,7 @@ impl Server {
     pub async fn start_with(on_step: OnStep) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = SetClock::new();
-        let mut config = config(dir.path(), &clock);
+        let mut config = config(dir.path(), &clock).await;
         config.on_step = on_step;
         let offline = Vault::init(&config, ADMIN, Zeroizing::new(ADMIN_PASSWORD.into())).await.unwrap();
         let vault = Vault::open(config).await.unwrap();
@@ -110,9 +138,19 @@ impl Server {
     pub async fn restart(&mut self) {
         self.stop.take().unwrap().send(()).unwrap();
         self.task.take().unwrap().await.unwrap();
-        self.vault = Vault::open(config(self.dir.path(), &self.clock)).await.unwrap();
+        self.vault = Vault::open(config(self.dir.path(), &self.clock).await).await.unwrap();
         let (base, stop, task) = serve_on(Arc::clone(&self.vault), Arc::clone(&self.pipeline)).await;
         (self.base, self.stop, self.task) = (base, Some(stop), Some(task));
+    }
+
+    /// Does something to the database behind the vault's back.
+    pub async fn tamper(&self, statement: &'static str) {
+        let own = format!("sqlite://{}", self.dir.path().join("vault.db").display());
+        sqlx::any::install_default_drivers();
+        let url = postgres(self.dir.path()).await.unwrap_or(own);
+        let pool = sqlx::AnyPool::connect(&url).await.unwrap();
+        sqlx::query(statement).execute(&pool).await.unwrap();
+        pool.close().await;
     }
 
     pub fn client(&self) -> Client {
