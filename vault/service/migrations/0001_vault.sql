@@ -88,7 +88,7 @@ CREATE TABLE attempts (
   settled BIGINT NOT NULL,
   PRIMARY KEY (file, epoch)
 );
-CREATE INDEX attempts_by_state ON attempts (state, started);
+CREATE INDEX attempts_by_state ON attempts (state, settled);
 
 -- What the domain of the database keeps: its own part, and the part of each user who may open the file.
 CREATE TABLE parts (

@@ -26,6 +26,8 @@ use zeroize::Zeroizing;
 
 pub(crate) const ACTIVE: &str = "active";
 pub(crate) const COMMITTED: &str = "committed";
+/// Another epoch took its place, or the file is deleted: to be erased after the grace.
+pub(crate) const REPLACED: &str = "replaced";
 pub(crate) const ABORTED: &str = "aborted";
 pub(crate) const ERASED: &str = "erased";
 
@@ -202,6 +204,7 @@ impl Custody {
         .bind(attempt.base as i64)
         .execute(&mut **tx)
         .await?;
+        replace(tx, &file, attempt.base as i64, now).await?;
         if passed.rows_affected() != 1 || moved.rows_affected() != 1 {
             return Err(Error::Conflict("the file was changed meanwhile: read it again"));
         }
@@ -426,6 +429,16 @@ impl Custody {
 
 fn key(kind: Kind, at: Epoch) -> Key {
     Key { kind, file: at.file, epoch: at.epoch }
+}
+
+/// Leaves a committed epoch to the janitor.
+async fn replace(tx: &mut Tx, file: &str, epoch: i64, now: i64) -> Result<(), Error> {
+    let replaced = sqlx::query(
+        "UPDATE attempts SET state = $1, settled = $2 WHERE file = $3 AND epoch = $4 AND state = $5",
+    );
+    let replaced = replaced.bind(REPLACED).bind(now).bind(file).bind(epoch).bind(COMMITTED);
+    replaced.execute(&mut **tx).await?;
+    Ok(())
 }
 
 /// What custody did, for the ledger.

@@ -171,6 +171,7 @@ pub(crate) struct Content<'a> {
     pub size: u64,
     pub blob_sha256: &'a str,
     pub body_sha256: &'a str,
+    pub now: i64,
 }
 
 /// Names the new content, in the transaction that commits its epoch.
@@ -181,7 +182,7 @@ pub(crate) async fn describe(
     content: &Content<'_>,
 ) -> Result<(), Error> {
     let id = hex::encode(file.0);
-    give_body_up(tx, &id).await?;
+    give_body_up(tx, &id, content.now).await?;
     sqlx::query(
         "UPDATE files SET label = $1, version = $2, body_epoch = $3, size = $4, blob_sha256 = $5, body_sha256 = $6,
                           class = 'STANDARD' WHERE id = $7",
@@ -208,11 +209,13 @@ pub(crate) async fn describe(
 }
 
 /// The epoch that holds the body may have been erased but for it: from now on the body goes too.
-async fn give_body_up(tx: &mut Tx, id: &str) -> Result<(), Error> {
+async fn give_body_up(tx: &mut Tx, id: &str, now: i64) -> Result<(), Error> {
     sqlx::query(
-        "UPDATE attempts SET state = $1 WHERE file = $2 AND state = $3 AND epoch = (SELECT body_epoch FROM files WHERE id = $2)",
+        "UPDATE attempts SET state = $1, settled = $2
+         WHERE file = $3 AND state = $4 AND epoch = (SELECT body_epoch FROM files WHERE id = $3)",
     )
-    .bind(custody::COMMITTED)
+    .bind(custody::REPLACED)
+    .bind(now)
     .bind(id)
     .bind(custody::ERASED)
     .execute(&mut **tx)
@@ -275,7 +278,11 @@ pub(crate) async fn forget(tx: &mut Tx, file: &FileRow, now: i64) -> Result<bool
     let id = file.hex();
     let gone = sqlx::query("UPDATE files SET erased = $1 WHERE id = $2 AND erased = 0").bind(now).bind(&id);
     let was_there = gone.execute(&mut **tx).await?.rows_affected() == 1;
-    give_body_up(tx, &id).await?;
+    give_body_up(tx, &id, now).await?;
+    // No reader has to be waited for: what is deleted goes at once.
+    let replaced =
+        sqlx::query("UPDATE attempts SET state = $1, settled = 0 WHERE file = $2 AND state IN ($3, $1)");
+    replaced.bind(custody::REPLACED).bind(&id).bind(custody::COMMITTED).execute(&mut **tx).await?;
     for statement in [
         "DELETE FROM names WHERE file = $1",
         "DELETE FROM parts WHERE file = $1",

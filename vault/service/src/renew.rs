@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::accounts::{self, UserRow};
-use crate::custody::{ABORTED, ACTIVE, COMMITTED, ERASED, Reader};
+use crate::custody::{ABORTED, ACTIVE, ERASED, REPLACED, Reader};
 use crate::event::Audit;
 use crate::files::{self, FileRow};
 use crate::grants;
@@ -138,9 +138,10 @@ impl Vault {
             self.custody.erase(file, epoch, ABORTED).await?;
             erased += 1;
         }
-        let replaced = "a.state = $1 AND ((f.erased = 0 AND a.epoch <> f.epoch AND f.epoch_since <= $2) OR f.erased > 0)";
-        for (file, epoch) in self.epochs(replaced, COMMITTED, now - self.grace_ms).await? {
-            self.custody.erase(file, epoch, COMMITTED).await?;
+        for (file, epoch) in
+            self.epochs("a.state = $1 AND a.settled <= $2", REPLACED, now - self.grace_ms).await?
+        {
+            self.custody.erase(file, epoch, REPLACED).await?;
             erased += 1;
         }
         self.forget_empty(now).await?;
@@ -153,9 +154,7 @@ impl Vault {
         state: &str,
         until: i64,
     ) -> Result<Vec<(FileId, u64)>, Error> {
-        let text = format!(
-            "SELECT a.file, a.epoch FROM attempts a JOIN files f ON f.id = a.file WHERE {which} LIMIT $3"
-        );
+        let text = format!("SELECT a.file, a.epoch FROM attempts a WHERE {which} LIMIT $3");
         let rows = sqlx::query(sqlx::AssertSqlSafe(text)).bind(state).bind(until).bind(ROUND_MAX);
         let rows = rows.fetch_all(self.db.pool()).await?;
         let read = |row: &sqlx::any::AnyRow| {

@@ -11,6 +11,7 @@ use prunella_vault::client::{Bounds, Client, Memory, Sealed};
 use prunella_vault::wire::{FileInfo, TierName};
 use serde_json::json;
 use std::io::IsTerminal;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use tokio::io::AsyncRead;
 
@@ -101,7 +102,8 @@ async fn get(
     let moving = bar.clone();
     let tell = move |bytes| moving.inc(bytes);
     if to == Some(Path::new("-")) {
-        client.read(&found, tokio::io::stdout(), &tell).await.context(TO_STDOUT)?;
+        let out = std::fs::File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
+        client.read(&found, tokio::fs::File::from_std(out), &tell).await.context(TO_STDOUT)?;
         return Ok(());
     }
     let path = match to {
@@ -135,7 +137,8 @@ fn harmless(name: &str) -> anyhow::Result<PathBuf> {
 
 async fn open(file: &Path) -> anyhow::Result<(Box<dyn AsyncRead + Send + Unpin>, u64)> {
     if file == Path::new("-") {
-        return Ok((Box::new(tokio::io::stdin()), 0));
+        let from = std::fs::File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+        return Ok((Box::new(tokio::fs::File::from_std(from)), 0));
     }
     let from =
         tokio::fs::File::open(file).await.with_context(|| format!("cannot read {}", file.display()))?;

@@ -113,7 +113,7 @@ pub(crate) async fn delete(
         tx.commit().await?;
         vault.posted.notify_one();
         // From here on nothing opens it; should a store be away, the janitor comes back to it.
-        if let Err(error) = vault.custody.erase(file.id, file.epoch, crate::custody::COMMITTED).await {
+        if let Err(error) = vault.custody.erase(file.id, file.epoch, crate::custody::REPLACED).await {
             tracing::warn!(%error, "a deleted file is left to the janitor");
         }
         Ok(StatusCode::NO_CONTENT)

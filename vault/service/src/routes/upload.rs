@@ -16,7 +16,6 @@ use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use prunella_vault_crypto::FileId;
 use prunella_vault_crypto::body::Place;
 use prunella_vault_crypto::gate::Tier;
 use prunella_vault_crypto::manifest::{Expected, Floor, Verified};
@@ -139,6 +138,7 @@ async fn place(
         size: received.size,
         blob_sha256: &hex::encode(manifest.hash()),
         body_sha256: &hex::encode(received.sha256),
+        now: vault.now().0,
     };
     let committed = async {
         vault.custody.stores.objects.take(body, &received.staged.0).await?;
@@ -157,5 +157,5 @@ async fn place(
     }
     vault.custody.committed();
     vault.posted.notify_one();
-    rows::by_id(&vault.db, &hex::encode(FileId(id.0).0)).await?.ok_or(Error::Missing("file"))
+    rows::by_id(&vault.db, &hex::encode(id.0)).await?.ok_or(Error::Missing("file"))
 }
