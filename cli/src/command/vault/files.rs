@@ -56,13 +56,7 @@ pub async fn perform(app: &App, client: &mut Client, verb: &Verb) -> anyhow::Res
                 info.map_or_else(Vec::new, |info| {
                     let name = row["file"].as_str().unwrap_or("(not named by this identity)").to_owned();
                     let size = HumanBytes(info.size).to_string();
-                    vec![
-                        name,
-                        info.version.to_string(),
-                        format!("{:?}", info.tier).to_uppercase(),
-                        size,
-                        info.id,
-                    ]
+                    vec![name, info.version.to_string(), word(info.tier), size, info.id]
                 })
             })?;
         }
@@ -77,11 +71,13 @@ pub async fn perform(app: &App, client: &mut Client, verb: &Verb) -> anyhow::Res
                 changed => changed?,
             };
             output::one(app.format, &changed, |info| match info.tier == info.tier_wanted {
-                true => format!("{:?} since epoch {}", info.tier, info.epoch),
-                false => format!(
-                    "{:?} counts from now; its split follows when its user opens it",
-                    info.tier_wanted
-                ),
+                true => format!("{} since epoch {}", word(info.tier), info.epoch),
+                false => {
+                    format!(
+                        "{} counts from now; its split follows when its user opens it",
+                        word(info.tier_wanted)
+                    )
+                }
             })?;
         }
         _ => anyhow::bail!("this verb is not about files"),
@@ -220,6 +216,11 @@ pub async fn log(app: &App, client: &Client) -> anyhow::Result<Outcome> {
     })?;
     let holds = report.integrity == Integrity::Ok && report.completeness == Completeness::Ok;
     Ok(if holds { Outcome::Ok } else { Outcome::Found })
+}
+
+/// As the wire says it.
+fn word(tier: TierName) -> String {
+    format!("{tier:?}").to_uppercase()
 }
 
 fn tier_name(tier: Tier) -> TierName {

@@ -62,8 +62,10 @@ async fn dispatch(app: &App, args: Vault) -> anyhow::Result<Outcome> {
         _ => again(app, &mut client, &args.verb).await,
     };
     // Also after a failure: tokens may have been swapped, and keys seen.
-    client.memory.save(&path)?;
-    done
+    let saved = client.memory.save(&path);
+    let outcome = done?;
+    saved?;
+    Ok(outcome)
 }
 
 /// Does it, and once more with new tokens when the old ones have run out.

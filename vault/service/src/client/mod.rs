@@ -40,7 +40,7 @@ pub enum ClientError {
     /// What came does not open, is not signed by its owner, or is not what was asked for.
     #[error("not released: {0}")]
     Unproven(#[from] CryptoError),
-    #[error("the vault sent a malformed {0}")]
+    #[error("malformed {0}")]
     Malformed(&'static str),
     #[error("no one sealed `{0}` to you")]
     NotForYou(String),
