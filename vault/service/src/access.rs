@@ -183,7 +183,7 @@ impl Vault {
             match written.await {
                 Ok(()) => self.posted.notify_one(),
                 Err(lost) => {
-                    tracing::error!(%lost, operation = audit.operation.name(), "a refusal was not recorded")
+                    tracing::error!(%lost, operation = audit.operation.name(), "a refusal was not recorded");
                 }
             }
         }

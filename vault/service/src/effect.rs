@@ -185,8 +185,8 @@ impl Effector for VaultEffector {
     }
 
     async fn read(&self, _: &Tenant, what: &Read) -> Result<TargetState, PortError> {
-        let user = self.user(&what.target).await.map_err(port)?;
-        let progress = self.vault.progress(&user.id).await.map_err(port)?;
+        let user = self.user(&what.target).await.map_err(|e| port(&e))?;
+        let progress = self.vault.progress(&user.id).await.map_err(|e| port(&e))?;
         let value = json!({
             "token_version": user.token_version,
             "locked_until": user.locked_until,
@@ -214,7 +214,7 @@ impl Effector for VaultEffector {
     }
 }
 
-fn port(error: Error) -> PortError {
+fn port(error: &Error) -> PortError {
     match error {
         Error::Unavailable(_) => PortError::Unavailable(error.to_string()),
         Error::Full => PortError::Full(error.to_string()),

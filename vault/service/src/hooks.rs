@@ -48,7 +48,7 @@ pub(crate) async fn act(
             accounts::forget_devices(&mut tx, user).await?;
         }
         Operation::SuspendGrants => {
-            accounts::set_instant(&mut tx, user, Instant::GrantsSuspendedUntil, end).await?
+            accounts::set_instant(&mut tx, user, Instant::GrantsSuspendedUntil, end).await?;
         }
         Operation::ChangeTier => {
             rows::want_tier_of(&mut tx, user, Tier::High).await?;

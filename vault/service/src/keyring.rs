@@ -39,7 +39,9 @@ pub struct Ring {
 
 /// Versions of keys by name, the newest last.
 #[derive(Default)]
-struct Keys(BTreeMap<String, Vec<(u32, Zeroizing<[u8; 32]>)>>);
+struct Keys(BTreeMap<String, Vec<Versioned>>);
+
+type Versioned = (u32, Zeroizing<[u8; 32]>);
 
 /// How keys are written inside the seal.
 #[derive(Serialize, Deserialize)]

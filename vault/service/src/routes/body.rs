@@ -122,12 +122,12 @@ mod tests {
         let pieces =
             body.chunks(70_001).map(|piece| Ok::<_, std::io::Error>(piece.to_vec())).collect::<Vec<_>>();
         let body = Body::from_stream(futures_util::stream::iter(pieces));
-        let result = receive(body, dir.path(), bytes_max).await.map(|received| {
+        let result = receive(body, dir.path(), bytes_max).await.map(|mut received| {
             let object = std::fs::read(&received.staged.0).unwrap();
             assert_eq!(object.len() as u64, received.size);
             assert_eq!(object[..HEAD], received.head[..]);
             assert_eq!(aws_lc_rs::digest::digest(&SHA256, &object).as_ref(), received.sha256);
-            (object, received.manifest.clone())
+            (object, std::mem::take(&mut received.manifest))
         });
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left behind");
         result

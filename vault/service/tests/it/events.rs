@@ -69,7 +69,7 @@ async fn the_ledger_holds_all_of_it_and_shows_what_is_changed() {
     let entries: Vec<Entry> =
         logs.entries.iter().map(|e| serde_json::from_value(e.clone()).unwrap()).collect();
     let verifier = Verifier::parse(&logs.verifier_key).unwrap();
-    let checkpoints = vec![logs.checkpoint.clone()];
+    let checkpoints = vec![logs.checkpoint];
     let check = |entries: Vec<Entry>| verify(entries.into_iter().map(Ok), &checkpoints, Some(&verifier));
     let whole = check(entries.clone());
     assert_eq!((whole.integrity, whole.completeness), (Integrity::Ok, Completeness::Ok), "{whole:?}");
