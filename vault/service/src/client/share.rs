@@ -10,6 +10,9 @@ use prunella_vault_crypto::identity::PublicKey;
 use prunella_vault_crypto::manifest::Manifest;
 use prunella_vault_crypto::stanza::{Kind, Stanza};
 
+/// How often a share is tried.
+const TRIES_MAX: usize = 3;
+
 /// For how long and how often.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Bounds {
@@ -20,8 +23,24 @@ pub struct Bounds {
 }
 
 impl Client {
-    /// Seals the file's key to one more person, in a new manifest.
+    /// Seals the file's key to one more person, in a new manifest. A renewal of the gate may come between reading the old
+    /// manifest and sending the new one: then it is read again.
     pub async fn share(&mut self, name: &str, recipient: &str, bounds: Bounds) -> Result<Share, ClientError> {
+        for _ in 1..TRIES_MAX {
+            match self.share_once(name, recipient, bounds).await {
+                Err(error) if error.is_status(409) => {}
+                done => return done,
+            }
+        }
+        self.share_once(name, recipient, bounds).await
+    }
+
+    async fn share_once(
+        &mut self,
+        name: &str,
+        recipient: &str,
+        bounds: Bounds,
+    ) -> Result<Share, ClientError> {
         let keys = self.keys(recipient).await?;
         let found = self.open(name).await?;
         let manifest = self.with_stanza(&found, &wrap_key(&keys)?)?;
