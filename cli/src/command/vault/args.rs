@@ -7,10 +7,10 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 pub struct Vault {
     /// Address of the vault; default: where you logged in last, else http://127.0.0.1:7788
-    #[arg(long, global = true, value_name = "URL", env = "PRUNELLA_VAULT_SERVER")]
+    #[arg(long, global = true, value_name = "URL")]
     pub server: Option<String>,
     /// What this client remembers: its keys, its tokens, the keys of others. Default: ~/.config/prunella/vault.json
-    #[arg(long, global = true, value_name = "FILE", env = "PRUNELLA_VAULT_MEMORY")]
+    #[arg(long, global = true, value_name = "FILE")]
     pub memory: Option<PathBuf>,
     /// File with the password; default: asked for on the terminal, else the first line of standard input
     #[arg(long, global = true, value_name = "FILE")]
@@ -155,7 +155,7 @@ pub enum Verb {
 #[derive(Debug, Args)]
 pub struct Database {
     /// PostgreSQL, as in postgres://user:password@host/name; default: SQLite in the data directory
-    #[arg(long = "database", value_name = "URL", env = "PRUNELLA_VAULT_DATABASE", hide_env_values = true)]
+    #[arg(long = "database", value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     pub url: Option<String>,
 }
 

@@ -88,7 +88,7 @@ pub async fn config(dir: &Path, clock: &SetClock) -> Config {
 }
 
 /// `postgres://user:password@host:port`, without a database.
-const POSTGRES: &str = "PRUNELLA_TEST_POSTGRES";
+const POSTGRES: &str = "TEST_POSTGRES";
 
 async fn postgres(dir: &Path) -> Option<String> {
     #[allow(clippy::disallowed_methods, reason = "the environment says whether there is a PostgreSQL")]
