@@ -52,7 +52,7 @@ chaos: ## 200 random kill -9 under load; nothing lost, nothing twice
 	$(CARGO) xtask chaos --kills 200
 
 up: ## Run the pipeline in the foreground, in ./prunella-data
-	$(CARGO) build --release -p prunella-cli
+	$(CARGO) build --release -p prunella-cli --no-default-features
 	$(BIN) up
 
 down: ## Stop the pipeline that runs on ./prunella-data

@@ -87,6 +87,9 @@ pub enum Command {
     /// The tables in ClickHouse
     #[command(subcommand)]
     Schema(Schema),
+    /// Keep files that only their owners can read
+    #[cfg(feature = "vault")]
+    Vault(crate::command::vault::args::Vault),
     /// Print a completion script for a shell
     Completions { shell: clap_complete::Shell },
 }

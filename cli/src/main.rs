@@ -111,6 +111,8 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Lab(args) => command::lab::run(&context, &args),
         Command::Config(args) => command::config::run(&context, &args),
         Command::Schema(args) => command::schema::run(&context, &args),
+        #[cfg(feature = "vault")]
+        Command::Vault(args) => command::vault::run(&context, args),
         Command::Completions { shell } => command::completions::run(shell),
     }
 }

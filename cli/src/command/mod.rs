@@ -21,3 +21,5 @@ pub mod run;
 pub mod schema;
 pub mod simulate;
 pub mod up;
+#[cfg(feature = "vault")]
+pub mod vault;

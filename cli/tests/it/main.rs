@@ -24,10 +24,10 @@ mod records;
 mod respond;
 #[cfg(feature = "kafka")]
 mod roles;
-#[cfg(all(feature = "kafka", feature = "clickhouse"))]
-mod roles_sink;
 #[cfg(all(feature = "kafka", feature = "postgres", feature = "redis", feature = "clickhouse"))]
 mod roles_respond;
+#[cfg(all(feature = "kafka", feature = "clickhouse"))]
+mod roles_sink;
 mod running;
 #[cfg(feature = "clickhouse")]
 mod schema;

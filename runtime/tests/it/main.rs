@@ -15,10 +15,10 @@ mod grafana;
 mod kafka;
 #[cfg(feature = "kafka")]
 mod kafka_inputs;
-#[cfg(all(feature = "kafka", feature = "clickhouse"))]
-mod kafka_sink;
 #[cfg(feature = "kafka")]
 mod kafka_setup;
+#[cfg(all(feature = "kafka", feature = "clickhouse"))]
+mod kafka_sink;
 mod ledger;
 #[cfg(feature = "postgres")]
 mod ledger_postgres;

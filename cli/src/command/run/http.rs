@@ -81,8 +81,14 @@ pub async fn serve(
         .await
         .with_context(|| format!("cannot listen on {address}; choose another address with --listen"))?;
     let address = listener.local_addr().context("cannot read the address that was bound")?;
-    let shared =
-        Shared { settings: settings.clone(), vitals: vitals.clone(), sources, door: door.map(Arc::new), table, engines };
+    let shared = Shared {
+        settings: settings.clone(),
+        vitals: vitals.clone(),
+        sources,
+        door: door.map(Arc::new),
+        table,
+        engines,
+    };
     let metrics = Router::new().route("/metrics", get(scrape));
     let router = match api {
         // It has the rest.
