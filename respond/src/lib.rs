@@ -22,6 +22,7 @@
 //!   wait for approval do not expire; on release they have a full approval window again.
 
 pub mod actions;
+mod begin;
 mod config;
 mod guard;
 mod life;

@@ -1,13 +1,14 @@
 //! The stage: findings and commands in, transitions out.
 
 use crate::actions::{Action, CATALOG, Occasion, TokensRevoke};
-use crate::guard::{Kept, target_fault};
+use crate::begin::{approve, open};
+use crate::guard::Kept;
 use crate::life::{Again, Desk, GENERATIONS_MAX, Live, Wait, generation_key};
 use crate::memory::{Memory, PLANS_MAX};
 use crate::playbook::Wanted;
 use crate::{Config, Error, Playbooks};
 use prunella_schemas::message::WireError;
-use prunella_schemas::plan::{Marks, Mode, Order, Plan, PlanState, Reach};
+use prunella_schemas::plan::{Marks, Mode, Plan, PlanState, Reach};
 use prunella_schemas::stage::SnapshotError;
 use prunella_schemas::{
     Command, Delivered, Finding, Id, Inbound, Message, Outbox, Stage, Tenant, Timestamp, Topic, Transition,
@@ -435,67 +436,6 @@ fn desk<'a>(
     sent: &'a mut Vec<Transition>,
 ) -> Desk<'a> {
     Desk { config, action, now: memory.now, pending: memory.pending, guard: &mut memory.guard, sent }
-}
-
-/// The first steps of a new plan.
-fn open(live: &mut Live, desk: &mut Desk<'_>, full: bool, bad_tenant: bool) {
-    if bad_tenant {
-        return live.end(desk, PlanState::Refused, "the finding names no valid tenant");
-    }
-    if let Some(why) = target_fault(live.plan.reach, &live.target) {
-        return live.end(desk, PlanState::Refused, why);
-    }
-    if live.plan.mode == Mode::Observe {
-        live.again = Again::IfFurther;
-        return live.end(desk, PlanState::Observed, "mode observe: its playbook matches");
-    }
-    if full {
-        live.again = Again::Always;
-        return live.end(desk, PlanState::Refused, &format!("{PLANS_MAX} plans are open already"));
-    }
-    live.reads = desk.action.needs(&live.target);
-    let why = match live.plan.proposed_by.as_str() {
-        "" => format!("playbook {} matches", live.plan.playbook),
-        by => format!("{by} asks for playbook {}", live.plan.playbook),
-    };
-    if live.reads.is_empty() {
-        live.pass(desk, PlanState::Planned, &why);
-        return live.decide(desk, &[], "");
-    }
-    let order = Order::Read { reads: live.reads.clone() };
-    live.order(desk, PlanState::Planned, &format!("{why}; asking for the state before"), order);
-}
-
-/// Counts a person's approval, and acts once there are enough.
-fn approve(live: &mut Live, desk: &mut Desk<'_>, by: &str, digest: Option<Id>) {
-    if live.awaits_approval() && by.eq_ignore_ascii_case(&live.plan.proposed_by) {
-        return live.note(
-            desk,
-            &format!("the approval of {by} does not count: they proposed it; somebody else must approve"),
-        );
-    }
-    if live.awaits_approval() && digest.is_some_and(|digest| digest != live.plan.digest) {
-        return live.note(
-            desk,
-            &format!(
-                "the approval of {by} does not count: it is for other steps than the plan has now; look again"
-            ),
-        );
-    }
-    let known = live.approvals.iter().any(|p| p.eq_ignore_ascii_case(by));
-    if !live.awaits_approval() || known {
-        return;
-    }
-    if let Some(why) = desk.guard.forbids(desk.config, &live.plan, desk.now) {
-        return live.note(desk, &format!("the approval of {by} does not count: {why}"));
-    }
-    live.approvals.push(by.to_owned());
-    if live.approvals.len() < usize::from(live.persons) {
-        let (have, need) = (live.approvals.len(), live.persons);
-        return live.note(desk, &format!("approved by {by}: {have} of {need} persons"));
-    }
-    let why = format!("approved by {}", live.approvals.join(" and "));
-    live.approve(desk, &why);
 }
 
 impl Stage for Respond {

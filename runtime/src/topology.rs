@@ -114,14 +114,8 @@ impl Embedded {
         let log: Arc<dyn Log> = Arc::new(SqliteLog::open(&file("log.db"), Arc::clone(&clock))?);
         let writer = StoreWriter::open(&file("store.db"))?;
         let store = Arc::new(SqliteStore::open(&file("store.db"))?);
-        let state = Arc::new(SqliteState::open(&file("state.db"))?);
         let ledger = LedgerStore::open(&settings.data_dir)?;
-        if state.is_empty() {
-            // A lost file must not mean "never revoked": the ledger is the truth.
-            let waiting =
-                || Ok(ledger.pending_orders()?.iter().filter(|o| !o.started).map(|o| o.id).collect());
-            state.restore(&Past::read(Entries::open(&settings.data_dir)?, waiting)?)?;
-        }
+        let state = Arc::new(state(&settings.data_dir, &ledger)?);
         let reader = Arc::new(ledger.reader());
         let kill_switch = KillSwitch::in_directory(&settings.data_dir);
         let intake = LogIntake::open(Arc::clone(&log), Arc::clone(&clock), kill_switch.clone())?
@@ -129,11 +123,7 @@ impl Embedded {
         let (live, _) = broadcast::channel(LIVE_MAX);
         let (stop_async, stopped) = watch::channel(false);
         let outbox = Outbox::open(&file("outbox.db"), Arc::clone(&clock))?;
-        let links = settings
-            .public_url
-            .as_deref()
-            .map(|base| Links::new(base, Arc::clone(&clock), settings.respond.approval_ms).map(Arc::new));
-        let links = links.transpose().map_err(|_| WebhookError::Client("there is no randomness".into()))?;
+        let links = links(&settings)?;
         let deliverer = Deliverer::new(outbox.clone(), settings.webhooks, links.clone())?;
         let seen: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
         let message = |p: &'static str| WebhookEffector::new(outbox.clone(), p, deliverer.endpoints(p));
@@ -347,6 +337,25 @@ impl Crew {
             Ok(())
         })
     }
+}
+
+/// The hot state. A lost file must not mean "never revoked": the ledger is the truth.
+fn state(data_dir: &Path, ledger: &LedgerStore) -> Result<SqliteState, StartError> {
+    let state = SqliteState::open(&data_dir.join("state.db"))?;
+    if state.is_empty() {
+        let waiting = || Ok(ledger.pending_orders()?.iter().filter(|o| !o.started).map(|o| o.id).collect());
+        state.restore(&Past::read(Entries::open(data_dir)?, waiting)?)?;
+    }
+    Ok(state)
+}
+
+/// The links by which people approve, if it is known where they would reach us.
+fn links(settings: &Settings) -> Result<Option<Arc<Links>>, WebhookError> {
+    let Some(base) = &settings.public_url else { return Ok(None) };
+    let links = Links::new(base, Arc::clone(&settings.clock), settings.respond.approval_ms);
+    links
+        .map(|links| Some(Arc::new(links)))
+        .map_err(|_| WebhookError::Client("there is no randomness".into()))
 }
 
 /// Whether it is time to keep house again; also when the wall clock was set back.

@@ -90,7 +90,7 @@ impl Fake {
             health: ports.clone(),
             live: tokio::sync::broadcast::Sender::new(16),
             simulator: Some(ports.clone()),
-            links: Some(ports.clone()),
+            links: Some(ports),
             clock: Arc::new(|| NOW),
             sources: vec!["aws.cloudtrail".to_owned(), "ocsf".to_owned()],
             playbooks: vec!["lock".to_owned()],

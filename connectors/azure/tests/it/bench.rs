@@ -28,6 +28,7 @@ pub struct Azurite {
 }
 
 /// `None`, with a loud word, where no emulator runs.
+#[allow(clippy::print_stderr, reason = "a skip is never silent")]
 pub async fn bench() -> Option<Azurite> {
     let Some((address, key_file)) = running() else {
         eprintln!("SKIPPED: no Azurite runs here; `cargo xtask services up` starts one");
@@ -53,7 +54,7 @@ fn running() -> Option<(String, PathBuf)> {
 
 impl Azurite {
     /// A source over this container, with other settings on top.
-    pub fn source_with(&self, settings: serde_json::Value) -> Arc<dyn Source> {
+    pub fn source_with(&self, settings: &serde_json::Value) -> Arc<dyn Source> {
         let mut all =
             json!({ "endpoint": format!("{}/{ACCOUNT}", self.gate.url), "containers": [self.container] });
         all.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
@@ -68,7 +69,7 @@ impl Azurite {
     }
 
     pub fn keyed(&self) -> Arc<dyn Source> {
-        self.source_with(json!({ "shared_key_file": self.key_file }))
+        self.source_with(&json!({ "shared_key_file": self.key_file }))
     }
 
     pub async fn put(&self, name: &str, text: &str) {
@@ -101,7 +102,7 @@ impl Azurite {
         );
         let name = format!("{folder}/PT1H-{}.json", object.first);
         // Azure Monitor appends; older exports write whole blobs. Many objects are cheaper whole.
-        match object.minute % 2 == 0 && object.count > 1 {
+        match object.minute.is_multiple_of(2) && object.count > 1 {
             true => self.append(&name, &text).await,
             false => self.put(&name, &text).await,
         }

@@ -26,7 +26,7 @@ async fn a_new_signature_in_the_file_counts_at_once() {
     let Some(azurite) = bench().await else { return };
     azurite.put("a.json", "{\"n\":1}\n").await;
     let file = azurite.directory.path().join("sas");
-    let source = azurite.source_with(json!({ "sas_file": file }));
+    let source = azurite.source_with(&json!({ "sas_file": file }));
     let start = Cursor::default();
 
     let missing = source.read(&start).await.unwrap_err();
@@ -53,7 +53,7 @@ async fn a_new_signature_in_the_file_counts_at_once() {
 async fn a_wrong_key_is_refused_and_never_shown() {
     let Some(azurite) = bench().await else { return };
     let file = azurite.directory.path().join("key");
-    let source = azurite.source_with(json!({ "shared_key_file": file }));
+    let source = azurite.source_with(&json!({ "shared_key_file": file }));
     for key in ["c2VjcmV0IGtleQ==", "no base64!"] {
         std::fs::write(&file, key).unwrap();
         let refused = source.read(&Cursor::default()).await.unwrap_err();
@@ -66,7 +66,7 @@ async fn a_wrong_key_is_refused_and_never_shown() {
 async fn a_container_that_is_not_there_yet_is_no_failure_unless_it_was_named() {
     let Some(azurite) = bench().await else { return };
     let named = json!({ "shared_key_file": azurite.key_file, "containers": ["insights-logs-nowhere"] });
-    let source = azurite.source_with(named);
+    let source = azurite.source_with(&named);
     let page = source.read(&Cursor::default()).await.unwrap();
     assert!(page.bodies.is_empty() && page.caught_up);
     let checkup = source.check().await;
@@ -81,7 +81,7 @@ async fn nobody_there_is_told_apart_from_a_refusal() {
     let Some(azurite) = bench().await else { return };
     let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let endpoint = format!("http://{unused}/{ACCOUNT}");
-    let source = azurite.source_with(json!({ "endpoint": endpoint, "shared_key_file": azurite.key_file }));
+    let source = azurite.source_with(&json!({ "endpoint": endpoint, "shared_key_file": azurite.key_file }));
     let unreached = source.read(&Cursor::default()).await.unwrap_err();
     assert!(
         matches!(&unreached, SourceError::Unavailable(text) if text.contains("endpoint")),

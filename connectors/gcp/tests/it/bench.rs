@@ -22,6 +22,7 @@ pub struct Gcs {
 }
 
 /// `None`, with a loud word, where no emulator runs.
+#[allow(clippy::print_stderr, reason = "a skip is never silent")]
 pub async fn bench() -> Option<Gcs> {
     static BUCKETS: AtomicU32 = AtomicU32::new(0);
     let Some(address) = running() else {
@@ -45,7 +46,7 @@ fn running() -> Option<String> {
 }
 
 impl Gcs {
-    pub fn source_with(&self, settings: serde_json::Value) -> Arc<dyn Source> {
+    pub fn source_with(&self, settings: &serde_json::Value) -> Arc<dyn Source> {
         let mut all = json!({ "endpoint": self.gate.url, "bucket": self.bucket, "anonymous": true });
         all.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
         let configured = Configured {
@@ -104,7 +105,7 @@ pub fn refusal(status: u16, reason: &str, message: &str) -> Answer {
 #[async_trait]
 impl Bench for Gcs {
     async fn source(&self) -> Arc<dyn Source> {
-        self.source_with(json!({}))
+        self.source_with(&json!({}))
     }
 
     async fn deliver(&self, objects: &[Object]) {

@@ -91,7 +91,7 @@ async fn an_object_whose_key_nobody_has_is_told_and_stops_no_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_that_is_not_there_is_refused_and_the_check_says_what_to_set_up() {
     let Some(gcs) = bench().await else { return };
-    let source = gcs.source_with(json!({ "bucket": "nowhere", "logs": ["activity", "policy"] }));
+    let source = gcs.source_with(&json!({ "bucket": "nowhere", "logs": ["activity", "policy"] }));
     let refused = source.read(&Cursor::default()).await.unwrap_err();
     assert!(matches!(&refused, SourceError::Refused(text) if text.contains("no such bucket")), "{refused:?}");
     let checkup = source.check().await;
