@@ -5,8 +5,6 @@ mod counts;
 mod cursors;
 mod delays;
 mod feed;
-#[cfg(feature = "kafka")]
-mod kafka;
 
 pub use counts::{Counts, Standing, render};
 pub use cursors::{Cursors, Row, SqliteCursors, Tally};

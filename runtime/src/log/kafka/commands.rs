@@ -57,8 +57,9 @@ impl Intake for KafkaIntake {
             return Err(PortError::Invalid(detail));
         };
         let sender = Sender { source: upload.source, tenant: upload.tenant, origin: upload.origin };
+        let limits = if upload.is_file { Limits::FILE } else { Limits::INTAKE };
         let body = upload.body;
-        self.blocking(move |intake| intake.take(body.as_slice(), content, &Limits::INTAKE, &sender)).await
+        self.blocking(move |intake| intake.take(body.as_slice(), content, &limits, &sender)).await
     }
 
     /// A record on Kafka has the id of its content, by which `ingest` drops it as a repeat.
