@@ -45,6 +45,11 @@ impl<T> Held<T> {
         self.items.insert(place, item);
     }
 
+    /// Whether more is held than may be.
+    pub fn is_full(&self) -> bool {
+        self.items.len() > HELD_MAX
+    }
+
     /// The earliest input whose turn has come.
     pub fn take(&mut self, now: Timestamp, lateness_ms: i64, hold_ms: i64) -> Option<(Place, T)> {
         while let Some((at, last)) = self.arrivals.front().copied() {
@@ -60,7 +65,7 @@ impl<T> Held<T> {
         let first = *self.items.first_key_value()?.0;
         // Strictly before: an input as late as is allowed may still belong beside the first.
         let watermark = self.newest?.plus_ms(lateness_ms.max(0).saturating_neg());
-        let overflows = self.items.len() > HELD_MAX;
+        let overflows = self.is_full();
         if overflows {
             self.passed = self.passed.max(Some(first));
         }

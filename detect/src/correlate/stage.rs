@@ -97,7 +97,8 @@ impl Correlate {
             Input::Command(command) => command.at().min(input.at),
             _ => input.at,
         };
-        if at > self.now {
+        let is_later = at > self.now;
+        if is_later {
             self.now = at;
             let tenants: Vec<Tenant> = self.tenants.keys().cloned().collect();
             tenants.iter().for_each(|tenant| self.drain(tenant, out));
@@ -109,7 +110,10 @@ impl Correlate {
         let view = self.tenants.entry(tenant.clone()).or_default();
         view.heard = self.now;
         view.held.put(place, (input.origin, item), self.now);
-        self.drain(&tenant, out);
+        // What became durable at one instant may be of one step of `detect`, topic by topic: it is looked at together.
+        if is_later || view.held.is_full() {
+            self.drain(&tenant, out);
+        }
     }
 
     /// Processes what of a tenant has waited long enough.

@@ -310,9 +310,13 @@ fn an_input_waits_for_earlier_ones_but_not_for_long() {
     assert!(out.is_empty());
     stage.step(&[delivered(Input::Command(Box::new(Command::Tick { at: due })), due)], &mut out);
     assert_eq!(findings(&out.drain())[0].severity, "High");
-    // An input that others show to be the earliest does not wait at all.
-    stage.step(&[delivered(proposal(3, at(1), "bob", 9e-5), due)], &mut out);
+    // What came at the same instant is looked at together: it may be one step of the stage before, topic by topic.
     stage.step(&[delivered(score(4, at(17), None), due)], &mut out);
+    stage.step(&[delivered(proposal(3, at(1), "bob", 9e-5), due)], &mut out);
+    assert!(out.is_empty());
+    // An input that others show to be the earliest does not wait any longer.
+    let due = due.plus_ms(1);
+    stage.step(&[delivered(score(7, at(17), None), due)], &mut out);
     assert_eq!(findings(&out.drain())[0].principal(), "bob");
     // A clock that runs ahead by years does not end the waiting for the others.
     stage.step(&[delivered(score(5, at(9_000_000), None), due)], &mut out);
@@ -456,4 +460,21 @@ proptest! {
         stage.restore(&saved).expect("own snapshot");
         prop_assert_eq!(stage.save(), saved);
     }
+}
+
+#[test]
+fn the_order_of_topics_within_a_step_changes_nothing() {
+    // One step of `detect` judged an hour of events: all its scores stand before its signals, or the other way round.
+    let scores = || (0..600).map(|n| delivered(score(n, at(n as i64 / 10), Some(0.5)), at(100)));
+    let signals = || (0..3).map(|n| delivered(proposal(900 + n, at(n as i64 * 20), "ann", 2e-4), at(100)));
+    let end = Command::Tick { at: at(10_000) };
+    let told = |inputs: Vec<Delivered<Input>>| {
+        let (mut stage, mut out) = (Correlate::new(Config::default()), Outbox::default());
+        stage.step(&inputs, &mut out);
+        stage.step(&[delivered(Input::Command(Box::new(end.clone())), at(10_000))], &mut out);
+        out.drain().into_iter().map(|posted| posted.bytes).collect::<Vec<_>>()
+    };
+    let first = told(scores().chain(signals()).collect());
+    assert!(!first.is_empty());
+    assert_eq!(first, told(signals().chain(scores()).collect()));
 }
