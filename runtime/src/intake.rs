@@ -173,19 +173,25 @@ impl LogIntake {
     }
 }
 
+/// What a body is, how large it may become, who sent it, and its bytes.
+pub(crate) fn opened(upload: Upload) -> Result<(Content, Limits, Sender, Vec<u8>), PortError> {
+    let Some(content) = Content::of_media_type(&upload.content_type) else {
+        let detail = format!(
+            "content type `{}` holds no records; use application/x-ndjson, application/json or \
+             application/cloudevents+json",
+            upload.content_type
+        );
+        return Err(PortError::Invalid(detail));
+    };
+    let sender = Sender { source: upload.source, tenant: upload.tenant, origin: upload.origin };
+    let limits = if upload.is_file { Limits::FILE } else { Limits::INTAKE };
+    Ok((content, limits, sender, upload.body))
+}
+
 #[async_trait]
 impl Intake for LogIntake {
     async fn accept(&self, upload: Upload) -> Result<Accepted, PortError> {
-        let Some(content) = Content::of_media_type(&upload.content_type) else {
-            let detail = format!(
-                "content type `{}` holds no records; use application/x-ndjson, application/json or application/cloudevents+json",
-                upload.content_type
-            );
-            return Err(PortError::Invalid(detail));
-        };
-        let sender = Sender { source: upload.source, tenant: upload.tenant, origin: upload.origin };
-        let limits = if upload.is_file { Limits::FILE } else { Limits::INTAKE };
-        let body = upload.body;
+        let (content, limits, sender, body) = opened(upload)?;
         self.blocking(move |intake| intake.take(body.as_slice(), content, &limits, &sender)).await
     }
 

@@ -309,6 +309,26 @@ pub struct AccountState {
     pub version: u64,
 }
 
+impl AccountState {
+    /// What the settings of an account amount to.
+    pub fn of<'a>(principal: &str, settings: impl IntoIterator<Item = (&'a String, &'a Setting)>) -> Self {
+        let mut state = AccountState { principal: principal.to_owned(), ..AccountState::default() };
+        for (name, setting) in settings {
+            state.version += setting.version;
+            match name.as_str() {
+                LOCKED_UNTIL => state.locked_until = setting.value,
+                STEP_UP_SINCE => state.step_up_since = setting.value,
+                name => {
+                    let session =
+                        name.strip_prefix(SESSION_PREFIX).filter(|_| setting.value > Timestamp::ZERO);
+                    state.refused_sessions.extend(session.map(str::to_owned));
+                }
+            }
+        }
+        state
+    }
+}
+
 /// One thing that an account's state says, with a version of its own, so that two actions do not disturb each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Setting {

@@ -1,9 +1,9 @@
 //! Account states as something to act on: lock, step-up, one session refused; and whether the attacker felt it.
 
-use super::tokens::{CREDENTIAL_REFUSED, EVENT_TIME_GRAIN_MS, calls_since};
+use super::calls::{self, calls_since};
 use crate::state::Change;
 use async_trait::async_trait;
-use prunella_schemas::plan::{EvidenceKind, Outcome, Probe, Read, TargetState};
+use prunella_schemas::plan::{Outcome, Probe, Read, TargetState};
 use prunella_schemas::port::{
     Effector, LOCKED_UNTIL, PortError, SESSION_PREFIX, STEP_UP_SINCE, Setting, State, Store,
 };
@@ -130,37 +130,7 @@ fn judge(calls: &[Event], place: &Place, applied: Timestamp) -> Probe {
         }
         None => true,
     };
-    let newest = |e: &&Event| (e.time, e.prunella.event_uid);
-    let accepted = calls.iter().filter(|e| e.succeeded()).filter(concerned).max_by_key(newest);
-    let last_accepted = accepted.map(|e| e.time);
-    let refused = |e: &&Event| {
-        let code = e.status_code.as_deref();
-        e.failed()
-            && code.is_some_and(|code| CREDENTIAL_REFUSED.contains(&code))
-            && e.time.plus_ms(EVENT_TIME_GRAIN_MS) > applied
-    };
-    let refusal = calls.iter().filter(concerned).filter(refused).max_by_key(newest);
-    match (accepted, refusal) {
-        (Some(escape), refusal) if escape.time > applied && refusal.is_none_or(|r| r.time < escape.time) => {
-            let detail =
-                format!("`{}` was accepted at {}, after the change", escape.operation(), escape.time);
-            Probe::Escaped { detail, last_accepted, successors: Vec::new() }
-        }
-        (_, Some(refusal)) => {
-            let (code, uid) =
-                (refusal.status_code.as_deref().unwrap_or_default(), refusal.prunella.event_uid);
-            let detail = format!(
-                "`{}` was refused with {code} at {} (event {uid})",
-                refusal.operation(),
-                refusal.time
-            );
-            Probe::Held { evidence: EvidenceKind::RefusedCall, detail, last_accepted }
-        }
-        (_, None) => {
-            let detail = format!("`{}` stands; no call has tried it yet", place.name);
-            Probe::Held { evidence: EvidenceKind::ConfigurationRead, detail, last_accepted }
-        }
-    }
+    calls::judge(calls, concerned, applied, format!("`{}` stands; no call has tried it yet", place.name))
 }
 
 /// The steps of which a transition says that they were carried out: those of the plan, or those that take it back.
@@ -189,6 +159,7 @@ fn value_of(value: &Value) -> Option<Timestamp> {
 mod tests {
     use super::*;
     use prunella_schemas::ocsf::{API_ACTIVITY, Actor, Session, User};
+    use prunella_schemas::plan::EvidenceKind;
 
     fn call(time: i64, code: Option<&str>, created: i64, mfa: bool, key: &str) -> Event {
         let mut event = Event::new(API_ACTIVITY, 2, if code.is_some() { 2 } else { 1 }, 1);

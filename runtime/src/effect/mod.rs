@@ -1,6 +1,7 @@
 //! Effectors of our own: what Prunella can change without any provider's SDK.
 
 pub mod account;
+mod calls;
 pub mod preflight;
 pub mod successors;
 pub mod tokens;

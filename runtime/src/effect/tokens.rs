@@ -1,30 +1,15 @@
 //! Token versions as something to act on: "tokens issued before T are invalid", and whether the attacker felt it.
 
+use super::calls::{self, calls_since};
 use async_trait::async_trait;
-use prunella_schemas::plan::{EvidenceKind, Outcome, Probe, Read, TargetState};
-use prunella_schemas::port::{Effector, PortError, Query, State, Store};
+use prunella_schemas::plan::{Outcome, Probe, Read, TargetState};
+use prunella_schemas::port::{Effector, PortError, State, Store};
 use prunella_schemas::{Event, Id, PlanState, Step, Tenant, Timestamp, Transition};
 use std::sync::Arc;
 
 /// The provider word of our own state.
 pub const PROVIDER: &str = "prunella";
 pub const SET_NOT_BEFORE: &str = "tokens.set_not_before";
-
-/// Error codes with which targets refuse a credential as such, rather than one call: AWS STS and API common errors.
-pub(super) const CREDENTIAL_REFUSED: [&str; 7] = [
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "InvalidClientTokenId",
-    "InvalidToken",
-    "TokenRefreshRequired",
-    "UnrecognizedClientException",
-    "RequestExpired",
-];
-
-/// Most calls of one principal that one probe looks at.
-const PROBE_EVENTS_MAX: u32 = 1_000;
-/// Providers write event times in whole seconds, cut off, so a call can be this much later than it says.
-pub(super) const EVENT_TIME_GRAIN_MS: i64 = 1_000;
 
 /// Acts on token versions; sees what came of it in the events of the principal.
 pub struct TokenEffector {
@@ -36,24 +21,6 @@ impl TokenEffector {
     pub fn new(state: Arc<dyn State>, store: Arc<dyn Store>) -> Self {
         TokenEffector { state, store }
     }
-}
-
-/// The newest calls of a principal around the time of a change; the minute before shows the last that were accepted.
-pub(super) async fn calls_since(
-    store: &dyn Store,
-    tenant: &Tenant,
-    principal: &str,
-    applied: Timestamp,
-) -> Result<Vec<Event>, PortError> {
-    let since = Timestamp(applied.0 - applied.0.rem_euclid(EVENT_TIME_GRAIN_MS) - 60 * EVENT_TIME_GRAIN_MS);
-    let query = Query {
-        tenant: Some(tenant.as_str().to_owned()),
-        principal: Some(principal.to_owned()),
-        since: Some(since),
-        limit: PROBE_EVENTS_MAX,
-        ..Query::default()
-    };
-    Ok(store.events(&query).await?.rows)
 }
 
 #[async_trait]
@@ -130,45 +97,18 @@ fn not_before(step: &Step) -> Option<Timestamp> {
     (step.operation == SET_NOT_BEFORE).then(|| step.desired.get("not_before")?.as_i64().map(Timestamp))?
 }
 
-/// What the principal's own calls say. Only a session from before the revocation can show that it held or failed, and
-/// its newest call decides: a change takes its time to reach every corner of a provider.
+/// What the principal's own calls say. Only a session from before the revocation can show that it held or failed.
 fn judge(calls: &[Event], not_before: Timestamp, applied: Timestamp) -> Probe {
     let old = |e: &&Event| e.session_created().is_none_or(|created| created < not_before);
-    let newest = |e: &&Event| (e.time, e.prunella.event_uid);
-    let accepted = calls.iter().filter(|e| e.succeeded()).filter(old).max_by_key(newest);
-    let last_accepted = accepted.map(|e| e.time);
-    let refused = |e: &&Event| {
-        let refuses = e.status_code.as_deref().is_some_and(|code| CREDENTIAL_REFUSED.contains(&code));
-        e.failed() && refuses && e.time.plus_ms(EVENT_TIME_GRAIN_MS) > applied
-    };
-    let refusal = calls.iter().filter(old).filter(refused).max_by_key(newest);
-    match (accepted, refusal) {
-        (Some(escape), refusal) if escape.time > applied && refusal.is_none_or(|r| r.time < escape.time) => {
-            let detail =
-                format!("`{}` was accepted at {}, after the change", escape.operation(), escape.time);
-            Probe::Escaped { detail, last_accepted, successors: Vec::new() }
-        }
-        (_, Some(refusal)) => {
-            let (code, uid) =
-                (refusal.status_code.as_deref().unwrap_or_default(), refusal.prunella.event_uid);
-            let detail = format!(
-                "`{}` was refused with {code} at {} (event {uid})",
-                refusal.operation(),
-                refusal.time
-            );
-            Probe::Held { evidence: EvidenceKind::RefusedCall, detail, last_accepted }
-        }
-        (_, None) => {
-            let detail = format!("tokens issued before {not_before} are invalid; no call has tried one yet");
-            Probe::Held { evidence: EvidenceKind::ConfigurationRead, detail, last_accepted }
-        }
-    }
+    let stands = format!("tokens issued before {not_before} are invalid; no call has tried one yet");
+    calls::judge(calls, old, applied, stands)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use prunella_schemas::ocsf::{API_ACTIVITY, Actor, Session};
+    use prunella_schemas::plan::EvidenceKind;
 
     fn call(time: i64, status: u8, code: Option<&str>, created: Option<i64>) -> Event {
         let mut event = Event::new(API_ACTIVITY, 2, status, 1);

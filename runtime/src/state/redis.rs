@@ -11,9 +11,7 @@ use crate::sqlite::lock;
 use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use ::redis::{Client, IntoConnectionInfo, RedisError, Script, Value};
 use async_trait::async_trait;
-use prunella_schemas::port::{
-    AccountState, LOCKED_UNTIL, PortError, SESSION_PREFIX, STEP_UP_SINCE, Setting, State, TokenVersion,
-};
+use prunella_schemas::port::{AccountState, PortError, Setting, State, TokenVersion};
 use prunella_schemas::{Tenant, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -205,20 +203,7 @@ impl State for RedisState {
     }
 
     async fn account(&self, tenant: &Tenant, principal: &str) -> Result<AccountState, PortError> {
-        let mut state = AccountState { principal: principal.to_owned(), ..AccountState::default() };
-        for (name, setting) in self.settings(tenant, principal).await? {
-            state.version += setting.version;
-            match name.as_str() {
-                LOCKED_UNTIL => state.locked_until = setting.value,
-                STEP_UP_SINCE => state.step_up_since = setting.value,
-                name => {
-                    let session =
-                        name.strip_prefix(SESSION_PREFIX).filter(|_| setting.value > Timestamp::ZERO);
-                    state.refused_sessions.extend(session.map(str::to_owned));
-                }
-            }
-        }
-        Ok(state)
+        Ok(AccountState::of(principal, &self.settings(tenant, principal).await?))
     }
 
     async fn setting(&self, tenant: &Tenant, principal: &str, name: &str) -> Result<Setting, PortError> {

@@ -3,9 +3,8 @@
 use super::intake::{KafkaIntake, Portion};
 use super::producer::Parcel;
 use super::wire::attributes;
-use crate::intake::Sender;
+use crate::intake::opened;
 use async_trait::async_trait;
-use prunella_ingest::{Content, Limits};
 use prunella_schemas::port::{Accepted, Intake, PortError, Upload};
 use prunella_schemas::{Command, Posted, Record, Timestamp, Topic};
 
@@ -48,17 +47,7 @@ impl KafkaIntake {
 #[async_trait]
 impl Intake for KafkaIntake {
     async fn accept(&self, upload: Upload) -> Result<Accepted, PortError> {
-        let Some(content) = Content::of_media_type(&upload.content_type) else {
-            let detail = format!(
-                "content type `{}` holds no records; use application/x-ndjson, application/json or \
-                 application/cloudevents+json",
-                upload.content_type
-            );
-            return Err(PortError::Invalid(detail));
-        };
-        let sender = Sender { source: upload.source, tenant: upload.tenant, origin: upload.origin };
-        let limits = if upload.is_file { Limits::FILE } else { Limits::INTAKE };
-        let body = upload.body;
+        let (content, limits, sender, body) = opened(upload)?;
         self.blocking(move |intake| intake.take(body.as_slice(), content, &limits, &sender)).await
     }
 

@@ -1,7 +1,7 @@
 //! What applications must honour about accounts, in memory and in the file: each setting has a value and a version of its own.
 
 use prunella_schemas::Timestamp;
-use prunella_schemas::port::{AccountState, LOCKED_UNTIL, SESSION_PREFIX, STEP_UP_SINCE, Setting};
+use prunella_schemas::port::{AccountState, Setting};
 use rusqlite::{Connection, params};
 use std::collections::BTreeMap;
 
@@ -61,21 +61,8 @@ impl Settings {
     }
 
     pub fn account(&self, tenant: &str, principal: &str) -> AccountState {
-        let mut state = AccountState { principal: principal.to_owned(), ..AccountState::default() };
         let account = self.accounts.get(&(tenant.to_owned(), principal.to_owned()));
-        for (name, setting) in account.into_iter().flatten() {
-            state.version += setting.version;
-            match name.as_str() {
-                LOCKED_UNTIL => state.locked_until = setting.value,
-                STEP_UP_SINCE => state.step_up_since = setting.value,
-                name => {
-                    let session =
-                        name.strip_prefix(SESSION_PREFIX).filter(|_| setting.value > Timestamp::ZERO);
-                    state.refused_sessions.extend(session.map(str::to_owned));
-                }
-            }
-        }
-        state
+        AccountState::of(principal, account.into_iter().flatten())
     }
 }
 
