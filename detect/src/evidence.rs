@@ -146,6 +146,7 @@ impl Draft {
         finding.finding_info.attacks = self.attacks.iter().map(Technique::attack).collect();
         finding.finding_info.analytic = analytic;
         finding.prunella.principal = event.principal().to_owned();
+        finding.prunella.completed_by = Some(event.prunella.event_uid);
         finding.prunella.reasons = self.reasons;
         finding.prunella.counterfactual = Some(self.counterfactual);
         let window = finding.finding_info.first_seen_time.0.div_euclid(window_ms.max(1));

@@ -71,7 +71,7 @@ impl Detect {
         note_level(memory, event, seen.time, None, &mut verdict);
         let suspect = case.detect(memory, &mut verdict);
         case.notice(memory, notice(&seen, &memory.past, &judged, &self.config), &mut verdict);
-        verdict.score = Some(case.score());
+        let score = case.score();
         let young = memory.past.is_learning(seen.time, &self.config);
         // Of the young, everything is unusual: were it not learnt, they would remain strangers for good.
         let unusual = !young && judged.p_value().is_some_and(|p| p <= self.config.engine.signal_p_value_max);
@@ -82,6 +82,8 @@ impl Detect {
             let case = Case { seen: &seen, judged: &judged, engine: &self.engine, config: &self.config };
             case.notice(memory, vec![shifted(shift)], &mut verdict);
         }
+        let leads_to = u32::try_from(verdict.findings.len() + verdict.signals.len()).unwrap_or(u32::MAX);
+        verdict.score = Some(Score { leads_to, ..score });
         let cause = verdict.findings.last().map(|finding| finding.prunella.finding_uid);
         note_level(memory, event, seen.time, cause, &mut verdict);
         memory.past.learn(&seen, flagged || learnt.shift.is_some());
@@ -309,6 +311,7 @@ impl Case<'_> {
             operation: inputs::operation(seen),
             tier_change: seen.changes_tier(),
             p_value: self.judged.p_value(),
+            leads_to: 0,
         }
     }
 }

@@ -199,6 +199,9 @@ pub struct FindingFacts {
     pub evidence: Vec<Id>,
     /// How many events took part, evidence or not.
     pub event_count: u64,
+    /// The event that completed the evidence, of which there is a score. Absent in what the tenant's view concludes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_by: Option<Id>,
     /// Absent while no model is trained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<Analysis>,

@@ -19,6 +19,13 @@ pub struct Score {
     /// Probability that an ordinary event of this class is at least this unusual. Absent while no model is trained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p_value: Option<f64>,
+    /// Signals and findings that came of the event. Whoever reads them from several topics knows by it what is still to come.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub leads_to: u32,
+}
+
+fn is_none(count: &u32) -> bool {
+    *count == 0
 }
 
 impl Message for Score {

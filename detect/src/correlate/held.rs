@@ -17,6 +17,30 @@ pub struct Place {
     pub message: Id,
 }
 
+/// How long (log time) the parts of an event are waited for. Whoever writes them may have to be started anew.
+pub const TORN_MS_MAX: i64 = 10_000;
+/// Events whose parts are waited for at once, per tenant; of more, what comes is taken as it comes.
+const TORN_MAX: usize = 4_096;
+
+/// What an input is of the event that it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Its score, which says how many others there are.
+    Score { leads_to: u32 },
+    /// One of the others.
+    Other,
+}
+
+/// An event of which some parts have not come: they are on other topics, or are written again after a crash.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Torn {
+    time: Timestamp,
+    /// When its first part came, in log time.
+    since: Timestamp,
+    is_scored: bool,
+    missing: i64,
+}
+
 /// Inputs in their order, and how long they have waited.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Held<T> {
@@ -26,11 +50,19 @@ pub struct Held<T> {
     newest: Option<Timestamp>,
     /// Everything up to here has waited long enough.
     passed: Option<Place>,
+    /// Nothing of their time or later goes before they are whole.
+    torn: BTreeMap<Id, Torn>,
 }
 
 impl<T> Default for Held<T> {
     fn default() -> Self {
-        Held { items: BTreeMap::new(), arrivals: VecDeque::new(), newest: None, passed: None }
+        Held {
+            items: BTreeMap::new(),
+            arrivals: VecDeque::new(),
+            newest: None,
+            passed: None,
+            torn: BTreeMap::new(),
+        }
     }
 }
 
@@ -45,6 +77,28 @@ impl<T> Held<T> {
         self.items.insert(place, item);
     }
 
+    /// Says that a part of an event has come.
+    pub fn note(&mut self, event: Id, time: Timestamp, part: Part, now: Timestamp) {
+        if part == (Part::Score { leads_to: 0 }) && !self.torn.contains_key(&event) {
+            return;
+        }
+        if self.torn.len() >= TORN_MAX && !self.torn.contains_key(&event) {
+            return;
+        }
+        let torn = self.torn.entry(event).or_insert(Torn { time, since: now, is_scored: false, missing: 0 });
+        torn.time = torn.time.min(time);
+        match part {
+            Part::Score { leads_to } => {
+                torn.is_scored = true;
+                torn.missing += i64::from(leads_to);
+            }
+            Part::Other => torn.missing -= 1,
+        }
+        if torn.is_scored && torn.missing <= 0 {
+            self.torn.remove(&event);
+        }
+    }
+
     /// Whether more is held than may be.
     pub fn is_full(&self) -> bool {
         self.items.len() > HELD_MAX
@@ -52,6 +106,7 @@ impl<T> Held<T> {
 
     /// The earliest input whose turn has come.
     pub fn take(&mut self, now: Timestamp, lateness_ms: i64, hold_ms: i64) -> Option<(Place, T)> {
+        self.torn.retain(|_, torn| now.since_ms(torn.since) < TORN_MS_MAX);
         while let Some((at, last)) = self.arrivals.front().copied() {
             let is_released = self.items.first_key_value().is_none_or(|(first, _)| last < *first);
             if !is_released && now.since_ms(at) < hold_ms {
@@ -69,7 +124,8 @@ impl<T> Held<T> {
         if overflows {
             self.passed = self.passed.max(Some(first));
         }
-        let is_due = overflows || first.time < watermark || Some(first) <= self.passed;
+        let is_due =
+            overflows || (!self.is_blocked(first) && (first.time < watermark || Some(first) <= self.passed));
         if is_due { self.items.pop_first() } else { None }
     }
 
@@ -80,8 +136,18 @@ impl<T> Held<T> {
 
     /// The log time at which an input will have waited long enough.
     pub fn next_due(&self, hold_ms: i64) -> Option<Timestamp> {
-        let (at, _) = self.arrivals.front().filter(|_| !self.items.is_empty())?;
-        Some(at.plus_ms(hold_ms))
+        let (first, _) = self.items.first_key_value()?;
+        if self.is_blocked(*first) {
+            let oldest = self.torn.values().map(|torn| torn.since).min()?;
+            return Some(oldest.plus_ms(TORN_MS_MAX));
+        }
+        // What was blocked may have waited long enough in the meantime.
+        let since = self.arrivals.front().map_or(Timestamp::ZERO, |(at, _)| *at);
+        Some(since.plus_ms(hold_ms))
+    }
+
+    fn is_blocked(&self, place: Place) -> bool {
+        self.torn.values().any(|torn| torn.time <= place.time)
     }
 }
 

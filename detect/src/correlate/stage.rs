@@ -1,7 +1,7 @@
 //! The stage: scores, signals and findings in, ordered anew; findings out.
 
 use super::Config;
-use super::held::Place;
+use super::held::{Part, Place};
 use super::suspect::{Candidate, Source, Subject, is_entropy, looked_at_by};
 use super::view::{Counts, Item, View};
 use super::words;
@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 /// Tenants remembered at once; beyond it the one unheard of for longest goes first.
 pub const TENANTS_MAX: usize = 256;
 /// Version of the snapshot. A build reads its own only; the shell then replays.
-const SNAPSHOT_VERSION: u32 = 1;
+const SNAPSHOT_VERSION: u32 = 2;
 const NAME: &str = "correlate";
 /// No input is held longer than this, whatever the configuration says.
 const HOLD_MS_MAX: i64 = 10_000;
@@ -103,13 +103,18 @@ impl Correlate {
             let tenants: Vec<Tenant> = self.tenants.keys().cloned().collect();
             tenants.iter().for_each(|tenant| self.drain(tenant, out));
         }
-        let Some((tenant, place, item)) = self.sort(&input.message) else { return };
+        let Some(Sorted { tenant, place, part, item }) = self.sort(&input.message) else { return };
         if !self.tenants.contains_key(&tenant) && self.tenants.len() >= TENANTS_MAX {
             self.dismiss(out);
         }
         let view = self.tenants.entry(tenant.clone()).or_default();
         view.heard = self.now;
-        view.held.put(place, (input.origin, item), self.now);
+        if let Some(part) = part {
+            view.held.note(place.event, place.time, part, self.now);
+        }
+        if let Some(item) = item {
+            view.held.put(place, (input.origin, item), self.now);
+        }
         // What became durable at one instant may be of one step of `detect`, topic by topic: it is looked at together.
         if is_later || view.held.is_full() {
             self.drain(&tenant, out);
@@ -138,8 +143,8 @@ impl Correlate {
         }
     }
 
-    /// Where an input belongs, and what is kept of it. `None`: nothing.
-    fn sort(&self, input: &Input) -> Option<(Tenant, Place, Item)> {
+    /// Where an input belongs, and what is kept of it. `None`: it says nothing.
+    fn sort(&self, input: &Input) -> Option<Sorted> {
         // A clock that runs ahead must not carry the watermark along.
         let time = |time: Timestamp| time.min(self.now.plus_ms(FUTURE_MS_MAX));
         match input {
@@ -149,22 +154,27 @@ impl Correlate {
                     Item::Score { operation: score.operation, tier_change: score.tier_change, is_test };
                 let message = Message::id(score);
                 let place = Place { time: time(score.time), rank: 0, event: score.event_uid, message };
-                Some((score.tenant.clone(), place, item))
+                let part = Some(Part::Score { leads_to: score.leads_to });
+                Some(Sorted { tenant: score.tenant.clone(), place, part, item: Some(item) })
             }
             Input::Signal(signal) => {
-                let item = self.signal(signal, time(signal.time))?;
-                let is_proposal = matches!(&item, Item::Candidate { candidate, .. } if candidate.subject == Subject::Proposal);
+                let item = self.signal(signal, time(signal.time));
+                let is_proposal = matches!(&item, Some(Item::Candidate { candidate, .. }) if candidate.subject == Subject::Proposal);
                 let rank = if is_proposal { 2 } else { 1 };
                 let message = Message::id(signal.as_ref());
                 let place = Place { time: time(signal.time), rank, event: signal.event_uid, message };
-                Some((signal.tenant.clone(), place, item))
+                Some(Sorted { tenant: signal.tenant.clone(), place, part: Some(Part::Other), item })
             }
             Input::Finding(finding) => {
                 let tenant = Tenant::try_from(finding.tenant().to_owned()).unwrap_or_default();
                 let is_own = self.tenants.get(&tenant).is_some_and(|view| view.is_own(finding));
                 let uid = finding.prunella.finding_uid;
-                let place = Place { time: time(finding.time), rank: 1, event: uid, message: uid };
-                (!is_own).then(|| (tenant, place, decision(finding)))
+                let (event, part) = match finding.prunella.completed_by {
+                    Some(event) => (event, Some(Part::Other)),
+                    None => (uid, None),
+                };
+                let place = Place { time: time(finding.time), rank: 1, event, message: uid };
+                (!is_own).then(|| Sorted { tenant, place, part, item: Some(decision(finding)) })
             }
             Input::Command(_) => None,
         }
@@ -247,6 +257,15 @@ impl Stage for Correlate {
         }
         Ok(())
     }
+}
+
+/// An input in its place.
+struct Sorted {
+    tenant: Tenant,
+    place: Place,
+    part: Option<Part>,
+    /// What is kept of it.
+    item: Option<Item>,
 }
 
 fn decision(finding: &Finding) -> Item {

@@ -44,6 +44,7 @@ pub fn of_principal(
     if finding.severity_id != severity {
         (finding.severity_id, finding.severity) = (severity, severity_name(severity).into());
     }
+    finding.prunella.completed_by = None;
     let also: Vec<String> =
         confirming.iter().map(|(source, witness)| confirmation(source, witness)).collect();
     for (_, witness) in confirming {

@@ -31,7 +31,14 @@ pub fn score(n: u64, time: Timestamp, p_value: Option<f64>) -> Input {
         operation: n % 7,
         tier_change: n.is_multiple_of(5),
         p_value,
+        leads_to: 0,
     })
+}
+
+/// The score of an event to which so many signals and findings belong.
+fn score_of(n: u64, time: Timestamp, leads_to: u32) -> Input {
+    let Input::Score(score) = score(n, time, None) else { unreachable!() };
+    Input::Score(Score { leads_to, ..score })
 }
 
 fn signal(n: u64, time: Timestamp, who: &str, kind: SignalKind) -> Signal {
@@ -101,7 +108,8 @@ fn posted(stage: &mut Correlate, inputs: &[Input], sizes: &[usize]) -> Vec<Poste
 
 fn tick(stage: &mut Correlate) -> Vec<Posted> {
     let mut out = Outbox::default();
-    if let Some(at) = stage.next_due() {
+    // First the hold passes, then the patience with what is not whole.
+    while let Some(at) = stage.next_due() {
         stage.step(&[delivered(Input::Command(Box::new(Command::Tick { at })), at)], &mut out);
     }
     out.drain()
@@ -299,12 +307,16 @@ fn an_input_waits_for_earlier_ones_but_not_for_long() {
     let now = at(10);
     let mut stage = Correlate::new(Config::default());
     let mut out = Outbox::default();
-    stage.step(&[delivered(proposal(1, at(0), "ann", 9e-5), now)], &mut out);
+    stage.step(
+        &[delivered(proposal(1, at(0), "ann", 9e-5), now), delivered(score_of(1, at(0), 1), now)],
+        &mut out,
+    );
     assert!(out.is_empty());
     let due = stage.next_due().expect("something waits");
     assert_eq!(due, now.plus_ms(200));
     // It came later and belongs before.
-    stage.step(&[delivered(word(2, at(-1), "ann", SignalKind::NewNetwork), now.plus_ms(10))], &mut out);
+    let late = [word(2, at(-1), "ann", SignalKind::NewNetwork), score_of(2, at(-1), 1)];
+    stage.step(&late.map(|input| delivered(input, now.plus_ms(10))), &mut out);
     let early = Command::Tick { at: due.plus_ms(-1) };
     stage.step(&[delivered(Input::Command(Box::new(early)), due.plus_ms(-1))], &mut out);
     assert!(out.is_empty());
@@ -312,7 +324,10 @@ fn an_input_waits_for_earlier_ones_but_not_for_long() {
     assert_eq!(findings(&out.drain())[0].severity, "High");
     // What came at the same instant is looked at together: it may be one step of the stage before, topic by topic.
     stage.step(&[delivered(score(4, at(17), None), due)], &mut out);
-    stage.step(&[delivered(proposal(3, at(1), "bob", 9e-5), due)], &mut out);
+    stage.step(
+        &[delivered(proposal(3, at(1), "bob", 9e-5), due), delivered(score_of(3, at(1), 1), due)],
+        &mut out,
+    );
     assert!(out.is_empty());
     // An input that others show to be the earliest does not wait any longer.
     let due = due.plus_ms(1);
@@ -322,6 +337,52 @@ fn an_input_waits_for_earlier_ones_but_not_for_long() {
     stage.step(&[delivered(score(5, at(9_000_000), None), due)], &mut out);
     stage.step(&[delivered(proposal(6, at(20), "eve", 9e-5), due)], &mut out);
     assert!(out.is_empty());
+}
+
+#[test]
+fn what_belongs_to_an_event_waits_for_all_of_it() {
+    // An hour of events: what came of some of them is on other topics than their scores.
+    let story = || {
+        (0..3_600u64).map(|n| {
+            let (time, is_marked) = (DAY_ZERO.plus_ms(n as i64 * 1_000), n % 600 == 599);
+            let Input::Score(score) = score(n, time, Some(0.5)) else { unreachable!() };
+            let who = ["ann", "bob", "eve"][n as usize / 600 % 3];
+            let leads_to = if is_marked { 2 } else { 0 };
+            let mut rule = finding(n, time, who, ("privilege_change", 1), 4);
+            rule.prunella.completed_by = Some(uid(n));
+            let others =
+                [proposal(n, time, who, 4e-5 * (n + 1) as f64 / 600.0), Input::Finding(Box::new(rule))];
+            (Input::Score(Score { leads_to, ..score }), others.into_iter().filter(move |_| is_marked))
+        })
+    };
+    let scores: Vec<Input> = story().map(|(score, _)| score).collect();
+    let others: Vec<Input> = story().flat_map(|(_, others)| others).collect();
+    // Those of `first` come at once, the rest `gap_ms` later; time is told in between.
+    let told = |first: &[&[Input]], rest: &[Input], gap_ms: i64| {
+        let (mut stage, mut out) = (Correlate::new(Config::default()), Outbox::default());
+        let (begin, end) = (at(100), at(100).plus_ms(gap_ms));
+        let first = first.concat().into_iter().map(|input| delivered(input, begin));
+        stage.step(&first.collect::<Vec<_>>(), &mut out);
+        while let Some(due) = stage.next_due().filter(|due| *due < end) {
+            stage.step(&[delivered(Input::Command(Box::new(Command::Tick { at: due })), due)], &mut out);
+        }
+        let rest = rest.iter().map(|input| delivered(input.clone(), end));
+        stage.step(&rest.collect::<Vec<_>>(), &mut out);
+        let mut all = out.drain();
+        all.extend(tick(&mut stage));
+        all
+    };
+    let want = told(&[&scores, &others], &[], 0);
+    assert!(findings(&want).len() >= 2, "{} findings are no test", want.len());
+    for gap_ms in [1, 300, 9_000] {
+        assert_eq!(told(&[&others], &scores, gap_ms), want, "the scores {gap_ms} ms later");
+        assert_eq!(told(&[&scores], &others, gap_ms), want, "the scores {gap_ms} ms before");
+        assert_eq!(
+            told(&[&others[..3], &scores[..2_000]], &[&scores[2_000..], &others[3..]].concat(), gap_ms),
+            want
+        );
+    }
+    assert_ne!(told(&[&others], &scores, 11_000), want, "it does not wait for ever");
 }
 
 #[test]

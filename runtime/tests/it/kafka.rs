@@ -44,8 +44,16 @@ impl Stage for Numbering {
             let (level, previous) = Default::default();
             let (event_uid, operation) = (Message::id(&input.message), self.seen);
             let (class_uid, tier_change, p_value) = Default::default();
-            let score =
-                Score { event_uid, tenant: tenant.clone(), time, class_uid, operation, tier_change, p_value };
+            let score = Score {
+                event_uid,
+                tenant: tenant.clone(),
+                time,
+                class_uid,
+                operation,
+                tier_change,
+                p_value,
+                leads_to: 0,
+            };
             out.push(&score);
             out.push(&Risk { tenant, principal, score: 0.0, level, previous, time, finding_uid: None });
         }

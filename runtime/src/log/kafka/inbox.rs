@@ -15,6 +15,8 @@ const WAITING_BYTES_MAX: usize = 2 * BATCH_BYTES_MAX;
 
 /// How long an input that has something waits for one that has nothing, so that what belongs together is taken together.
 const GRACE: Duration = Duration::from_millis(50);
+/// The same while the input is known to have more, or nothing is known of it yet.
+const BEHIND_GRACE: Duration = Duration::from_secs(5);
 
 pub struct Inbox {
     state: Mutex<State>,
@@ -46,6 +48,10 @@ struct Queue {
     /// With the time of the first cause, by which several inputs are merged.
     waiting: VecDeque<(i64, OwnedMessage)>,
     bytes: usize,
+    /// The offset of the message that comes next.
+    next: i64,
+    /// The end of the partition as last heard; `None` since the lane has said where it starts.
+    end: Option<i64>,
 }
 
 /// What the thread that polls wants to know of a lane.
@@ -90,6 +96,7 @@ impl Inbox {
         let origin = if state.queues.len() > 1 { wire::origin(&message) } else { 0 };
         if let Some(queue) = state.queues.get_mut(input) {
             queue.bytes += size(&message);
+            queue.next = message.offset() + 1;
             queue.waiting.push_back((origin, message));
             state.since.get_or_insert_with(Instant::now);
         }
@@ -111,7 +118,8 @@ impl Inbox {
             if state.over_by.is_some() || (!has_any && left.is_zero()) {
                 return Vec::new();
             }
-            let grace = GRACE.saturating_sub(state.since.map_or(Duration::ZERO, |since| since.elapsed()));
+            let grace = if state.is_behind() { BEHIND_GRACE } else { GRACE };
+            let grace = grace.saturating_sub(state.since.map_or(Duration::ZERO, |since| since.elapsed()));
             is_patient &= !grace.is_zero();
             if has_any && (state.has_all() || !is_patient) {
                 break;
@@ -124,6 +132,9 @@ impl Inbox {
             let waited = self.changed.wait_timeout(state, patience);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
             state.is_asleep = false;
+        }
+        if !is_patient {
+            state.believe_empty();
         }
         let (mut taken, mut bytes) = (Vec::new(), 0);
         while taken.len() < messages_max
@@ -178,7 +189,23 @@ impl Inbox {
     }
 
     pub fn start_at(&self, offsets: Vec<i64>) {
-        lock(&self.state).start = Some(offsets);
+        let mut state = lock(&self.state);
+        for (queue, offset) in state.queues.iter_mut().zip(&offsets) {
+            (queue.next, queue.end) = (*offset, None);
+        }
+        state.start = Some(offsets);
+    }
+
+    /// Where the partition of an input ended a moment ago.
+    pub fn ends_at(&self, input: usize, end: i64) {
+        let mut state = lock(&self.state);
+        let was_behind = state.is_behind();
+        if let Some(queue) = state.queues.get_mut(input) {
+            queue.end = Some(end);
+        }
+        if was_behind && !state.is_behind() {
+            self.changed.notify_all();
+        }
     }
 
     pub fn progressed(&self, end: Vec<i64>) {
@@ -244,6 +271,21 @@ impl State {
         self.queues.iter().all(|queue| !queue.waiting.is_empty())
     }
 
+    /// Whether an input without messages has some on their way, as far as is known. What waits of the others may not
+    /// belong before them.
+    fn is_behind(&self) -> bool {
+        let is_behind = |queue: &Queue| queue.end.is_none_or(|end| queue.next < end);
+        self.queues.len() > 1 && self.queues.iter().any(|queue| queue.waiting.is_empty() && is_behind(queue))
+    }
+
+    /// What was waited for long enough does not come: not every offset holds a message.
+    fn believe_empty(&mut self) {
+        for queue in self.queues.iter_mut().filter(|queue| queue.waiting.is_empty()) {
+            let end = queue.end.unwrap_or(queue.next);
+            (queue.next, queue.end) = (queue.next.max(end), Some(end));
+        }
+    }
+
     /// The input whose next message has the oldest cause, and the size of that message.
     fn oldest(&self) -> Option<(usize, usize)> {
         let fronts = self.queues.iter().enumerate();
@@ -297,9 +339,38 @@ mod tests {
     }
 
     #[test]
+    fn an_input_that_has_more_is_waited_for() {
+        let inbox = Inbox::new(2);
+        inbox.start_at(vec![7, 0]);
+        inbox.push(0, message(1, 7, 9));
+        let take = || inbox.take(1, 99, Duration::from_secs(60)).first().map(|(input, _)| *input);
+        let take_while = |act: &(dyn Fn() + Sync)| {
+            std::thread::scope(|scope| {
+                scope.spawn(move || {
+                    std::thread::sleep(GRACE * 4);
+                    act();
+                });
+                take()
+            })
+        };
+        // Nothing is known of the other; then it has one more; then it had nothing when it was asked.
+        assert_eq!(take_while(&|| inbox.push(1, message(1, 0, 5))), Some(1));
+        inbox.ends_at(1, 2);
+        assert_eq!(take_while(&|| inbox.push(1, message(1, 1, 6))), Some(1));
+        assert_eq!(take_while(&|| inbox.push(1, message(1, 2, 7))), Some(0));
+        // Not every offset holds a message: it is waited for once.
+        assert_eq!(take(), Some(1));
+        inbox.ends_at(1, 9);
+        inbox.push(0, message(1, 8, 10));
+        assert_eq!(take(), Some(0));
+        assert!(!lock(&inbox.state).is_behind());
+    }
+
+    #[test]
     fn inputs_are_merged_by_cause_and_replayed_as_told() {
         let fill = || {
             let inbox = Inbox::new(2);
+            (0..2).for_each(|input| inbox.ends_at(input, 2));
             for (input, offset, at) in [(0, 0, 5), (0, 1, 7), (1, 0, 6), (1, 1, 7), (0, 2, 9)] {
                 inbox.push(input, message(1, offset, at));
             }

@@ -136,7 +136,7 @@ impl Settings {
         // Of several topics one member must get the same partition numbers, which only `range` promises.
         let strategy = if inputs > 1 { "range" } else { "cooperative-sticky" };
         config.set("partition.assignment.strategy", strategy);
-        config.set("statistics.interval.ms", "1000");
+        config.set("statistics.interval.ms", "500");
         config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
         config.set("session.timeout.ms", SESSION_MS.to_string()).set("heartbeat.interval.ms", "1000");
         config.set("queued.max.messages.kbytes", FETCH_KIBIBYTES_MAX.to_string());

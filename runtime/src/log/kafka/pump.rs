@@ -246,6 +246,7 @@ impl<'a> Poller<'a> {
     /// Looks at every lane: starts, pauses, resumes its partitions, or ends because it did.
     fn look(&mut self) -> Result<(), Halt> {
         let lanes = self.consumer.context().lanes();
+        self.tell_ends(&lanes);
         self.flows.retain(|(_, partition), _| lanes.contains_key(partition));
         self.positions.retain(|(_, partition), _| lanes.contains_key(partition));
         for (partition, inbox) in lanes {
@@ -287,6 +288,16 @@ impl<'a> Poller<'a> {
             flow.is_paused = false;
         }
         Ok(())
+    }
+
+    /// Tells the lanes what was heard of the ends of their inputs since the last time.
+    fn tell_ends(&self, lanes: &BTreeMap<i32, Arc<Inbox>>) {
+        for ((name, partition), end) in self.consumer.context().news() {
+            let input = self.inputs.iter().position(|(_, input)| *input == name);
+            if let (Some(input), Some(inbox)) = (input, lanes.get(&partition)) {
+                inbox.ends_at(input, end);
+            }
+        }
     }
 
     fn input(&self, input: usize) -> &'a str {
@@ -340,16 +351,25 @@ struct Members {
     lanes: Mutex<BTreeMap<i32, Arc<Inbox>>>,
     gained: Mutex<Vec<(i32, Arc<Inbox>)>>,
     /// The end of each partition of a topic, as the library last heard.
-    ends: Mutex<BTreeMap<(String, i32), i64>>,
+    ends: Mutex<Ends>,
+    /// Those that nobody has asked for yet.
+    news: Mutex<Ends>,
 }
+
+type Ends = BTreeMap<(String, i32), i64>;
 
 impl Members {
     fn new(inputs: usize) -> Self {
-        Members { inputs, lanes: Mutex::default(), gained: Mutex::default(), ends: Mutex::default() }
+        let (lanes, gained) = (Mutex::default(), Mutex::default());
+        Members { inputs, lanes, gained, ends: Mutex::default(), news: Mutex::default() }
     }
 
-    fn ends(&self) -> BTreeMap<(String, i32), i64> {
+    fn ends(&self) -> Ends {
         lock(&self.ends).clone()
+    }
+
+    fn news(&self) -> Ends {
+        std::mem::take(&mut lock(&self.news))
     }
 
     fn lanes(&self) -> BTreeMap<i32, Arc<Inbox>> {
@@ -363,11 +383,13 @@ impl Members {
 
 impl ClientContext for Members {
     fn stats(&self, statistics: Statistics) {
-        let mut ends = lock(&self.ends);
+        let (mut ends, mut news) = (lock(&self.ends), lock(&self.news));
         for (name, topic) in statistics.topics {
             let known = topic.partitions.into_iter().filter(|(_, partition)| partition.hi_offset >= 0);
-            ends.extend(known.map(|(number, partition)| ((name.clone(), number), partition.hi_offset)));
+            let known = known.map(|(number, partition)| ((name.clone(), number), partition.hi_offset));
+            news.extend(known);
         }
+        ends.extend(news.clone());
     }
 }
 
