@@ -8,6 +8,8 @@ use prunella_schemas::plan::{EvidenceKind, Mode, Order, Outcome, PlanState, Repl
 const READS_MAX: u32 = 6;
 /// Wait before the read after the first one that gave no answer; it doubles.
 const READ_RETRY_MS: i64 = 1_000;
+/// The same while the executor sees a kill switch that the log knows nothing of, such as the file.
+const HELD_RETRY_MS: i64 = 10_000;
 /// Most orders to apply one plan, all under one key.
 const APPLIES_MAX: u32 = 5;
 /// Most orders to take one plan back, all under one key.
@@ -107,6 +109,8 @@ impl Live {
             if self.taking_back.is_some() {
                 return self.take_back(desk);
             }
+            // Whoever releases it later means from then on.
+            self.renewing |= !tally.done;
             return self.hold(desk, &format!("{KILL_SWITCH_ENGAGED} before the step was sent"));
         }
         if tally.unknown {
@@ -235,9 +239,11 @@ impl Live {
         let tally = Tally::of(outcomes, self.plan.undo.len());
         if tally.held {
             (self.wait, self.due) = (Wait::Release, None);
+            // It was not tried.
+            self.undos = self.undos.saturating_sub(1);
             if !desk.guard.engaged {
-                // The executor saw the switch before the log did, or it was released meanwhile: look again soon.
-                self.due = Some(desk.now.plus_ms(READ_RETRY_MS));
+                // The executor saw the switch before the log did, or it was released meanwhile.
+                self.due = Some(desk.now.plus_ms(HELD_RETRY_MS));
             }
             return self.note(desk, &format!("held back: {KILL_SWITCH_ENGAGED} ({})", self.back_why()));
         }

@@ -323,7 +323,8 @@ impl Respond {
         }
     }
 
-    /// A person wants what a playbook does, whether it matches or not. At the least it is asked for, and somebody else approves.
+    /// A person wants what a playbook does, whether it matches or not. Whatever the playbook may do by itself, somebody
+    /// else approves; only to be told needs nobody.
     fn by_hand(&mut self, finding: &Finding, playbook: &str, by: &str, sent: &mut Vec<Transition>) {
         let by = by.trim();
         if by.is_empty() || by.len() > PERSON_BYTES_MAX {
@@ -339,7 +340,11 @@ impl Respond {
             let marks = Marks { provider: finding.time, ingested: now, detected: now, ..Marks::default() };
             let case = Circumstances { incident, since, marks, by, about: None };
             for wanted in &wanted {
-                let wanted = Wanted { mode: wanted.mode.max(Mode::Approve), ..*wanted };
+                let mode = match wanted.action.reach() {
+                    Reach::Notify => wanted.mode.max(Mode::Approve),
+                    _ => Mode::Approve,
+                };
+                let wanted = Wanted { mode, ..*wanted };
                 for target in wanted.action.targets(finding, &self.config) {
                     self.want(finding, &wanted, &target, &case, sent);
                 }

@@ -141,7 +141,8 @@ impl Receipt {
         receipt.metadata.extensions = vec![EXTENSION];
         receipt.metadata.tenant_uid = Some(plan.tenant.as_str().to_owned());
         receipt.prunella = ReceiptFacts {
-            receipt_uid: Id::derive("receipt", &[&plan.uid.0, &[state as u8]]),
+            // A plan may come to a state again: it escapes, and so does what follows.
+            receipt_uid: Id::derive("receipt", &[&plan.uid.0, &[state as u8], &time.0.to_le_bytes()]),
             plan_uid: plan.uid,
             action_key: plan.action_key,
             incident: plan.incident,

@@ -208,6 +208,41 @@ fn what_is_approved_late_speaks_of_the_newest_evidence() {
 }
 
 #[test]
+fn a_restriction_that_was_held_lasts_from_when_it_is_let_go() {
+    let mut world = World::new(auto(), &[LOCK]);
+    let who = principal(1);
+    world.find(&who, "T1110");
+    world.reply(account(&who, 0, 0));
+    assert_eq!(world.last().to, PlanState::Approved);
+    world.reply(failed(prunella_respond::KILL_SWITCH_ENGAGED));
+    assert_eq!(world.last().to, PlanState::AwaitingApproval, "{}", world.last().why);
+    world.now += 600_000;
+    world.approve("eve");
+    let Some(Order::Apply { steps, .. }) = &world.last().order else { panic!("{}", world.last().why) };
+    assert_eq!(steps[0].desired["value"], world.now + world.config.restriction_ms);
+}
+
+#[test]
+fn a_restriction_that_ends_while_a_switch_is_set_is_taken_back_after_it() {
+    let mut world = World::new(auto(), &[HARDEN]);
+    world.find(ANN, "T1486");
+    world.reply(tier(1));
+    world.reply(done());
+    world.reply(refused_call());
+    world.tick(world.config.restriction_ms);
+    for _ in 0..20 {
+        world.reply(tier(3));
+        assert!(matches!(world.last().order, Some(Order::Undo { .. })), "{}", world.last().why);
+        world.reply(failed(prunella_respond::KILL_SWITCH_ENGAGED));
+        world.tick(10_000);
+    }
+    world.reply(tier(3));
+    world.reply(undone());
+    world.reply(tier(1));
+    assert_eq!(world.last().to, PlanState::Expired, "{}", world.last().why);
+}
+
+#[test]
 fn an_open_breaker_lets_one_trial_through() {
     let mut config = Config { reply_wait_ms: 3_000_000, ..auto() };
     config.breaker.half_open_ms = 60_000;
@@ -355,6 +390,23 @@ fn by_hand_it_passes_the_guard_and_somebody_else_approves() {
         (world.last().plan_uid, world.last().plan.action_key),
         (first.plan_uid, first.plan.action_key)
     );
+}
+
+#[test]
+fn by_hand_a_playbook_that_acts_by_itself_asks_as_well() {
+    let mut world = World::new(auto(), &[REVOKE, REVOKE_ASKS]);
+    by_hand(&mut world, "dana", "revoke");
+    world.reply(tokens(0));
+    assert_eq!(world.last().to, PlanState::AwaitingApproval, "{}", world.last().why);
+    world.approve("dana");
+    assert_eq!(world.last().to, PlanState::AwaitingApproval);
+    // Nor does it let go what another playbook asks for.
+    let mut world = World::new(auto(), &[REVOKE, REVOKE_ASKS]);
+    world.find(ANN, "T1078");
+    world.reply(tokens(0));
+    by_hand(&mut world, "dana", "revoke");
+    assert_eq!(world.last().to, PlanState::AwaitingApproval, "{}", world.last().why);
+    assert!(world.sent.iter().all(|t| t.to != PlanState::Approved));
 }
 
 #[test]

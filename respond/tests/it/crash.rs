@@ -63,6 +63,10 @@ fn hard_day(world: &mut World) {
         world.reply_to(plan_uid, sequence, reply);
     };
     answer(world, tokens(BEGIN));
+    let waiting = world.sent.iter().rev().find(|t| t.to == PlanState::AwaitingApproval).unwrap();
+    let (plan_uid, digest) = (waiting.plan_uid, Some(waiting.plan.digest));
+    let (tenant, at) = (prunella_schemas::Tenant::default(), prunella_schemas::Timestamp(world.now));
+    world.command(Command::Approve { tenant, plan_uid, by: "eve".into(), at, digest });
     answer(world, done());
     let probe = world.last().clone();
     let (detail, last_accepted, successors) = ("a key".into(), None, vec![BOB.to_owned()]);

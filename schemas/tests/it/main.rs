@@ -144,7 +144,7 @@ fn every_message_ever_written_is_still_read() {
         operation: 7,
         tier_change: true,
         p_value: Some(0.25),
-        leads_to: 2,
+        leads_to: 0,
     });
     check(&Signal {
         event_uid,
