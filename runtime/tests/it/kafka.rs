@@ -9,11 +9,11 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Header, Headers, Message as _, OwnedHeaders};
+use rdkafka::message::{BorrowedMessage, Header, Headers, Message as _, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -146,8 +146,12 @@ pub fn send(brokers: &str, topic: &str, records: &[(String, String)], source: &s
     producer.flush(PATIENCE).unwrap();
 }
 
-/// Every message of a topic: its id, and the rest of it. Also how many there are with repeats.
-pub fn outputs(settings: &Settings, topic: Topic) -> (BTreeMap<String, (String, Vec<u8>)>, usize) {
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Shows every message of a topic.
+fn read(settings: &Settings, topic: Topic, mut show: impl FnMut(&BorrowedMessage<'_>)) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &settings.brokers).set("group.id", "looking");
     config.set("enable.auto.commit", "false").set("enable.partition.eof", "true");
@@ -157,22 +161,26 @@ pub fn outputs(settings: &Settings, topic: Topic) -> (BTreeMap<String, (String, 
         list.add_partition_offset(&settings.topic(topic), partition, Offset::Beginning).unwrap();
     }
     consumer.assign(&list).unwrap();
-    let (mut found, mut all, mut open) = (BTreeMap::new(), 0, PARTITIONS);
+    let mut open = PARTITIONS;
     while open > 0 {
         match consumer.poll(PATIENCE) {
             Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
-            Some(Ok(message)) => {
-                let header = message.headers().unwrap().iter().find(|h| h.key == "ce_id").unwrap();
-                let id = String::from_utf8(header.value.unwrap().to_vec()).unwrap();
-                let key = String::from_utf8(message.key().unwrap().to_vec()).unwrap();
-                let content = (key, message.payload().unwrap().to_vec());
-                let earlier = found.insert(id, content.clone());
-                assert!(earlier.is_none_or(|e| e == content), "one id, two contents");
-                all += 1;
-            }
+            Some(Ok(message)) => show(&message),
             other => panic!("cannot read {topic}: {other:?}"),
         }
     }
+}
+
+/// Every message of a topic: its id, and the rest of it. Also how many there are with repeats.
+pub fn outputs(settings: &Settings, topic: Topic) -> (BTreeMap<String, (String, Vec<u8>)>, usize) {
+    let (mut found, mut all) = (BTreeMap::new(), 0);
+    read(settings, topic, |message| {
+        let header = message.headers().unwrap().iter().find(|h| h.key == "ce_id").unwrap();
+        let content = (text(message.key().unwrap()), message.payload().unwrap().to_vec());
+        let earlier = found.insert(text(header.value.unwrap()), content.clone());
+        assert!(earlier.is_none_or(|e| e == content), "one id, two contents");
+        all += 1;
+    });
     (found, all)
 }
 
@@ -459,6 +467,58 @@ fn a_topic_that_was_made_anew_is_not_skipped_in_silence() {
     produce(&brokers, &input, 0..40);
     let error = pump.run(&AtomicBool::new(false)).unwrap_err();
     assert!(error.to_string().contains("was made anew"), "{error}");
+}
+
+/// Else what an earlier owner says when it wakes would count for the one after us.
+#[test]
+fn a_claim_says_again_what_it_took_over() {
+    let brokers = broker_or_skip!();
+    let here = settings(&brokers, "heir");
+    create(&here);
+    let sent = produce(&brokers, &here.topic(Topic::Records), 0..100) as u64;
+    let pump = KafkaPump::new(here.clone(), Numbering::default);
+    live_until(&pump, || pump.counts().consumed.load(Ordering::Relaxed) == sent);
+    // Of each lane and claim, what was said.
+    let entries = || {
+        let mut said = BTreeSet::new();
+        read(&here, Topic::Manifest, |message| {
+            let key = text(message.key().unwrap());
+            let entry = key.rsplit_once('/').filter(|(_, claim)| claim.parse::<i64>().is_ok());
+            if let (Some((lane, claim)), Some(body)) = (entry, message.payload())
+                && lane.matches('/').count() == 2
+            {
+                said.insert((lane.to_owned(), claim.to_owned(), text(body)));
+            }
+        });
+        said
+    };
+    let before = entries();
+    let mut dying = here.clone();
+    dying.fault = Some(Arc::new(|at, _| at == FailPoint::Restored));
+    KafkaPump::new(dying, Numbering::default).run(&AtomicBool::new(false)).unwrap_err();
+    let after = entries();
+    let new: Vec<_> = after.difference(&before).collect();
+    assert!(!new.is_empty(), "nothing was said under the new claims: {after:#?}");
+    for (lane, claim, body) in new {
+        let inherits = |(theirs, earlier, said): &(String, String, String)| {
+            theirs == lane && earlier != claim && said == body
+        };
+        assert!(before.iter().any(inherits), "{lane}/{claim} says {body} after {before:#?}");
+    }
+}
+
+#[test]
+fn a_panic_in_a_lane_is_an_error_of_the_group() {
+    let brokers = broker_or_skip!();
+    let mut here = settings(&brokers, "panic");
+    create(&here);
+    produce(&brokers, &here.topic(Topic::Records), 0..10);
+    here.fault = Some(Arc::new(|at, _| match at {
+        FailPoint::Stepped => panic!("as a defect would"),
+        _ => false,
+    }));
+    let error = KafkaPump::new(here, Numbering::default).run(&AtomicBool::new(false)).unwrap_err();
+    assert!(error.to_string().contains("panicked"), "{error}");
 }
 
 /// Far more than an inbox holds, so that partitions are paused and resumed.

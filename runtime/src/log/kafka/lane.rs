@@ -123,11 +123,16 @@ impl<'a, S: Stage> Lane<'a, S> {
         let name = format!("{}/{first}/{}", stage.name(), place.partition);
         let (topic, partition) = (settings.snapshots(), place.snapshot_partition);
         let shelf = Shelf { topic, partition, lane: name.clone() };
-        let (manifest, entry) =
+        let (mut manifest, entry) =
             Manifest::claim(settings, place.out, name, place.manifest_partition, &give_up)?;
         place.dies(FailPoint::Claimed)?;
         let mut entry: Entry = entry.unwrap_or_default();
         entry.end.resize(place.inputs.len(), 0);
+        // Our outputs outrank those of an earlier owner who sleeps, and so must our word: without one, what it still
+        // says when it wakes would count for the next owner, and readers have dropped what it speaks of.
+        let said = Arc::<Receipts>::default();
+        manifest.say(&entry, place.out, &said, &give_up)?;
+        said.wait(&give_up)?;
         let (mut next, mut at) = (vec![0; place.inputs.len()], Timestamp::ZERO);
         let (mut seen, mut fence) = (Seen::default(), Fence::default());
         for kept in &entry.snapshots {
@@ -162,7 +167,7 @@ impl<'a, S: Stage> Lane<'a, S> {
             since_snapshot: 0,
             runs_since_snapshot: 0,
             snapshot_at: None,
-            said: Arc::default(),
+            said,
             is_behind: false,
         })
     }

@@ -5,7 +5,7 @@
 //! yet that it was replaced cannot overwrite, not even by compaction, what its successor said.
 
 use super::producer::{Outbound, Parcel, Receipts};
-use super::reader::{read_on, read_stretch, reader};
+use super::reader::{read_on, reader};
 use super::{Halt, Settings};
 use crate::log::LogError;
 use prunella_schemas::Timestamp;
@@ -110,7 +110,9 @@ impl Manifest {
             return Err(Halt::World(LogError::Unavailable("Kafka gave the claim no offset".into())));
         };
         let mut newest: Option<(i64, E)> = None;
-        read_stretch(settings, &topic, partition, Offset::Beginning, give_up, |message| {
+        // To the claim itself: after a change of the leader the partition may seem to end before it.
+        let earlier = reader(settings, &topic, partition, Offset::Beginning, false)?;
+        read_on(&earlier, give_up, |message| {
             if message.offset() >= epoch {
                 return ControlFlow::Break(());
             }

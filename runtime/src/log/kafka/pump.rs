@@ -16,6 +16,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Reb
 use rdkafka::statistics::Statistics;
 use rdkafka::{ClientContext, Message, Offset, TopicPartitionList};
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::Scope;
@@ -239,7 +240,14 @@ impl<'a> Poller<'a> {
                 manifest_partition,
                 snapshot_partition,
             };
-            inbox.ended((group.body)(&place));
+            // A panic is a defect of ours. The group must hear of it, or the partition would wait for ever.
+            let worked = catch_unwind(AssertUnwindSafe(|| (group.body)(&place)));
+            let panicked = |_| {
+                let what =
+                    format!("lane {partition} of {} panicked; please report this with the log", group.name);
+                Err(Halt::World(LogError::Unavailable(what)))
+            };
+            inbox.ended(worked.unwrap_or_else(panicked));
         });
     }
 

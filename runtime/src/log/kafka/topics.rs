@@ -31,7 +31,10 @@ pub async fn create_topics(settings: &Settings, replication: Replication) -> Res
             let topic = NewTopic::new(name, replication.partitions, spread)
                 .set("max.message.bytes", &bytes)
                 // When a message became durable is not for its producer to say.
-                .set("message.timestamp.type", "LogAppendTime");
+                .set("message.timestamp.type", "LogAppendTime")
+                // "Acknowledged by all" means by all that are in sync, which may be one.
+                .set("min.insync.replicas", if replication.replicas > 1 { "2" } else { "1" })
+                .set("unclean.leader.election.enable", "false");
             match compacted {
                 true => topic
                     .set("cleanup.policy", "compact")
