@@ -3,9 +3,11 @@
 //! It reads transitions. Each becomes a durable ledger entry before the order it carries is sent to an effector, and
 //! what came of the order goes back onto the log as a command. A crash in between is settled by asking the provider.
 
+mod deeds;
 mod kill_switch;
 mod port;
 
+pub use deeds::Deeds;
 pub use kill_switch::{KillSwitch, Switch};
 pub use port::{LogPlans, Plans, READER, Taken};
 
@@ -14,13 +16,14 @@ use crate::effect::successors::opened;
 use crate::ledger::{Attestor, NewEntry, PendingOrder, RECEIPT_KIND, Sequencer};
 use crate::log::LogError;
 use crate::sqlite::{StoreError, lock};
+use deeds::Watch;
 use prunella_schemas::plan::{EvidenceKind, Outcome, Probe};
 use prunella_schemas::port::{Effector, Store};
 use prunella_schemas::{Command, Id, Message, Order, Posted, Reply, Step, Timestamp, Transition};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
 /// Orders under way at once; more wait, and the log holds them.
@@ -39,6 +42,17 @@ pub enum ExecutorError {
     Ledger(#[from] StoreError),
 }
 
+/// With what an executor works, whichever log and ledger it stands on.
+pub struct Means {
+    /// For each provider one; of two the later.
+    pub effectors: Vec<Arc<dyn Effector>>,
+    pub kill_switch: KillSwitch,
+    /// Where the events are, to look for what an attacker has opened. `None`: nowhere.
+    pub store: Option<Arc<dyn Store>>,
+    /// Where it counts what it does.
+    pub deeds: Arc<Deeds>,
+}
+
 /// What orders need to be carried out.
 struct Hands {
     plans: Arc<dyn Plans>,
@@ -53,8 +67,9 @@ struct Hands {
     effectors: BTreeMap<String, Arc<dyn Effector>>,
     clock: Clock,
     kill_switch: KillSwitch,
-    /// Where the events are, to look for what an attacker has opened. `None`: nowhere.
     store: Option<Arc<dyn Store>>,
+    deeds: Arc<Deeds>,
+    watch: Arc<Watch>,
 }
 
 pub struct Executor {
@@ -67,10 +82,8 @@ impl Executor {
     pub fn open(
         plans: Arc<dyn Plans>,
         ledger: Arc<Mutex<dyn Sequencer>>,
-        effectors: Vec<Arc<dyn Effector>>,
+        means: Means,
         clock: Clock,
-        kill_switch: KillSwitch,
-        store: Option<Arc<dyn Store>>,
         runtime: tokio::runtime::Handle,
     ) -> Result<Self, ExecutorError> {
         let (position, attestor) = {
@@ -82,6 +95,8 @@ impl Executor {
             }
             (start, ledger.attestor())
         };
+        let Means { effectors, kill_switch, store, deeds } = means;
+        let watch = deeds.watch();
         let effectors = effectors.into_iter().map(|e| (e.provider().to_owned(), e)).collect();
         let (flying, again, slots) = (Mutex::default(), AtomicBool::new(false), Semaphore::new(ORDERS_MAX));
         let hands = Arc::new(Hands {
@@ -95,6 +110,8 @@ impl Executor {
             clock,
             kill_switch,
             store,
+            deeds,
+            watch,
         });
         Ok(Executor { hands, position, runtime })
     }
@@ -113,8 +130,12 @@ impl Executor {
         Ok(())
     }
 
+    #[allow(clippy::disallowed_methods, reason = "how long a step takes is the shell's to measure")]
     fn turn(&mut self) -> Result<(), ExecutorError> {
         let taken = self.hands.plans.read(self.position, IDLE_MAX)?;
+        if let Some(behind) = taken.behind {
+            self.hands.deeds.note_lag(&self.hands.watch, behind);
+        }
         if taken.messages.is_empty() {
             if taken.position != self.position {
                 self.hands.plans.reached(taken.position)?;
@@ -122,16 +143,20 @@ impl Executor {
             }
             return Ok(());
         }
-        let mut entries = Vec::new();
+        let (since, mut entries, mut transitions) = (Instant::now(), Vec::new(), Vec::new());
         for posted in &taken.messages {
             match Transition::decode(posted.version, &posted.bytes) {
-                Ok(transition) => entries.extend(entries_of(&transition, &posted.bytes)?),
+                Ok(transition) => {
+                    entries.extend(entries_of(&transition, &posted.bytes)?);
+                    transitions.push(transition);
+                }
                 Err(e) => {
                     tracing::error!(id = %posted.id, error = %e, "a transition that does not decode is not carried out");
                 }
             }
         }
         lock(&self.hands.ledger).append(&entries, taken.position)?;
+        self.hands.count(&transitions, taken.messages.len(), since.elapsed());
         self.position = taken.position;
         self.hands.plans.reached(taken.position)?;
         self.dispatch_pending()
@@ -181,6 +206,18 @@ enum Stuck {
 }
 
 impl Hands {
+    /// Counts what was taken and is in the ledger by now.
+    fn count(&self, transitions: &[Transition], taken: usize, took: Duration) {
+        let counts = &self.deeds.counts;
+        counts.consumed.fetch_add(taken as u64, Ordering::Relaxed);
+        counts.undecodable.fetch_add((taken - transitions.len()) as u64, Ordering::Relaxed);
+        counts.steps.record(took);
+        for transition in transitions {
+            self.deeds.reached(transition);
+            self.watch.note(transition);
+        }
+    }
+
     async fn carry_out(&self, pending: PendingOrder) {
         let Ok(transition) = Transition::decode(Transition::VERSION, &pending.bytes) else {
             tracing::error!(id = %pending.id, "a pending order does not decode; it stays pending");
@@ -385,7 +422,10 @@ impl Hands {
         loop {
             let (plans, message) = (Arc::clone(&self.plans), posted.clone());
             match tokio::task::spawn_blocking(move || plans.report(message)).await {
-                Ok(Ok(())) => return,
+                Ok(Ok(())) => {
+                    self.deeds.counts.produced.fetch_add(1, Ordering::Relaxed);
+                    return;
+                }
                 Ok(Err(e)) => tracing::error!(error = %e, "a report could not be written; trying again"),
                 // The process is stopping; the order is still pending in the ledger.
                 Err(_) => return,

@@ -144,9 +144,12 @@ pub struct Vitals {
     problems: Arc<Mutex<BTreeMap<&'static str, String>>>,
     /// Who knows more than that it had to start again.
     others: Arc<Mutex<Vec<Witness>>>,
+    /// Who has more for a scrape than the counts of a stage.
+    scrapes: Arc<Mutex<Vec<Scrape>>>,
 }
 
 type Witness = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
+type Scrape = Arc<dyn Fn() -> String + Send + Sync>;
 
 impl Vitals {
     /// What keeps each role from working now.
@@ -167,7 +170,14 @@ impl Vitals {
         let stages = lock(&self.stages);
         let borrowed: Vec<(&str, &Counts)> =
             stages.iter().map(|(name, counts)| (*name, counts.as_ref())).collect();
-        metrics::render(&borrowed)
+        let more = lock(&self.scrapes);
+        more.iter().fold(metrics::render(&borrowed), |text, scrape| text + &scrape())
+    }
+
+    /// Adds to every scrape what `scrape` says.
+    #[cfg(feature = "postgres")]
+    fn tells(&self, scrape: impl Fn() -> String + Send + Sync + 'static) {
+        lock(&self.scrapes).push(Arc::new(scrape));
     }
 
     fn report(&self, stage: &'static str, problem: String) {

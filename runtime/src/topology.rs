@@ -9,7 +9,7 @@ pub use self::health::EmbeddedHealth;
 pub(crate) use self::directory::DirectoryLock;
 use crate::clock::Clock;
 use crate::effect::{self, preflight};
-use crate::executor::{self, Executor, ExecutorError, KillSwitch, LogPlans};
+use crate::executor::{self, Deeds, Executor, ExecutorError, KillSwitch, LogPlans, Means};
 use crate::intake::{LogIntake, given_again};
 use crate::ledger::{Entries, LedgerReader, LedgerStore, Sequencer};
 use crate::log::sqlite::SqliteLog;
@@ -136,15 +136,9 @@ impl Embedded {
         let ledger = Arc::new(Mutex::new(ledger));
         let stop = Arc::new(AtomicBool::new(false));
         let mut crew = Crew { stop: Arc::clone(&stop), health: health.clone(), threads: Vec::new() };
-        let executor = Executor::open(
-            Arc::new(LogPlans(Arc::clone(&log))),
-            ledger,
-            effectors,
-            Arc::clone(&clock),
-            kill_switch,
-            Some(seen),
-            runtime.clone(),
-        )?;
+        let plans = Arc::new(LogPlans(Arc::clone(&log)));
+        let means = Means { effectors, kill_switch, store: Some(seen), deeds: Arc::<Deeds>::default() };
+        let executor = Executor::open(plans, ledger, means, Arc::clone(&clock), runtime.clone())?;
         // Refused here, before anything runs, and only here: what starts once starts always.
         Respond::new(settings.respond.clone(), settings.playbooks.clone())?;
         crew.start_executor(executor)?;

@@ -13,6 +13,7 @@ mod package;
 mod postgres;
 mod process;
 mod redis;
+mod tls;
 
 use crate::tree;
 use anyhow::{Context, bail};
@@ -106,6 +107,9 @@ struct Running {
     stop_signal: String,
     /// User name to the file that holds the password.
     secrets: BTreeMap<String, PathBuf>,
+    /// `None` when it speaks no TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tls: Option<tls::Door>,
     /// How long it took until it answered, in milliseconds; 0 when somebody else started it.
     start_ms: u64,
 }
@@ -117,6 +121,7 @@ struct Launch {
     mark: String,
     stop_signal: &'static str,
     secrets: BTreeMap<String, PathBuf>,
+    tls: Option<tls::Door>,
 }
 
 /// One kind of service.
@@ -353,6 +358,7 @@ fn start(service: &dyn Service, folder: &Path, last_port: Option<u16>) -> anyhow
             mark: launch.mark,
             stop_signal: launch.stop_signal.into(),
             secrets: launch.secrets,
+            tls: launch.tls,
             ..foreign(name, &launch.address)
         };
         loop {
@@ -388,6 +394,7 @@ fn foreign(name: &str, address: &str) -> Running {
         mark: String::new(),
         stop_signal: "TERM".into(),
         secrets: BTreeMap::new(),
+        tls: None,
         start_ms: 0,
     }
 }

@@ -27,6 +27,8 @@ pub trait Plans: Send + Sync {
 pub struct Taken {
     pub messages: Vec<Posted>,
     pub position: i64,
+    /// How many are left behind it, where somebody has just said so.
+    pub behind: Option<u64>,
 }
 
 /// The plans of a log with one order over all topics.
@@ -42,7 +44,7 @@ impl LogPlans {
             None if until - after >= IDLE_BATCHES_MAX => until,
             None => after,
         };
-        Ok(Taken { messages: batches.into_iter().flat_map(|b| b.messages).collect(), position })
+        Ok(Taken { messages: batches.into_iter().flat_map(|b| b.messages).collect(), position, behind: None })
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{RESTART, Roles, Vitals};
 use crate::clock;
 use crate::effect::{self, preflight};
-use crate::executor::{Executor, ExecutorError, KillSwitch, READER};
+use crate::executor::{Deeds, Executor, ExecutorError, KillSwitch, Means, READER};
 use crate::ledger::postgres::{Database, PostgresLedger};
 use crate::log::LogError;
 use crate::log::kafka::{KafkaPlans, KafkaPump, Membership, Settings};
@@ -72,6 +72,7 @@ impl Roles {
             store: response.store,
             runtime,
             vitals: self.vitals.clone(),
+            deeds: Arc::default(),
             troubles: Mutex::default(),
         };
         let mut inputs = settings.clone();
@@ -79,14 +80,16 @@ impl Roles {
         let pump = KafkaPump::new(inputs, move || stage.fresh());
         let thread = |e: std::io::Error| StartError::Thread(e.to_string());
         self.spawn(pump.with_ticks(clock::wall(), Respond::next_due)).map_err(thread)?;
-        let settings = settings.clone();
+        let (settings, counts) = (settings.clone(), Arc::clone(&executors.deeds.counts));
+        let deeds = Arc::clone(&executors.deeds);
+        self.vitals.tells(move || deeds.render((clock::wall())()));
         // Directory and deliveries are let go of when the executors have ended.
         let kept = (directory, stopping);
         let work = move |stop: &AtomicBool| {
             let _ = &kept;
             executors.run(&settings, stop)
         };
-        self.spawn_run(READER, Arc::default(), work).map_err(thread)?;
+        self.spawn_run(READER, counts, work).map_err(thread)?;
         Ok(lacking)
     }
 }
@@ -113,6 +116,7 @@ struct Executors {
     /// Carries out the orders.
     runtime: tokio::runtime::Handle,
     vitals: Vitals,
+    deeds: Arc<Deeds>,
     /// What keeps each of them from working now, by its input.
     troubles: Mutex<BTreeMap<String, String>>,
 }
@@ -168,15 +172,15 @@ impl Executors {
     fn work(&self, plans: &Arc<KafkaPlans>, stop: &AtomicBool) -> Result<(), ExecutorError> {
         let (database, signer) = (self.database.clone(), Arc::clone(&self.signer));
         let ledger = PostgresLedger::open(database, signer, &plans.source(), self.runtime.clone())?;
-        let mut executor = Executor::open(
-            Arc::clone(plans) as _,
-            Arc::new(Mutex::new(ledger)),
-            self.effectors.clone(),
-            clock::wall(),
-            self.kill_switch.clone(),
-            Some(Arc::clone(&self.store)),
-            self.runtime.clone(),
-        )?;
+        let (ledger, plans) = (Arc::new(Mutex::new(ledger)), Arc::clone(plans));
+        let means = Means {
+            effectors: self.effectors.clone(),
+            kill_switch: self.kill_switch.clone(),
+            store: Some(Arc::clone(&self.store)),
+            deeds: Arc::clone(&self.deeds),
+        };
+        let runtime = self.runtime.clone();
+        let mut executor = Executor::open(Arc::clone(&plans) as _, ledger, means, clock::wall(), runtime)?;
         let source = plans.source();
         while !stop.load(Ordering::Relaxed) {
             match executor.run(stop, || self.well(&source)) {
@@ -184,7 +188,7 @@ impl Executors {
                 Err(e @ ExecutorError::Ledger(StoreError::Fenced { .. })) => return Err(e),
                 // It knows what is under way, so it goes on rather than starting anew.
                 Err(e) => {
-                    self.report(plans, &e);
+                    self.report(&plans, &e);
                     std::thread::sleep(RESTART);
                 }
             }

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use prunella_ingest::{Content, Limits};
 use prunella_runtime::clock::{self, Clock};
-use prunella_runtime::executor::{Executor, KillSwitch, LogPlans};
+use prunella_runtime::executor::{Executor, KillSwitch, LogPlans, Means};
 use prunella_runtime::intake::Sender;
 use prunella_runtime::ledger::{LedgerStore, Sequencer, verify};
 use prunella_runtime::log::memory::MemoryLog;
@@ -345,13 +345,17 @@ impl World {
         let mut ledger = LedgerStore::open(dir.path()).unwrap();
         prepare(&mut ledger);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let means = Means {
+            effectors: vec![Arc::new(effector)],
+            kill_switch: KillSwitch::in_directory(dir.path()),
+            store: None,
+            deeds: Arc::default(),
+        };
         let mut executor = Executor::open(
             Arc::new(LogPlans(Arc::clone(&log) as _)),
             Arc::new(std::sync::Mutex::new(ledger)),
-            vec![Arc::new(effector)],
+            means,
             clock::wall(),
-            KillSwitch::in_directory(dir.path()),
-            None,
             runtime.handle().clone(),
         )
         .unwrap();

@@ -14,7 +14,11 @@ mod grafana;
 #[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(feature = "kafka")]
+mod kafka_hostile;
+#[cfg(feature = "kafka")]
 mod kafka_inputs;
+#[cfg(feature = "kafka")]
+mod kafka_secure;
 #[cfg(feature = "kafka")]
 mod kafka_setup;
 #[cfg(all(feature = "kafka", feature = "clickhouse"))]

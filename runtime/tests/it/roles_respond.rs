@@ -12,17 +12,19 @@ use prunella_ledger::{Completeness, Integrity};
 use prunella_runtime::clock;
 use prunella_runtime::effect::tokens::TokenEffector;
 use prunella_runtime::intake::Sender;
-use prunella_runtime::log::kafka::{KafkaIntake, Settings};
+use prunella_runtime::log::kafka::{KafkaIntake, Settings, attributes};
 use prunella_runtime::roles::{Response, Role, Roles};
 use prunella_runtime::state::RedisState;
 use prunella_runtime::store::{SqliteStore, StoreWriter};
 use prunella_schemas::plan::{Mode, Outcome, Probe, Read, TargetState};
 use prunella_schemas::port::{Effector, Intake, PortError, State, Store};
 use prunella_schemas::{
-    Command, Id, Message, PlanState, Receipt, Step, Tenant, Timestamp, Topic, Transition,
+    Command, Finding, Id, Message, PlanState, Posted, Receipt, Step, Tenant, Timestamp, Topic, Transition,
 };
+use rdkafka::config::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -59,12 +61,21 @@ impl World {
 
     /// A process of all roles, in which revoking tokens may never return.
     fn start(&self, moment: Moment) -> Process {
+        self.start_as("respond", &[Role::Ingest, Role::Detect, Role::Correlate], moment)
+    }
+
+    /// The process of that name: `respond`, and these stages.
+    fn start_as(&self, name: &str, stages: &[Role], moment: Moment) -> Process {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let context = runtime.enter();
         let mut config = prunella_respond::Config { mode_max: Mode::Auto, ..Default::default() };
         for action in ["tokens.revoke", "account.lock", "session.kill", "trust.reset"] {
             config.horizons_ms.insert(action.into(), 1_000);
         }
+        let wide = prunella_respond::Budget { max: 10_000, window_ms: 60_000 };
+        config.budgets.playbook = wide;
+        config.budgets.tenant = wide;
+        config.budgets.global = wide;
         // Without the process that was asked, nobody answers; then the provider is read soon.
         config.reply_wait_ms = 5_000;
         let (state, store) = (self.state(), Arc::clone(&self.store) as Arc<dyn Store>);
@@ -73,7 +84,7 @@ impl World {
         let response = Response {
             config,
             playbooks: prunella_respond::Playbooks::built_in().unwrap(),
-            data_dir: self.dir.path().join("respond"),
+            data_dir: self.dir.path().join(name),
             webhooks: Vec::new(),
             database: runtime.block_on(self.schema.again()),
             signer: Arc::clone(&self.schema.signer),
@@ -81,9 +92,9 @@ impl World {
             store,
             effectors: vec![Arc::new(counted)],
         };
-        let stages = [Role::Ingest, Role::Detect, Role::Correlate];
-        let mut roles = Roles::start(&self.settings, &prunella_detect::Config::default(), &stages).unwrap();
-        let started = runtime.block_on(roles.start_respond(&self.settings, response));
+        let settings = Settings { member: Some(name.to_owned()), ..self.settings.clone() };
+        let mut roles = Roles::start(&settings, &prunella_detect::Config::default(), stages).unwrap();
+        let started = runtime.block_on(roles.start_respond(&settings, response));
         started.unwrap();
         drop(context);
         Process { runtime, roles }
@@ -138,7 +149,7 @@ impl World {
         let receipts = self.receipts();
         let runtime = Runtime::new().unwrap();
         for user in users {
-            let known = runtime.block_on(self.version(user));
+            let known = runtime.block_on(self.version(&Tenant::default(), user));
             assert_eq!((known.1, known.0 > Timestamp::ZERO), (1, true), "{user} is revoked once");
             let receipts = &receipts[&principal(user)];
             assert_eq!(receipts.len(), 1, "{receipts:?}");
@@ -149,10 +160,10 @@ impl World {
         assert_eq!((report.integrity, report.completeness), (Integrity::Ok, Completeness::Ok), "{report:?}");
     }
 
-    async fn version(&self, user: &str) -> (Timestamp, u64) {
+    async fn version(&self, tenant: &Tenant, user: &str) -> (Timestamp, u64) {
         let state = self.state();
         for _ in 0..500 {
-            match state.token_version(&Tenant::default(), &principal(user)).await {
+            match state.token_version(tenant, &principal(user)).await {
                 Ok(known) => return (known.not_before, known.version),
                 Err(PortError::Unavailable(_)) => tokio::time::sleep(Duration::from_millis(20)).await,
                 Err(e) => panic!("{e}"),
@@ -252,6 +263,22 @@ fn a_record_becomes_one_effect_and_one_receipt_also_when_redis_is_wiped() {
     until("a receipt after a restart", || world.receipts().contains_key(&principal("trent")));
     world.check_contained(&["eve", "mallory", "trent"]);
     assert_eq!(world.applied.load(Ordering::SeqCst), 3);
+    let scrape = process.roles.vitals.metrics();
+    for line in [
+        "prunella_plan_transitions_total{state=\"verified\"} 1",
+        "prunella_plan_transitions_total{state=\"escaped\"} 0",
+        "prunella_unknown_outcomes 0",
+        "prunella_lag_records{stage=\"executor\"} 0",
+    ] {
+        until(line, || process.roles.vitals.metrics().lines().any(|l| l == line));
+    }
+    let counted = |name: &str| {
+        let line = scrape.lines().find(|line| line.starts_with(&format!("{name}{{stage=\"executor\"}}")));
+        line.unwrap().rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()
+    };
+    let (taken, told) =
+        (counted("prunella_events_processed_total"), counted("prunella_events_produced_total"));
+    assert!(taken >= 4 && told >= 3, "{taken} transitions, {told} reports");
     process.die();
 }
 
@@ -300,4 +327,95 @@ fn the_kill_switch_holds_for_every_process_and_partition() {
     let copies = outputs(&world.settings, Topic::Commands).1;
     assert!(copies >= usize::try_from(crate::kafka::PARTITIONS).unwrap(), "one for each partition");
     process.die();
+}
+
+/// Users under attack in each tenant, and how often each finding is said.
+const USERS: usize = 8;
+const COPIES: usize = 10;
+const TENANTS: [&str; 4] = ["default", "acme", "globex", "initech"];
+
+impl World {
+    /// The findings of the one tenant as if all had them, each many times and in no order.
+    fn scatter(&self) {
+        let mut all = Vec::new();
+        for (_, bytes) in outputs(&self.settings, Topic::Findings).0.into_values() {
+            for tenant in TENANTS {
+                let mut finding = Finding::decode(Finding::VERSION, &bytes).unwrap();
+                finding.metadata.tenant_uid = Some(tenant.into());
+                finding.identify(&[]);
+                all.extend(vec![(tenant, Posted::new(&finding, Timestamp(1))); COPIES]);
+            }
+        }
+        let mut dice = 1_u64;
+        for at in (1..all.len()).rev() {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            all.swap(at, (dice >> 33) as usize % (at + 1));
+        }
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.settings.brokers).set("partitioner", "murmur2_random");
+        let (producer, topic) =
+            (config.create::<BaseProducer>().unwrap(), self.settings.findings_by_tenant());
+        for (tenant, posted) in &all {
+            let record = BaseRecord::to(&topic).key(*tenant).payload(&posted.bytes);
+            producer.send(record.headers(attributes(posted, &topic))).map_err(|(e, _)| e).unwrap();
+        }
+        producer.flush(WAIT).unwrap();
+    }
+
+    fn revoked(&self, runtime: &Runtime) -> usize {
+        let all = TENANTS.iter().flat_map(|tenant| (0..USERS).map(move |n| (*tenant, format!("user{n}"))));
+        let is_revoked = |(tenant, user): &(&str, String)| {
+            let (since, version) = runtime.block_on(self.version(&Tenant::try_from((*tenant).to_owned()).unwrap(), user));
+            assert!(version <= 1, "{user} of {tenant} was revoked {version} times");
+            since > Timestamp::ZERO
+        };
+        all.filter(is_revoked).count()
+    }
+}
+
+#[test]
+fn three_responders_have_one_effect_for_each_finding_however_often_and_in_whatever_order_it_comes() {
+    let world = world_or_skip!("several");
+    let runtime = Runtime::new().unwrap();
+    let stages = [Role::Ingest, Role::Detect];
+    let stages = Roles::start(&world.settings, &prunella_detect::Config::default(), &stages).unwrap();
+    (0..USERS).for_each(|n| world.attack(&format!("user{n}")));
+    until("a finding for each", || {
+        let findings: Vec<Finding> = world.read();
+        findings.iter().map(|f| f.prunella.principal.to_string()).collect::<BTreeSet<_>>().len() == USERS
+    });
+    stages.stop();
+    world.scatter();
+    let names = ["one", "two", "three"];
+    let mut processes = VecDeque::from(names.map(|name| (name, world.start_as(name, &[], Moment::Never))));
+    // Each leaves in its turn and comes back, so that every one of them has every partition at some time.
+    for turn in 0..2 * names.len() {
+        std::thread::sleep(Duration::from_millis(700));
+        if turn % names.len() == 1 {
+            runtime.block_on(world.redis.wipe());
+        }
+        if let Some((name, process)) = processes.pop_front() {
+            process.die();
+            processes.push_back((name, world.start_as(name, &[], Moment::Never)));
+        }
+    }
+    let all = USERS * TENANTS.len();
+    until("every effect", || world.revoked(&runtime) == all);
+    until("a receipt for each", || {
+        world.read::<Receipt>().iter().filter(|r| is_revocation(r)).count() >= all
+    });
+    let receipts: Vec<Receipt> = world.read();
+    let revocations: Vec<&Receipt> = receipts.iter().filter(|r| is_revocation(r)).collect();
+    let uids = revocations.iter().map(|r| r.prunella.receipt_uid).collect::<BTreeSet<_>>();
+    assert_eq!((uids.len(), revocations.len()), (all, all), "one receipt for each");
+    let applied = world.applied.load(Ordering::SeqCst);
+    eprintln!("{applied} calls for {all} effects, {} findings", all * COPIES);
+    assert_eq!(world.revoked(&runtime), all);
+    let report = world.schema.report(&[]);
+    assert_eq!((report.integrity, report.completeness), (Integrity::Ok, Completeness::Ok), "{report:?}");
+    processes.into_iter().for_each(|(_, process)| process.die());
+}
+
+fn is_revocation(receipt: &Receipt) -> bool {
+    receipt.prunella.action == "tokens.revoke"
 }

@@ -44,6 +44,8 @@ struct Summary {
     kills_by_role: [u32; ROLES.len()],
     kills_of_the_broker: u32,
     frozen: u32,
+    /// Started again because the broker was away when they started.
+    revived: u32,
     cut_off: usize,
     sent: stream::Counts,
     events: usize,
@@ -231,7 +233,7 @@ fn feed(
     stream: &Stream,
     limit: &AtomicUsize,
     over: &AtomicBool,
-    door: impl Fn() -> Option<std::net::SocketAddr>,
+    mut door: impl FnMut() -> anyhow::Result<std::net::SocketAddr>,
 ) -> anyhow::Result<usize> {
     let (mut next, mut cut_off) = (0, 0);
     while next < stream.batches.len() && !over.load(Ordering::Relaxed) {
@@ -239,7 +241,7 @@ fn feed(
             std::thread::sleep(Duration::from_millis(5));
             continue;
         }
-        let address = door().context("nobody takes records")?;
+        let address = door()?;
         match http::post(address, INTAKE, NDJSON, stream.batch(next)) {
             Ok(answer) if answer.status == 202 => next += 1,
             Ok(answer) if answer.status != 503 => {
@@ -258,6 +260,7 @@ fn feed(
 /// Lets the roles work off what they have, stops them, and reads what they said.
 fn finish(crew: &mut Crew, brokers: &str, summary: &mut Summary) -> anyhow::Result<Holdings> {
     crew.wait_until_idle()?;
+    summary.revived += crew.revivals;
     summary.stop_ms = summary.stop_ms.max(crew.stop()?.as_millis());
     let panics = crew.site.panics();
     violations(&crew.site.prefix, (panics > 0).then(|| format!("{panics} panics")), summary);
@@ -300,11 +303,12 @@ fn print(options: &Options, summary: &Summary) {
     let by_role: Vec<String> =
         ROLES.iter().zip(summary.kills_by_role).map(|(role, kills)| format!("{role} {kills}")).collect();
     println!(
-        "kills                {} ({}, broker {}), {} frozen and replaced",
+        "kills                {} ({}, broker {}), {} frozen and replaced, {} found no broker and started again",
         summary.kills,
         by_role.join(", "),
         summary.kills_of_the_broker,
-        summary.frozen
+        summary.frozen,
+        summary.revived
     );
     println!(
         "sent                 {} lines: {} events, {} poison, {} repeats, {} by a second channel",

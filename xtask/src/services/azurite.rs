@@ -38,6 +38,7 @@ impl Service for Azurite {
             mark: data.display().to_string(),
             stop_signal: "TERM",
             secrets: BTreeMap::from([(ACCOUNT.to_owned(), key_file)]),
+            tls: None,
         })
     }
 

@@ -85,6 +85,7 @@ impl Service for ClickHouse {
             mark: format!("--path={}", data.display()),
             stop_signal: "TERM",
             secrets,
+            tls: None,
         })
     }
 

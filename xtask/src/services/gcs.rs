@@ -32,6 +32,7 @@ impl Service for Gcs {
             mark: data.display().to_string(),
             stop_signal: "TERM",
             secrets: Default::default(),
+            tls: None,
         })
     }
 

@@ -1,7 +1,8 @@
 //! Apache Kafka from Maven Central: one node in KRaft mode, broker and controller in one process.
 
-use super::{Launch, Running, Service, package, process, say};
+use super::{Launch, Running, Service, package, process, say, tls};
 use anyhow::{Context, bail};
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
@@ -12,6 +13,8 @@ const POM: &str = include_str!("kafka.pom.xml");
 const JAVA_MIN: u32 = 17;
 /// A record, its first line and its headers, at their largest, with room to spare.
 const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Who may come in by the door that asks: TLS, and SASL's PLAIN.
+const USER: &str = "prunella";
 
 pub struct Kafka;
 
@@ -26,8 +29,12 @@ impl Service for Kafka {
         let library = library()?;
         let settings = folder.join("server.properties");
         let broker = port()?;
-        let controller = last_controller(&settings).map_or_else(port, Ok)?;
-        process::private_file(&settings, &properties(folder, broker, controller))?;
+        let again = |name: &str| last_port(&settings, name).map_or_else(port, Ok);
+        let (controller, secure) = (again(",CONTROLLER://127.0.0.1:")?, again(",SASL_SSL://127.0.0.1:")?);
+        let (files, password_file) = (tls::files(folder)?, folder.join("password"));
+        let mut text = properties(folder, [broker, secure, controller]);
+        text += &of_the_secure_door(&files, &process::password(&password_file)?);
+        process::private_file(&settings, &text)?;
         let classes = format!("{}/*", library.display());
         if !folder.join("data/meta.properties").exists() {
             let mut id = process::random_hex()?;
@@ -60,7 +67,8 @@ impl Service for Kafka {
             address: format!("127.0.0.1:{broker}"),
             mark: settings.display().to_string(),
             stop_signal: "TERM",
-            secrets: Default::default(),
+            secrets: BTreeMap::from([(USER.to_owned(), password_file)]),
+            tls: Some(tls::Door { address: format!("127.0.0.1:{secure}"), authority: files.authority }),
         })
     }
 
@@ -80,12 +88,11 @@ impl Service for Kafka {
     }
 }
 
-/// The port of the controller, if it can be had again: a broker that was killed looks for it where it was.
-fn last_controller(settings: &Path) -> Option<u16> {
+/// The port behind `name`, if it can be had again: a broker that was killed looks for its controller where it was.
+fn last_port(settings: &Path, name: &str) -> Option<u16> {
     let text = std::fs::read_to_string(settings).ok()?;
-    let named =
-        |line: &str| line.strip_prefix("controller.quorum.bootstrap.servers=127.0.0.1:")?.parse().ok();
-    let port = text.lines().find_map(named)?;
+    let (_, rest) = text.split_once(name)?;
+    let port = rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
     TcpListener::bind(("127.0.0.1", port)).ok().map(|_| port)
 }
 
@@ -120,15 +127,27 @@ fn library() -> anyhow::Result<std::path::PathBuf> {
     })
 }
 
-fn properties(folder: &Path, broker: u16, controller: u16) -> String {
+/// How clients prove who they are, and the broker who it is.
+fn of_the_secure_door(files: &tls::Files, password: &str) -> String {
+    format!(
+        "listener.name.sasl_ssl.sasl.enabled.mechanisms=PLAIN\n\
+         listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule \
+         required user_{USER}=\"{password}\";\n\
+         listener.name.sasl_ssl.ssl.keystore.type=PEM\n\
+         listener.name.sasl_ssl.ssl.keystore.location={keys}\n",
+        keys = files.both.display()
+    )
+}
+
+fn properties(folder: &Path, [broker, secure, controller]: [u16; 3]) -> String {
     format!(
         "process.roles=broker,controller\n\
          node.id=1\n\
          controller.listener.names=CONTROLLER\n\
          controller.quorum.bootstrap.servers=127.0.0.1:{controller}\n\
-         listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{broker}\n\
-         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+         listeners=PLAINTEXT://127.0.0.1:{broker},SASL_SSL://127.0.0.1:{secure},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{broker},SASL_SSL://127.0.0.1:{secure}\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT\n\
          inter.broker.listener.name=PLAINTEXT\n\
          log.dirs={data}\n\
          message.max.bytes={MESSAGE_BYTES_MAX}\n\

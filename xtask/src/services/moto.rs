@@ -26,6 +26,7 @@ impl Service for Moto {
             mark: format!("moto.server -H 127.0.0.1 -p {port}"),
             stop_signal: "TERM",
             secrets: Default::default(),
+            tls: None,
         })
     }
 

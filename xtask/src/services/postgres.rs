@@ -1,6 +1,6 @@
 //! PostgreSQL from Debian: a cluster of its own, with one user and a password.
 
-use super::{Launch, Running, Service, package, process};
+use super::{Launch, Running, Service, package, process, tls};
 use anyhow::{Context, bail};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -39,9 +39,14 @@ impl Service for Postgres {
             std::fs::remove_file(&given)?;
             made?;
         }
-        let port = port()?;
+        let files = tls::files(&home)?;
+        own(&files.certificate)?;
+        own(&files.key)?;
+        let (port, set) = (port()?, |name: &str, file: &Path| format!("{name}={}", file.display()));
         let mut command = as_user(&server)?;
         command.arg("-D").arg(&data).args(["-h", "127.0.0.1", "-p", &port.to_string(), "-k"]).arg(&home);
+        command.args(["-c", "ssl=on", "-c", &set("ssl_cert_file", &files.certificate)]);
+        command.args(["-c", &set("ssl_key_file", &files.key)]);
         Ok(Launch {
             command,
             address: format!("127.0.0.1:{port}"),
@@ -49,6 +54,7 @@ impl Service for Postgres {
             // Fast shutdown: by SIGTERM it would wait for its clients.
             stop_signal: "INT",
             secrets: BTreeMap::from([(USER.to_owned(), password_file)]),
+            tls: Some(tls::Door { address: format!("127.0.0.1:{port}"), authority: files.authority }),
         })
     }
 

@@ -1,6 +1,6 @@
 //! Redis from Debian.
 
-use super::{Launch, Running, Service, package, process};
+use super::{Launch, Running, Service, package, process, tls};
 use anyhow::bail;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -18,13 +18,16 @@ impl Service for Redis {
         // would start; the tools alone start nothing.
         let find = || package::on_path(&["redis-server", "redis-check-rdb"]);
         let program = package::program("redis", "redis-tools", find)?;
-        let port = port()?;
+        let (files, port, secure) = (tls::files(folder)?, port()?, port()?);
         let data = folder.join("data");
         process::private_folder(&data)?;
         let mut command = Command::new(program);
         command.arg0("redis-server").args(["--bind", "127.0.0.1", "--port", &port.to_string()]);
         command.args(["--protected-mode", "yes", "--dir"]).arg(&data);
         command.args(["--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--daemonize", "no"]);
+        command.args(["--tls-port", &secure.to_string(), "--tls-auth-clients", "no", "--tls-cert-file"]);
+        command.arg(&files.certificate).arg("--tls-key-file").arg(&files.key);
+        command.arg("--tls-ca-cert-file").arg(&files.authority);
         Ok(Launch {
             command,
             address: format!("127.0.0.1:{port}"),
@@ -32,6 +35,7 @@ impl Service for Redis {
             mark: format!("redis-server 127.0.0.1:{port}"),
             stop_signal: "TERM",
             secrets: Default::default(),
+            tls: Some(tls::Door { address: format!("127.0.0.1:{secure}"), authority: files.authority }),
         })
     }
 

@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 
 /// How long the brokers are waited for before whoever asked is told to try again.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often the brokers are asked how much there is, and for how long.
+const LAG_EVERY: Duration = Duration::from_secs(1);
+const LAG_MAX: Duration = Duration::from_millis(500);
 
 /// One partition of the plans, and the way back. A position is the offset of what comes next.
 pub struct KafkaPlans {
@@ -28,12 +31,26 @@ pub struct KafkaPlans {
     out: Arc<Outbound>,
     /// Stands at the offset beside it.
     reader: Mutex<Option<(BaseConsumer, i64)>>,
+    /// When the lag was last asked for.
+    asked: Mutex<Option<Instant>>,
 }
 
 impl KafkaPlans {
     /// The name of this input in the ledger.
     pub fn source(&self) -> String {
         format!("{}/{}", self.topic, self.partition)
+    }
+
+    /// How much is left, by what the brokers said last. Asked for seldom.
+    #[allow(clippy::disallowed_methods, reason = "how often to ask is the shell's to measure")]
+    fn behind(&self, consumer: &BaseConsumer, position: i64) -> Option<u64> {
+        let mut asked = lock(&self.asked);
+        if asked.is_some_and(|asked| asked.elapsed() < LAG_EVERY) {
+            return None;
+        }
+        *asked = Some(Instant::now());
+        let (_, end) = consumer.fetch_watermarks(&self.topic, self.partition, LAG_MAX).ok()?;
+        u64::try_from(end - position).ok()
     }
 
     fn open(&self, at: i64) -> Result<BaseConsumer, LogError> {
@@ -103,6 +120,7 @@ impl Plans for KafkaPlans {
                 }
             }
         }
+        taken.behind = self.behind(&consumer, taken.position);
         *place = Some((consumer, taken.position));
         Ok(taken)
     }
@@ -148,7 +166,7 @@ impl Membership {
     pub fn plans(&self, partition: i32) -> KafkaPlans {
         let (settings, out) = (self.settings.clone(), Arc::clone(&self.out));
         let topic = settings.topic(Topic::Plans);
-        KafkaPlans { settings, topic, partition, out, reader: Mutex::default() }
+        KafkaPlans { settings, topic, partition, out, reader: Mutex::default(), asked: Mutex::default() }
     }
 
     /// The partitions that are ours now. To be asked again and again: who is silent has lost them.

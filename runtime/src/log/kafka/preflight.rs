@@ -35,6 +35,11 @@ pub enum SetupError {
          [kafka.properties] must be what that listener speaks"
     )]
     Protocol { brokers: String, detail: String },
+    #[error(
+        "we do not trust the certificate of the broker at {brokers}: {detail}; `ssl.ca.location` under \
+         [kafka.properties] must name its authority, and `kafka.brokers` the host that it was made out for"
+    )]
+    Certificate { brokers: String, detail: String },
     #[error("librdkafka does not take the settings: {0}; see [kafka.properties]")]
     Property(String),
     #[error("the topic {0} does not exist; `prunella topics create` makes it")]
@@ -134,6 +139,8 @@ fn compacted<'a>(
 fn ask(settings: &Settings, turns: usize) -> Result<Metadata, SetupError> {
     let mut config = settings.client();
     config.set("group.id", format!("{}-look", settings.prefix));
+    // Its hints count here, whatever the process logs otherwise.
+    config.set_log_level(RDKafkaLogLevel::Info);
     let client =
         BaseConsumer::from_config_and_context(&config, Complaints::default()).map_err(|e| property(&e))?;
     let mut last = String::new();
@@ -148,17 +155,30 @@ fn ask(settings: &Settings, turns: usize) -> Result<Metadata, SetupError> {
         if let Some((code, detail)) = complaints.iter().find(|(code, detail)| is_telling(*code, detail)) {
             let (brokers, detail) = (settings.brokers.clone(), detail.clone());
             return Err(match code {
+                _ if detail.contains(UNTRUSTED) => SetupError::Certificate { brokers, detail },
                 _ if detail.contains("SASL") => SetupError::Credentials { brokers, detail },
                 Code::Authentication => SetupError::Credentials { brokers, detail },
                 _ => SetupError::Protocol { brokers, detail },
             });
         }
-        if let Some((_, detail)) = complaints.last() {
+        // That all are down is no news.
+        if let Some((_, detail)) = complaints.iter().rfind(|(code, _)| *code != Code::AllBrokersDown) {
             last.clone_from(detail);
         }
     }
-    Err(unreachable(settings, last))
+    Err(match is_cut_off(&last) {
+        true => SetupError::Protocol { brokers: settings.brokers.clone(), detail: last },
+        false => unreachable(settings, last),
+    })
 }
+
+/// Somebody listens there and hangs up. It may also be a broker that just starts, so that it is waited for.
+fn is_cut_off(detail: &str) -> bool {
+    detail.contains("Disconnected")
+}
+
+/// OpenSSL's words.
+const UNTRUSTED: &str = "certificate verify failed";
 
 /// Waiting mends most complaints, but not these.
 fn is_telling(code: Code, detail: &str) -> bool {
@@ -166,6 +186,7 @@ fn is_telling(code: Code, detail: &str) -> bool {
         || detail.contains("might require SSL")
         || detail.contains("might be configured for")
         || detail.contains("mechanism handshake failed")
+        || detail.contains(UNTRUSTED)
 }
 
 fn unreachable(settings: &Settings, detail: String) -> SetupError {
@@ -174,8 +195,8 @@ fn unreachable(settings: &Settings, detail: String) -> SetupError {
 
 fn property(error: &KafkaError) -> SetupError {
     let text = error.to_string();
-    let needs_tls = text.contains("OpenSSL not available") || text.contains("ssl");
-    SetupError::Property(match needs_tls {
+    let asks_for_tls = text.contains("OpenSSL not available") || text.contains("ssl");
+    SetupError::Property(match asks_for_tls && !cfg!(feature = "kafka-tls") {
         true => format!("{text}; TLS needs a build with `--features kafka-tls`"),
         false => text,
     })

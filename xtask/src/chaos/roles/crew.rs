@@ -13,6 +13,10 @@ pub const ROLES: [&str; 4] = ["connect", "ingest", "detect", "correlate"];
 const STOP_MAX: Duration = Duration::from_secs(10);
 /// How long the roles may take to work off what they have.
 const IDLE_MAX: Duration = Duration::from_secs(180);
+/// What `prunella run` ends with when it finds no broker at its start; whoever watches it starts it again.
+const UNREACHABLE: i32 = 3;
+/// That often in all; more means that something else is wrong.
+const REVIVALS_MAX: u32 = 200;
 /// They have, when they say so for so long: the brokers are asked for the lag once a second.
 const IDLE_FOR: Duration = Duration::from_secs(4);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -30,6 +34,8 @@ pub struct Site {
 pub struct Crew {
     pub site: Site,
     seats: Vec<Seat>,
+    /// How often a process was started that had found no broker.
+    pub revivals: u32,
 }
 
 /// A role, where it answers, and who does it now.
@@ -45,7 +51,8 @@ pub struct Frozen(Child);
 impl Crew {
     /// Makes the topics, of one partition each so that there is one order, and starts every role.
     pub fn start(binary: &Path, folder: &Path, brokers: &str, prefix: &str) -> anyhow::Result<Self> {
-        let mut crew = Crew { site: Site::new(binary, folder, brokers, prefix, 1)?, seats: Vec::new() };
+        let mut crew =
+            Crew { site: Site::new(binary, folder, brokers, prefix, 1)?, seats: Vec::new(), revivals: 0 };
         for role in ROLES {
             let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
             let child = crew.site.start(role, Some(role), address)?;
@@ -55,8 +62,23 @@ impl Crew {
     }
 
     /// Where `connect` takes records.
-    pub fn door(&self) -> Option<SocketAddr> {
-        self.seats.first().map(|seat| seat.address)
+    pub fn door(&mut self) -> anyhow::Result<SocketAddr> {
+        self.revive()?;
+        self.seats.first().map(|seat| seat.address).context("nobody takes records")
+    }
+
+    /// Starts again what was started while the broker was away, as an orchestrator does. Nothing else ends by itself.
+    fn revive(&mut self) -> anyhow::Result<()> {
+        for seat in &mut self.seats {
+            let Some(status) = seat.child.try_wait()? else { continue };
+            let log = self.site.log.display();
+            ensure!(status.code() == Some(UNREACHABLE), "{} ended by itself: {status}; see {log}", seat.role);
+            self.revivals += 1;
+            ensure!(self.revivals <= REVIVALS_MAX, "{} finds no broker; see {log}", seat.role);
+            seat.address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+            seat.child = self.site.start(seat.role, Some(seat.role), seat.address)?;
+        }
+        Ok(())
     }
 
     /// SIGKILL to one role, and another process in its place.
@@ -76,10 +98,8 @@ impl Crew {
         which: usize,
         what: impl FnOnce(&mut Child) -> anyhow::Result<()>,
     ) -> anyhow::Result<Option<Frozen>> {
+        self.revive()?;
         let Some(seat) = self.seats.get_mut(which) else { return Ok(None) };
-        if let Some(status) = seat.child.try_wait()? {
-            anyhow::bail!("{} ended by itself: {status}; see {}", seat.role, self.site.log.display());
-        }
         what(&mut seat.child)?;
         // The frozen one still listens where it did.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
@@ -96,6 +116,7 @@ impl Crew {
         let since = Instant::now();
         let (mut idle_since, mut before) = (Instant::now(), Vec::new());
         loop {
+            self.revive()?;
             let now: Vec<Option<(u64, u64)>> = self.seats.iter().skip(1).map(progress).collect();
             let is_idle = now.iter().all(|seen| seen.is_some_and(|(lag, _)| lag == 0));
             if !is_idle || now != before {
