@@ -183,11 +183,12 @@ pub(crate) struct Session {
     pub expires: i64,
     pub ended: i64,
     pub authenticated: i64,
+    pub created: i64,
 }
 
 pub(crate) async fn session(db: &Database, id: &str) -> Result<Option<Session>, Error> {
     let row = sqlx::query(
-        "SELECT id, user_id, device, network, expires, ended, authenticated FROM sessions WHERE id = $1",
+        "SELECT id, user_id, device, network, expires, ended, authenticated, created FROM sessions WHERE id = $1",
     );
     let row = row.bind(id).fetch_optional(db.pool()).await?;
     row.map(|row| {
@@ -199,6 +200,7 @@ pub(crate) async fn session(db: &Database, id: &str) -> Result<Option<Session>, 
             expires: row.try_get(4)?,
             ended: row.try_get(5)?,
             authenticated: row.try_get(6)?,
+            created: row.try_get(7)?,
         })
     })
     .transpose()

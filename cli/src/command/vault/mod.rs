@@ -4,6 +4,7 @@ pub mod args;
 mod files;
 mod secret;
 mod serve;
+pub mod within;
 
 use crate::output;
 use crate::{App, Outcome, Refusal, pipeline};
