@@ -155,6 +155,7 @@ impl Vault {
             && session.user == user.id
             && session.ended == 0
             && session.expires > now.0
+            && session.refused_until <= now.0
             && !user.is_locked(now);
         if !counts {
             return Err(refused);

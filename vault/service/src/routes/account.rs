@@ -203,7 +203,8 @@ async fn renew(
     audit.session = Some((session.id.clone(), Some(Timestamp(session.created))));
     audit.user = Some((user.id.clone(), user.name.clone()));
     let now = vault.now();
-    if session.ended != 0 || session.expires <= now.0 || user.is_locked(now) {
+    let is_refused = session.refused_until > now.0 || user.is_locked(now);
+    if session.ended != 0 || session.expires <= now.0 || is_refused {
         return Err(Error::Unauthenticated);
     }
     let (refresh_token, digest) = accounts::refresh_token(&session.id);

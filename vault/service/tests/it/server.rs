@@ -134,6 +134,11 @@ impl Server {
         self.dir.path()
     }
 
+    /// As another process on the same folder would open it.
+    pub async fn config(&self) -> Config {
+        config(self.dir.path(), &self.clock).await
+    }
+
     /// Ends the process's part of it, and begins anew over the same files.
     pub async fn restart(&mut self) {
         self.stop.take().unwrap().send(()).unwrap();
