@@ -17,7 +17,7 @@ use prunella_runtime::topology::{Embedded, Settings};
 use prunella_runtime::webhook::{Channel, Endpoint, Issuer, RoutingKey, Secret};
 use prunella_schemas::port::PortError;
 use prunella_simulate::scenario::CATALOG;
-use prunella_simulate::{Intensity, Options, Scenario};
+use prunella_simulate::{Front, Intensity, Options, Scenario};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -328,12 +328,19 @@ impl Simulator for SelfAttack {
     }
 
     fn catalog(&self) -> Vec<String> {
-        CATALOG.iter().map(|entry| entry.scenario.name().to_owned()).collect()
+        let of_cloud = CATALOG.iter().filter(|entry| entry.target == Front::Cloud);
+        of_cloud.map(|entry| entry.scenario.name().to_owned()).collect()
     }
 }
 
+/// A scenario of the simulated cloud.
 pub fn scenario(name: &str) -> anyhow::Result<Scenario> {
-    name.parse().map_err(|e| anyhow::anyhow!("{e}"))
+    let scenario: Scenario = name.parse().map_err(|e| anyhow::anyhow!("{e}"))?;
+    anyhow::ensure!(
+        scenario.entry().target == Front::Cloud,
+        "`{name}` attacks a vault: `prunella simulate-attack run {name} --target vault`"
+    );
+    Ok(scenario)
 }
 
 pub fn intensity(name: &str) -> anyhow::Result<Intensity> {

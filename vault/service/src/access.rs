@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::accounts::{self, Session, UserRow};
+use crate::clock::random_id;
 use crate::event::Audit;
 use crate::policy::Operation;
 use crate::service::Vault;
@@ -26,6 +27,10 @@ const FAILED_LOGINS_MIN: i64 = 3;
 /// Longest value of a header that is kept, in bytes.
 const HEADER_BYTES_MAX: usize = 256;
 
+/// The name of a request: on its answer, and in what is written about it.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId(pub String);
+
 /// Where a request comes from.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
@@ -46,7 +51,7 @@ impl Origin {
             ip,
             agent: None,
             device: None,
-            request: crate::clock::random_id(),
+            request: random_id(),
             is_own: true,
             bearer: None,
         }
@@ -81,7 +86,7 @@ impl<S: Sync> FromRequestParts<S> for Origin {
             ip: peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip()),
             agent: text(&parts.headers, header::USER_AGENT.as_str(), HEADER_BYTES_MAX),
             device: text(&parts.headers, DEVICE_HEADER, HEADER_BYTES_MAX),
-            request: crate::clock::random_id(),
+            request: parts.extensions.get::<RequestId>().map_or_else(random_id, |id| id.0.clone()),
             is_own: false,
             bearer: bearer.map(|(_, token)| token),
         })

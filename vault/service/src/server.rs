@@ -1,13 +1,14 @@
 //! The server: routes with their description, a bounded number of connections, and the work that goes on beside them.
 
-use crate::access::Origin;
+use crate::access::{Origin, RequestId};
+use crate::clock::random_id;
 use crate::event::Audit;
 use crate::policy::Operation;
 use crate::problem::no_such_route;
 use crate::service::Vault;
 use crate::{Error, routes};
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::routing::get;
@@ -101,10 +102,13 @@ fn document(description: &utoipa::openapi::OpenApi) -> Value {
     document
 }
 
-/// Nothing that the vault says is to be kept, framed or guessed at.
-async fn seal(request: Request, next: Next) -> Response {
+/// Nothing that the vault says is to be kept, framed or guessed at; each answer names its request.
+async fn seal(mut request: Request, next: Next) -> Response {
+    let id = random_id();
+    request.extensions_mut().insert(RequestId(id.clone()));
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
+    headers.extend(HeaderValue::from_str(&id).ok().map(|id| (HeaderName::from_static("x-request-id"), id)));
     for (name, value) in [
         (header::CACHE_CONTROL, "no-store"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

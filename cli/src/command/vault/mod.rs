@@ -1,6 +1,7 @@
 //! `prunella vault`: files that are sealed here and kept elsewhere.
 
 pub mod args;
+pub mod attacked;
 mod files;
 mod secret;
 mod serve;
