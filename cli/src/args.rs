@@ -402,6 +402,17 @@ pub struct Suite {
     /// Play every attack so often, each time with the next seed, and say how long containment takes
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub rounds: u64,
+    /// What is attacked
+    #[arg(long, value_enum, default_value_t = Target::Cloud)]
+    pub target: Target,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Target {
+    /// A simulated cloud's front door
+    Cloud,
+    /// A vault, by real requests
+    Vault,
 }
 
 #[derive(Debug, Args)]
@@ -417,6 +428,9 @@ pub struct Run {
     /// `embedded` (a throw-away instance with automatic response), a URL of a running pipeline, or a file to write
     #[arg(long, default_value = "embedded")]
     pub into: String,
+    /// What is attacked; default: what the scenario is about
+    #[arg(long, value_enum)]
+    pub target: Option<Target>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -36,6 +36,7 @@ pub struct Config {
     pub clickhouse: ClickHouse,
     pub postgres: Postgres,
     pub redis: Redis,
+    pub vault: Vault,
     /// Systems that are read: `[[source]]`, once for each.
     #[serde(default)]
     pub source: Vec<Source>,
@@ -85,6 +86,20 @@ pub struct Postgres {
     /// File that holds the key by which the ledgers are signed, the same for every process. Empty: `ledger.key` in
     /// `data_dir`, made once.
     pub key_file: PathBuf,
+}
+
+/// The store of sealed files that `prunella up` serves under `/vault`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vault {
+    /// Serve it, once `prunella vault init` has set one up in `data_dir`.
+    pub enabled: bool,
+    /// Strangers may make accounts.
+    pub registration: bool,
+    /// Addresses or networks of proxies, such as `10.0.0.0/8`, whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<String>,
+    /// File that holds the `postgres://` address of its metadata. Empty: SQLite in `data_dir`.
+    pub database_file: PathBuf,
 }
 
 /// The hot state of the distributed mode.
@@ -220,6 +235,12 @@ impl Default for Config {
                 key_file: PathBuf::new(),
             },
             redis: Redis { url: String::new(), password_file: PathBuf::new(), prefix: "prunella".into() },
+            vault: Vault {
+                enabled: true,
+                registration: true,
+                trusted_proxies: Vec::new(),
+                database_file: PathBuf::new(),
+            },
             source: Vec::new(),
         }
     }

@@ -2,6 +2,8 @@
 
 use crate::Refusal;
 use crate::command::connectors::{self, WithSources};
+#[cfg(feature = "vault")]
+use crate::command::vault::within;
 use crate::config::{Config, Webhook, WebhookKind};
 use anyhow::Context;
 use async_trait::async_trait;
@@ -15,7 +17,7 @@ use prunella_runtime::topology::{Embedded, Settings};
 use prunella_runtime::webhook::{Channel, Endpoint, Issuer, RoutingKey, Secret};
 use prunella_schemas::port::PortError;
 use prunella_simulate::scenario::CATALOG;
-use prunella_simulate::{Intensity, Options, Scenario};
+use prunella_simulate::{Front, Intensity, Options, Scenario};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -73,6 +75,7 @@ pub fn settings(config: &Config) -> anyhow::Result<Settings> {
         respond,
         playbooks: playbooks(&config.playbooks_dir)?,
         webhooks,
+        effectors: Vec::new(),
         public_url: public_url(&config.api.public_url)?,
         retention: Retention {
             age_ms_max: hours * 3_600_000,
@@ -184,6 +187,8 @@ pub fn password(file: &Path) -> anyhow::Result<String> {
 pub struct Served {
     pub embedded: Embedded,
     sources: Connectors,
+    #[cfg(feature = "vault")]
+    vault: Option<within::Working>,
     pub address: SocketAddr,
     stop: tokio::sync::oneshot::Sender<()>,
     server: tokio::task::JoinHandle<std::io::Result<()>>,
@@ -200,6 +205,10 @@ impl Served {
         // The receiver is gone only when the server has ended already.
         let _ = self.stop.send(());
         let served = self.server.await.context("the API was cut short")?;
+        #[cfg(feature = "vault")]
+        if let Some(vault) = self.vault {
+            vault.stop().await;
+        }
         self.embedded.stop().await;
         served.context("the API stopped with an error")
     }
@@ -227,6 +236,10 @@ pub async fn serve(config: &Config) -> anyhow::Result<Served> {
     let sources = connectors::open_all(config).await?;
     let handle = tokio::runtime::Handle::current();
     let settings = settings(config)?;
+    #[cfg(feature = "vault")]
+    let vault = within::open(config).await?;
+    #[cfg(feature = "vault")]
+    let settings = within::reach(settings, vault.as_ref());
     let playbooks = settings.playbooks.iter().map(|playbook| playbook.id.clone()).collect();
     let embedded = tokio::task::spawn_blocking(move || Embedded::start(settings, &handle))
         .await
@@ -252,13 +265,30 @@ pub async fn serve(config: &Config) -> anyhow::Result<Served> {
         playbooks,
     };
     let router = prunella_console::router(ports, console)?;
+    #[cfg(feature = "vault")]
+    let (router, vault) = match vault {
+        Some(vault) => {
+            let intake = Arc::new(embedded.intake.clone());
+            let router = prunella_vault::beside(router, Arc::clone(&vault));
+            (router, Some(within::Working::start(vault, intake)))
+        }
+        None => (router, None),
+    };
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let shutdown = async move {
         // A dropped sender means the same as a sent word: stop.
         let _ = stopped.await;
     };
     let server = tokio::spawn(prunella_console::serve(listener, router, shutdown));
-    Ok(Served { embedded, sources, address, stop, server })
+    Ok(Served {
+        embedded,
+        sources,
+        #[cfg(feature = "vault")]
+        vault,
+        address,
+        stop,
+        server,
+    })
 }
 
 /// `POST /api/simulate-attack`: an attack against this very process, through its own API.
@@ -298,12 +328,19 @@ impl Simulator for SelfAttack {
     }
 
     fn catalog(&self) -> Vec<String> {
-        CATALOG.iter().map(|entry| entry.scenario.name().to_owned()).collect()
+        let of_cloud = CATALOG.iter().filter(|entry| entry.target == Front::Cloud);
+        of_cloud.map(|entry| entry.scenario.name().to_owned()).collect()
     }
 }
 
+/// A scenario of the simulated cloud.
 pub fn scenario(name: &str) -> anyhow::Result<Scenario> {
-    name.parse().map_err(|e| anyhow::anyhow!("{e}"))
+    let scenario: Scenario = name.parse().map_err(|e| anyhow::anyhow!("{e}"))?;
+    anyhow::ensure!(
+        scenario.entry().target == Front::Cloud,
+        "`{name}` attacks a vault: `prunella simulate-attack run {name} --target vault`"
+    );
+    Ok(scenario)
 }
 
 pub fn intensity(name: &str) -> anyhow::Result<Intensity> {

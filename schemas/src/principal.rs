@@ -38,11 +38,11 @@ impl Principal {
             (Some("aws"), Some("role")) => Kind::Workload,
             (Some("aws"), Some("service")) => Kind::Service,
             (Some("aws"), Some("root")) => Kind::Root,
-            (Some("azure"), Some("user")) | (Some("gcp"), Some("user")) | (Some("vault"), _) => Kind::Human,
+            (Some("azure" | "gcp" | "vault"), Some("user")) => Kind::Human,
             (Some("azure"), Some("app")) | (Some("gcp"), Some("service-account" | "subject")) => {
                 Kind::Workload
             }
-            (Some("gcp"), Some("service")) => Kind::Service,
+            (Some("gcp" | "vault"), Some("service")) => Kind::Service,
             _ => Kind::Unknown,
         }
     }
@@ -151,9 +151,13 @@ pub fn gcp(
     })
 }
 
-/// The principal of a vault request.
-pub fn vault(user_id: &str) -> Principal {
-    Principal(format!("vault:user:{user_id}"))
+/// The principal of a vault request: the vault by itself, a user by id, or somebody whom no account is.
+pub fn vault(user_id: Option<&str>, by_itself: bool, source_address: Option<&str>) -> Principal {
+    Principal(match user_id {
+        _ if by_itself => "vault:service:prunella".to_owned(),
+        Some(id) => format!("vault:user:{id}"),
+        None => format!("vault:unknown:{}", network(source_address.unwrap_or("-"))),
+    })
 }
 
 fn join(form: &str, value: &str) -> String {
@@ -296,7 +300,9 @@ mod tests {
             (gcp("p", Some("system@google.com"), None, None), "gcp:service:system@google.com"),
             (gcp("p", Some("system:apiserver"), None, None), "gcp:subject:system:apiserver"),
             (gcp("p", None, None, None), "gcp:unknown:p:-"),
-            (vault("u"), "vault:user:u"),
+            (vault(Some("u"), false, None), "vault:user:u"),
+            (vault(Some("u"), true, None), "vault:service:prunella"),
+            (vault(None, false, Some("203.0.113.9")), "vault:unknown:203.0.113.0/24"),
         ] {
             assert_eq!(principal.as_str(), want);
         }

@@ -22,6 +22,7 @@ pub mod run;
 pub mod scenario;
 pub mod suite;
 pub mod target;
+pub mod vault;
 pub mod watch;
 
 pub use background::Traffic;
@@ -30,7 +31,7 @@ pub use cast::Identity;
 pub use file::{Label, Summary, labels, write_records};
 pub use report::{Moment, Report};
 pub use run::{Clock, Options, Progress, SimulateError, run};
-pub use scenario::{Intensity, Scenario};
+pub use scenario::{Front, Intensity, Scenario};
 pub use suite::{Outcome, Suite};
 
 use prunella_schemas::{Id, Timestamp};

@@ -53,6 +53,9 @@ pub struct Report {
     pub verified: bool,
     /// The kind of evidence of that receipt: `refused_call` or `configuration_read`.
     pub evidence: Option<String>,
+    /// From durable intake of the first attack event to the first call that was answered by asking for a fresh proof.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stepped_up_ms: Option<i64>,
     pub timeline: Vec<Moment>,
     /// Counted from when the finding was durable; not part of the report's contract.
     #[serde(skip)]
@@ -77,6 +80,8 @@ pub struct Observed {
     pub findings: Vec<Value>,
     pub plans: Vec<Value>,
     pub receipts: Vec<Value>,
+    /// When the attacker was first asked for a fresh proof.
+    pub stepped_up: Option<Timestamp>,
     /// When each finding and receipt was first seen by polling, by its id.
     pub first_seen: Vec<(String, Timestamp)>,
 }
@@ -205,6 +210,7 @@ impl Report {
             evidence: first
                 .map(|receipt| text(receipt, "/prunella/evidence").to_owned())
                 .filter(|kind| !kind.is_empty()),
+            stepped_up_ms: begin.zip(observed.stepped_up).map(|(begin, at)| at.since_ms(begin).max(0)),
             timeline: Vec::new(),
             since_finding: SinceFinding {
                 finding_to_last_accepted: spans

@@ -91,15 +91,15 @@ pub const BACKGROUND_BATCH_MAX: usize = 1_000;
 /// How long the pipeline may take for the background, in milliseconds.
 pub const DRAIN_MS_MAX: u64 = 180_000;
 /// Calls tried after the pipeline has settled and the front door refuses.
-const REFUSALS_ENOUGH: u64 = 5;
+pub(crate) const REFUSALS_ENOUGH: u64 = 5;
 /// Pause between calls after the script, in milliseconds: the attacker does not give up.
 const TAIL_PAUSE_MS: u64 = 150;
 /// Pause between two looks at Prunella, in milliseconds.
-const LOOK_MS: u64 = 100;
+pub(crate) const LOOK_MS: u64 = 100;
 /// How long nothing new must come before a pipeline that is not acting counts as settled, in milliseconds.
-const QUIET_MS: i64 = 3_000;
+pub(crate) const QUIET_MS: i64 = 3_000;
 /// The same while a person's plans are seen through.
-const SETTLED_MS: i64 = 1_000;
+pub(crate) const SETTLED_MS: i64 = 1_000;
 
 /// Plays a scenario against a running Prunella and reports what happened.
 pub async fn run(options: Options) -> Result<Report, SimulateError> {
@@ -145,7 +145,7 @@ async fn send_background(
 }
 
 /// Waits until every stage has handled everything.
-async fn drain(options: &Options, prunella: &Prunella) -> Result<(), SimulateError> {
+pub(crate) async fn drain(options: &Options, prunella: &Prunella) -> Result<(), SimulateError> {
     let begin = (options.clock)();
     let mut idle = 0;
     loop {
@@ -165,16 +165,16 @@ async fn drain(options: &Options, prunella: &Prunella) -> Result<(), SimulateErr
 }
 
 /// What the pipeline had found before: it is none of this run's.
-struct Before(BTreeSet<String>);
+pub(crate) struct Before(BTreeSet<String>);
 
 impl Before {
-    async fn of(prunella: &Prunella) -> Result<Self, SimulateError> {
+    pub(crate) async fn of(prunella: &Prunella) -> Result<Self, SimulateError> {
         let (findings, receipts) = (prunella.findings().await?, prunella.receipts().await?);
         let uids = findings.iter().map(finding_uid).chain(receipts.iter().map(receipt_uid));
         Ok(Before(uids.map(str::to_owned).collect()))
     }
 
-    fn without(&self, mut rows: Vec<Value>, uid: impl Fn(&Value) -> &str) -> Vec<Value> {
+    pub(crate) fn without(&self, mut rows: Vec<Value>, uid: impl Fn(&Value) -> &str) -> Vec<Value> {
         rows.retain(|row| !self.0.contains(uid(row)));
         rows
     }
@@ -305,7 +305,7 @@ async fn look(
             }
         }
         let plans = scene.prunella.plans().await;
-        let waiting = approve(scene, &plans, principal.as_deref()).await?;
+        let waiting = approve(scene.options, scene.prunella, &plans, principal.as_deref()).await?;
         let standing = *standing.borrow();
         let closed = about.iter().any(|receipt| restrains(receipt));
         // Whoever approves wants to see all of it through.
@@ -321,17 +321,18 @@ async fn look(
 }
 
 /// Approves what waits about the attacker, if somebody is there to do so. Whether something waited.
-async fn approve(
-    scene: &Scene<'_>,
+pub(crate) async fn approve(
+    options: &Options,
+    prunella: &Prunella,
     plans: &Result<Vec<Value>, SimulateError>,
     principal: Option<&str>,
 ) -> Result<bool, SimulateError> {
-    let Some(by) = &scene.options.approve_as else { return Ok(false) };
+    let Some(by) = &options.approve_as else { return Ok(false) };
     let mut waited = false;
     for (uid, state, _) in latest(plans, principal) {
         if state == "awaiting_approval" {
             waited = true;
-            scene.prunella.decide(&uid, "approve", by).await?;
+            prunella.decide(&uid, "approve", by).await?;
         }
     }
     Ok(waited)
@@ -339,7 +340,7 @@ async fn approve(
 
 impl Observed {
     /// Notes when a finding or receipt was first seen. `false` when it was seen before.
-    fn notice(&mut self, progress: &Progress, now: Timestamp) -> bool {
+    pub(crate) fn notice(&mut self, progress: &Progress, now: Timestamp) -> bool {
         let (Progress::Finding { uid, .. } | Progress::Receipt { uid }) = progress else { return false };
         let new = self.first_seen.iter().all(|(known, _)| known != uid);
         if new {
@@ -350,7 +351,7 @@ impl Observed {
 }
 
 /// Whether a plan about the attacker is still at work. A Prunella that does not tell its plans has none.
-fn is_pending(plans: &Result<Vec<Value>, SimulateError>, principal: Option<&str>) -> bool {
+pub(crate) fn is_pending(plans: &Result<Vec<Value>, SimulateError>, principal: Option<&str>) -> bool {
     const AT_WORK: [&str; 5] = ["planned", "approved", "applied", "unknown", "propagating"];
     latest(plans, principal).iter().any(|(_, state, _)| AT_WORK.contains(&state.as_str()))
 }

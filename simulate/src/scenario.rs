@@ -21,17 +21,31 @@ pub enum Scenario {
     LogTampering,
     S3Exfiltration,
     RansomEncryptDelete,
+    StolenTokenExfiltration,
+    BruteForceLogin,
+    InsiderBulkDownload,
+    PredictableScraper,
     None,
+}
+
+/// What is attacked: the simulated cloud's front door, or the vault itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Front {
+    #[default]
+    Cloud,
+    Vault,
 }
 
 /// One line of the catalog.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Entry {
     pub scenario: Scenario,
+    pub target: Front,
     pub description: &'static str,
     /// MITRE ATT&CK techniques.
     pub attacks: &'static [&'static str],
-    /// The IAM user whose credentials the attacker has.
+    /// The IAM user, or the vault's, whose credentials the attacker has.
     pub victim: &'static str,
 }
 
@@ -41,11 +55,20 @@ const fn entry(
     attacks: &'static [&'static str],
     description: &'static str,
 ) -> Entry {
-    Entry { scenario, description, attacks, victim }
+    Entry { scenario, target: Front::Cloud, description, attacks, victim }
+}
+
+const fn of_vault(
+    scenario: Scenario,
+    victim: &'static str,
+    attacks: &'static [&'static str],
+    description: &'static str,
+) -> Entry {
+    Entry { scenario, target: Front::Vault, description, attacks, victim }
 }
 
 #[rustfmt::skip]
-pub const CATALOG: [Entry; 7] = [
+pub const CATALOG: [Entry; 11] = [
     entry(Scenario::BruteForce, "carol.nguyen", &["T1110.001", "T1078.004"],
         "guesses a console password until it fits, then looks around with the session"),
     entry(Scenario::CredentialTheftEnumeration, "dmitri.petrov", &["T1078.004", "T1087.004", "T1580", "T1526", "T1555.006"],
@@ -58,6 +81,14 @@ pub const CATALOG: [Entry; 7] = [
         "lists buckets and downloads them, 500 MB at once among it, at three in the morning"),
     entry(Scenario::RansomEncryptDelete, "henrik.lund", &["T1486", "T1485", "T1490"],
         "re-encrypts objects under a foreign key, deletes the originals and schedules the keys' deletion"),
+    of_vault(Scenario::StolenTokenExfiltration, "stella.brandt", &["T1550.001", "T1078.004", "T1530"],
+        "uses a stolen session of the vault from another network while its owner is at work, and takes file after file"),
+    of_vault(Scenario::BruteForceLogin, "bela.novak", &["T1110.001", "T1078.004"],
+        "guesses a password of the vault from several networks until it fits, then takes what is there"),
+    of_vault(Scenario::InsiderBulkDownload, "ivan.petrov", &["T1530", "T1567"],
+        "takes all of their own files at once, a hundred times what they ever did, at an hour when they never work"),
+    of_vault(Scenario::PredictableScraper, "petra.simon", &["T1078.004", "T1530"],
+        "lets a program take files at an even pace, and goes on through other networks when asked who it is"),
     entry(Scenario::None, "", &[], "background alone: nobody attacks"),
 ];
 
@@ -70,6 +101,10 @@ impl Scenario {
             Scenario::LogTampering => "log_tampering",
             Scenario::S3Exfiltration => "s3_exfiltration",
             Scenario::RansomEncryptDelete => "ransom_encrypt_delete",
+            Scenario::StolenTokenExfiltration => "stolen_token_exfiltration",
+            Scenario::BruteForceLogin => "brute_force_login",
+            Scenario::InsiderBulkDownload => "insider_bulk_download",
+            Scenario::PredictableScraper => "predictable_scraper",
             Scenario::None => "none",
         }
     }
@@ -124,7 +159,7 @@ impl Intensity {
         self.choose("low", "medium", "high")
     }
 
-    fn choose<T>(self, low: T, medium: T, high: T) -> T {
+    pub(crate) fn choose<T>(self, low: T, medium: T, high: T) -> T {
         match self {
             Intensity::Low => low,
             Intensity::Medium => medium,
@@ -162,15 +197,20 @@ pub fn attack(scenario: Scenario, intensity: Intensity, seed: u64, begin: Timest
         Scenario::LogTampering => script.log_tampering(),
         Scenario::S3Exfiltration => script.s3_exfiltration(),
         Scenario::RansomEncryptDelete => script.ransom_encrypt_delete(),
-        Scenario::None => {}
+        // The vault is attacked by requests, not by records.
+        Scenario::StolenTokenExfiltration
+        | Scenario::BruteForceLogin
+        | Scenario::InsiderBulkDownload
+        | Scenario::PredictableScraper
+        | Scenario::None => {}
     }
     script.calls
 }
 
-/// The identity whose credentials the attacker uses; `None` when nobody attacks.
+/// The identity whose credentials the attacker uses; `None` when nobody attacks, or the vault is attacked.
 pub fn victim(scenario: Scenario) -> Option<Identity> {
-    let name = scenario.entry().victim;
-    (!name.is_empty()).then(|| Identity::user(name))
+    let entry = scenario.entry();
+    (!entry.victim.is_empty() && entry.target == Front::Cloud).then(|| Identity::user(entry.victim))
 }
 
 struct Script {

@@ -1,8 +1,8 @@
 //! Suite: every attack as a regression test: found, acted on, verified, taken back, and all of it in a ledger that holds.
 
-use crate::report::SinceFinding;
+use crate::report::{Report, SinceFinding};
 use crate::run::{Options, SimulateError, latest, run};
-use crate::scenario::{CATALOG, Scenario};
+use crate::scenario::{CATALOG, Front, Scenario};
 use crate::watch::Prunella;
 use prunella_schemas::Timestamp;
 use serde::Serialize;
@@ -85,7 +85,8 @@ impl Percentiles {
 impl Suite {
     pub fn of(scenarios: Vec<Outcome>) -> Self {
         let passed = scenarios.iter().filter(|outcome| outcome.passed()).count();
-        let latencies = attacks().filter_map(|attack| latency(&scenarios, attack)).collect();
+        let all = attacks(Front::Cloud).chain(attacks(Front::Vault));
+        let latencies = all.filter_map(|attack| latency(&scenarios, attack)).collect();
         Suite { passed, failed: scenarios.len() - passed, scenarios, latencies }
     }
 
@@ -138,9 +139,10 @@ fn latency(outcomes: &[Outcome], scenario: Scenario) -> Option<Latency> {
     })
 }
 
-/// The attacks, in the order of the catalog.
-pub fn attacks() -> impl Iterator<Item = Scenario> {
-    CATALOG.iter().map(|entry| entry.scenario).filter(|scenario| *scenario != Scenario::None)
+/// The attacks on one target, in the order of the catalog.
+pub fn attacks(target: Front) -> impl Iterator<Item = Scenario> {
+    let on = CATALOG.iter().filter(move |entry| entry.target == target);
+    on.map(|entry| entry.scenario).filter(|scenario| *scenario != Scenario::None)
 }
 
 /// Plays one attack, approves what waits for a person, and takes every restriction back. `ledger_ok` is for the caller to
@@ -148,16 +150,25 @@ pub fn attacks() -> impl Iterator<Item = Scenario> {
 pub async fn rehearse(mut options: Options) -> Result<Outcome, SimulateError> {
     options.approve_as.get_or_insert_with(|| OPERATOR.to_owned());
     let prunella = Prunella::new(&options.base_url, options.bearer.clone())?;
-    let (scenario, clock) = (options.scenario, options.clock.clone());
+    let clock = options.clock.clone();
     let report = run(options).await?;
+    take_back(&prunella, &report, || clock()).await
+}
+
+/// What an attack showed, after every restriction was taken back.
+pub async fn take_back(
+    prunella: &Prunella,
+    report: &Report,
+    clock: impl Fn() -> Timestamp,
+) -> Result<Outcome, SimulateError> {
     let rolled_back = match &report.principal {
-        Some(principal) => roll_back(&prunella, principal, || clock()).await?,
+        Some(principal) => roll_back(prunella, principal, clock).await?,
         None => false,
     };
-    let (detected, verified, evidence) = (report.detected, report.verified, report.evidence);
+    let (detected, verified, evidence) = (report.detected, report.verified, report.evidence.clone());
     let (last_accepted_ms, since_finding) = (report.last_accepted_ms, report.since_finding);
     Ok(Outcome {
-        scenario,
+        scenario: report.scenario,
         detected,
         verified,
         evidence,
@@ -260,6 +271,7 @@ mod tests {
 
     #[test]
     fn nobody_is_no_attack() {
-        assert_eq!(attacks().count(), CATALOG.len() - 1);
+        let all = attacks(Front::Cloud).chain(attacks(Front::Vault));
+        assert_eq!(all.count(), CATALOG.len() - 1);
     }
 }

@@ -48,7 +48,12 @@ impl Prunella {
     /// Gives CloudTrail records to intake, as NDJSON, and waits until they are durable. Back-pressure and a service that
     /// is not there yet are tried again; a refusal is not.
     pub async fn deliver(&self, ndjson: Vec<u8>) -> Result<(), SimulateError> {
-        let url = self.url("/api/events?source=aws.cloudtrail");
+        self.deliver_from("aws.cloudtrail", ndjson).await
+    }
+
+    /// The same for records of any source.
+    pub async fn deliver_from(&self, source: &str, ndjson: Vec<u8>) -> Result<(), SimulateError> {
+        let url = self.url(&format!("/api/events?source={source}"));
         let mut why = String::new();
         for attempt in 0..DELIVERY_TRIES_MAX {
             let request =
@@ -122,6 +127,15 @@ impl Prunella {
         }
         let (status, body) = (answer.status(), answer.text().await.unwrap_or_default());
         Err(SimulateError::Answer { url, detail: format!("{status}: {}", head(&body)) })
+    }
+
+    /// The newest events of a principal since a time, without their records.
+    pub async fn events(&self, principal: &str, since: Timestamp) -> Result<Vec<Value>, SimulateError> {
+        let (limit, since) = (LIST_MAX.to_string(), since.millis().to_string());
+        let query = [("principal", principal), ("since", since.as_str()), ("limit", limit.as_str())];
+        let answer = self.get("/api/events", &query).await?;
+        let none = || SimulateError::Answer { url: self.url("/api/events"), detail: "no list in it".to_owned() };
+        rows(answer, "event").ok_or_else(none)
     }
 
     pub async fn findings(&self) -> Result<Vec<Value>, SimulateError> {

@@ -1,9 +1,12 @@
 //! `prunella simulate-attack`: attack yourself, and see whether it is found and contained.
 
-use crate::args::{Intensity as Level, Run, SimulateAttack, Suite as SuiteArgs};
+use crate::args::{Intensity as Level, Run, SimulateAttack, Suite as SuiteArgs, Target};
 use crate::client;
+#[cfg(feature = "vault")]
+use crate::command::vault::attacked;
 use crate::config::Config;
 use crate::output::Format;
+use crate::pipeline::Served;
 use crate::{App, Outcome, Refusal, output, pipeline, progress};
 use anyhow::Context;
 use prunella_ledger::{Completeness, Integrity};
@@ -11,8 +14,12 @@ use prunella_runtime::clock;
 use prunella_schemas::plan::Mode;
 use prunella_schemas::port::LedgerView;
 use prunella_simulate::scenario::CATALOG;
+#[cfg(feature = "vault")]
+use prunella_simulate::suite::{OPERATOR, take_back};
 use prunella_simulate::suite::{Percentiles, attacks, rehearse};
-use prunella_simulate::{Intensity, Options, Progress, Report, Scenario, Suite, Traffic};
+#[cfg(feature = "vault")]
+use prunella_simulate::watch::Prunella;
+use prunella_simulate::{Front, Intensity, Options, Progress, Report, Scenario, Suite, Traffic};
 use std::fs::File;
 use std::io::BufWriter;
 use std::net::SocketAddr;
@@ -21,13 +28,19 @@ use std::path::Path;
 pub fn run(app: &App, args: SimulateAttack) -> anyhow::Result<Outcome> {
     match args {
         SimulateAttack::List => {
-            output::rows(app.format, &CATALOG, &["SCENARIO", "WHAT HAPPENS", "ATT&CK"], |entry| {
-                vec![entry.scenario.name().to_owned(), entry.description.to_owned(), entry.attacks.join(" ")]
+            output::rows(app.format, &CATALOG, &["SCENARIO", "TARGET", "WHAT HAPPENS", "ATT&CK"], |entry| {
+                let target = if entry.target == Front::Vault { "vault" } else { "cloud" };
+                let (name, what) = (entry.scenario.name().to_owned(), entry.description.to_owned());
+                vec![name, target.to_owned(), what, entry.attacks.join(" ")]
             })?;
             Ok(Outcome::Ok)
         }
         SimulateAttack::Run(args) => {
-            let scenario = pipeline::scenario(&args.scenario).map_err(Refusal)?;
+            let scenario: Scenario = args.scenario.parse().map_err(|e| Refusal(anyhow::anyhow!("{e}")))?;
+            if is_on_vault(&args, scenario).map_err(Refusal)? {
+                let report = pipeline::runtime()?.block_on(on_vault(app, &args, scenario)).map_err(Refusal)?;
+                return told(app, &report, scenario);
+            }
             if args.into != "embedded"
                 && !args.into.starts_with("http://")
                 && !args.into.starts_with("https://")
@@ -35,9 +48,7 @@ pub fn run(app: &App, args: SimulateAttack) -> anyhow::Result<Outcome> {
                 return write_file(app, &args, scenario);
             }
             let report = pipeline::runtime()?.block_on(attack(app, &args, scenario)).map_err(Refusal)?;
-            output::one(app.format, &report, |report| report.timeline().join("\n"))?;
-            let missed = scenario != Scenario::None && !report.detected;
-            Ok(if missed { Outcome::Found } else { Outcome::Ok })
+            told(app, &report, scenario)
         }
         SimulateAttack::Suite(args) => {
             let suite = pipeline::runtime()?.block_on(suite(app, &args)).map_err(Refusal)?;
@@ -50,11 +61,54 @@ pub fn run(app: &App, args: SimulateAttack) -> anyhow::Result<Outcome> {
     }
 }
 
+fn told(app: &App, report: &Report, scenario: Scenario) -> anyhow::Result<Outcome> {
+    output::one(app.format, report, |report| report.timeline().join("\n"))?;
+    let missed = scenario != Scenario::None && !report.detected;
+    Ok(if missed { Outcome::Found } else { Outcome::Ok })
+}
+
+/// Whether the vault is attacked. What was asked for must be what the scenario is about.
+fn is_on_vault(args: &Run, scenario: Scenario) -> anyhow::Result<bool> {
+    let is_vault = scenario.entry().target == Front::Vault;
+    let asked = args.target.map(|target| target == Target::Vault);
+    anyhow::ensure!(
+        asked.is_none_or(|asked| asked == is_vault),
+        "`{scenario}` attacks {}: leave --target away, or see `prunella simulate-attack list`",
+        if is_vault { "a vault" } else { "the simulated cloud" }
+    );
+    anyhow::ensure!(
+        !is_vault || args.into == "embedded",
+        "a vault is attacked in a throw-away instance: leave --into away"
+    );
+    Ok(is_vault)
+}
+
+#[cfg(feature = "vault")]
+async fn on_vault(app: &App, args: &Run, scenario: Scenario) -> anyhow::Result<Report> {
+    let folder = tempfile::tempdir().context("cannot make a temporary directory")?;
+    let served = attacked::serve(&app.loaded.config, folder.path()).await?;
+    let report = async {
+        let resident = attacked::resident(&served, scenario).await?;
+        let (options, bar) = shown(options(args, scenario, &served.url()), String::new());
+        let report = prunella_simulate::vault::run(options, resident).await;
+        bar.finish_and_clear();
+        Ok::<_, anyhow::Error>(report?)
+    };
+    let report = report.await;
+    served.stop().await?;
+    report
+}
+
+#[cfg(not(feature = "vault"))]
+async fn on_vault(_: &App, _: &Run, _: Scenario) -> anyhow::Result<Report> {
+    anyhow::bail!("this build has no vault: build with `--features vault`")
+}
+
 /// Every attack, each in an instance and a ledger of its own, one after the other: they are timed.
 async fn suite(app: &App, args: &SuiteArgs) -> anyhow::Result<Suite> {
     let mut outcomes = Vec::new();
     for seed in (args.seed..).take(usize::try_from(args.rounds)?) {
-        for scenario in attacks() {
+        for scenario in attacks(if args.target == Target::Vault { Front::Vault } else { Front::Cloud }) {
             outcomes.push(rehearsal(app, scenario, seed, intensity(args.intensity)).await?);
         }
     }
@@ -68,16 +122,20 @@ async fn rehearsal(
     intensity: Intensity,
 ) -> anyhow::Result<prunella_simulate::Outcome> {
     let folder = tempfile::tempdir().context("cannot make a temporary directory")?;
-    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    let served = pipeline::serve(&throwaway(&app.loaded.config, folder.path(), listen)).await?;
+    let served = match scenario.entry().target {
+        Front::Cloud => {
+            let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+            pipeline::serve(&throwaway(&app.loaded.config, folder.path(), listen)).await?
+        }
+        Front::Vault => serve_vault(&app.loaded.config, folder.path()).await?,
+    };
     let mut options = Options::new(scenario, &served.url(), clock::wall());
     (options.seed, options.intensity) = (seed, intensity);
-    let bar = progress::spinner("starting");
-    let shown = bar.clone();
-    options.progress = std::sync::Arc::new(move |progress| {
-        shown.set_message(format!("{scenario}, seed {seed}: {}", line(&progress)));
-    });
-    let rehearsed = rehearse(options).await;
+    let (options, bar) = shown(options, format!("{scenario}, seed {seed}: "));
+    let rehearsed = match scenario.entry().target {
+        Front::Cloud => rehearse(options).await.map_err(anyhow::Error::from),
+        Front::Vault => rehearse_on_vault(&served, options).await,
+    };
     bar.finish_and_clear();
     let anchor = served.embedded.ledger.checkpoint().await?;
     served.stop().await?;
@@ -154,12 +212,38 @@ async fn attack(app: &App, args: &Run, scenario: Scenario) -> anyhow::Result<Rep
     Ok(result?)
 }
 
+#[cfg(feature = "vault")]
+use attacked::serve as serve_vault;
+
+#[cfg(feature = "vault")]
+async fn rehearse_on_vault(
+    served: &Served,
+    mut options: Options,
+) -> anyhow::Result<prunella_simulate::Outcome> {
+    let resident = attacked::resident(served, options.scenario).await?;
+    options.approve_as = Some(OPERATOR.to_owned());
+    let report = prunella_simulate::vault::run(options, resident).await?;
+    let prunella = Prunella::new(&served.url(), None)?;
+    Ok(take_back(&prunella, &report, || (clock::wall())()).await?)
+}
+
+#[cfg(not(feature = "vault"))]
+async fn serve_vault(_: &Config, _: &Path) -> anyhow::Result<Served> {
+    anyhow::bail!("this build has no vault: build with `--features vault`")
+}
+
+#[cfg(not(feature = "vault"))]
+async fn rehearse_on_vault(_: &Served, _: Options) -> anyhow::Result<prunella_simulate::Outcome> {
+    anyhow::bail!("this build has no vault: build with `--features vault`")
+}
+
 /// The user's configuration, in a directory of its own, with automatic response.
 pub fn throwaway(config: &Config, dir: &Path, listen: SocketAddr) -> Config {
     let mut config = config.clone();
     config.data_dir = dir.to_owned();
     config.api.listen = listen;
     config.api.token_file = Default::default();
+    config.vault.database_file = Default::default();
     config.webhooks.clear();
     config.response.receivers = Default::default();
     config.response.mode_max = Mode::Auto;
@@ -174,13 +258,20 @@ fn options(args: &Run, scenario: Scenario, url: &str) -> Options {
 }
 
 /// Runs with a line of progress on a terminal.
-pub async fn watched(mut options: Options) -> Result<Report, prunella_simulate::SimulateError> {
-    let bar = progress::spinner("starting");
-    let shown = bar.clone();
-    options.progress = std::sync::Arc::new(move |progress| shown.set_message(line(&progress)));
+pub async fn watched(options: Options) -> Result<Report, prunella_simulate::SimulateError> {
+    let (options, bar) = shown(options, String::new());
     let report = prunella_simulate::run(options).await;
     bar.finish_and_clear();
     report
+}
+
+/// The same run with its progress on a line of the terminal, after `prefix`.
+fn shown(mut options: Options, prefix: String) -> (Options, indicatif::ProgressBar) {
+    let bar = progress::spinner("starting");
+    let shown = bar.clone();
+    options.progress =
+        std::sync::Arc::new(move |progress| shown.set_message(format!("{prefix}{}", line(&progress))));
+    (options, bar)
 }
 
 fn line(progress: &Progress) -> String {

@@ -11,6 +11,7 @@ mod gcp;
 mod lenient;
 mod ocsf;
 mod seal;
+mod vault;
 
 pub use aws::cloudtrail::CloudTrail;
 pub use azure::activity::AzureActivity;
@@ -20,6 +21,7 @@ pub use azure::storage::AzureStorage;
 pub use coverage::{Coverage, unread};
 pub use gcp::audit::GcpAudit;
 pub use ocsf::Ocsf;
+pub use vault::Vault;
 
 use prunella_schemas::{Event, Record};
 
@@ -35,7 +37,7 @@ pub trait Translate: Send + Sync {
 
 /// Every source that can be read.
 pub fn catalog() -> &'static [&'static dyn Translate] {
-    &[&CloudTrail, &AzureActivity, &AzureSignin, &AzureAudit, &AzureStorage, &GcpAudit, &Ocsf]
+    &[&CloudTrail, &AzureActivity, &AzureSignin, &AzureAudit, &AzureStorage, &GcpAudit, &Ocsf, &Vault]
 }
 
 /// The translator of that name.

@@ -126,6 +126,11 @@ pub struct Steps {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotApplicable(pub String);
 
+/// Who keeps an account: the vault those of its users, and our own state those that applications ask for.
+pub fn keeper(target: &str, ours: &'static str) -> &'static str {
+    if target.starts_with("vault:") { "vault" } else { ours }
+}
+
 /// The state of `target` among those read.
 pub fn state_of<'a>(states: &'a [TargetState], provider: &str, target: &str) -> Option<&'a Value> {
     states.iter().find(|s| s.provider == provider && s.target == target).map(|s| &s.value)

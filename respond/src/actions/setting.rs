@@ -1,6 +1,6 @@
 //! One setting of an account as a step and its way back: a value with a version, so that nobody's change is overwritten.
 
-use super::{Case, NotApplicable, Steps, state_of};
+use super::{Case, NotApplicable, Steps, keeper, state_of};
 use prunella_schemas::Timestamp;
 use prunella_schemas::plan::{Read, Step, TargetState};
 use serde_json::{Value, json};
@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 pub const PROVIDER: &str = "account";
 
 pub fn needs(operation: &str, target: &str) -> Vec<Read> {
-    vec![Read { provider: PROVIDER.to_owned(), operation: operation.to_owned(), target: target.to_owned() }]
+    let provider = keeper(target, PROVIDER).to_owned();
+    vec![Read { provider, operation: operation.to_owned(), target: target.to_owned() }]
 }
 
 /// The step that sets the value, and the one that restores what was read before. A value that reaches as far already is left
@@ -20,14 +21,15 @@ pub fn steps(
     wanted: Timestamp,
     states: &[TargetState],
 ) -> Result<Steps, NotApplicable> {
+    let provider = keeper(case.target, PROVIDER);
     let step = |value: i64, prior: Option<Value>| Step {
-        provider: PROVIDER.to_owned(),
+        provider: provider.to_owned(),
         operation: operation.to_owned(),
         target: case.target.to_owned(),
         desired: json!({ "value": value }),
         prior,
     };
-    let found = state_of(states, PROVIDER, case.target).cloned();
+    let found = state_of(states, provider, case.target).cloned();
     let before = found.as_ref().and_then(value_of);
     if before.is_some_and(|before| before >= wanted.millis()) {
         return Err(NotApplicable(format!("`{operation}` reaches as far already; it is somebody else's")));

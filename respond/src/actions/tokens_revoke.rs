@@ -1,6 +1,6 @@
 //! `tokens.revoke`: every token of the principal issued before a fixed instant is invalid.
 
-use super::{Action, Case, EVICT, NotApplicable, Steps, state_of};
+use super::{Action, Case, EVICT, NotApplicable, Steps, keeper, state_of};
 use crate::Config;
 use prunella_schemas::plan::{Reach, Read, Step, TargetState};
 use prunella_schemas::{Finding, Timestamp};
@@ -34,19 +34,20 @@ impl Action for TokensRevoke {
 
     fn needs(&self, target: &str) -> Vec<Read> {
         vec![Read {
-            provider: PROVIDER.to_owned(),
+            provider: keeper(target, PROVIDER).to_owned(),
             operation: OPERATION.to_owned(),
             target: target.to_owned(),
         }]
     }
 
     fn plan(&self, case: &Case<'_>, states: &[TargetState]) -> Result<Steps, NotApplicable> {
+        let provider = keeper(case.target, PROVIDER);
         let step = Step {
-            provider: PROVIDER.to_owned(),
+            provider: provider.to_owned(),
             operation: OPERATION.to_owned(),
             target: case.target.to_owned(),
             desired: json!({ "not_before": case.now.millis() }),
-            prior: state_of(states, PROVIDER, case.target).cloned(),
+            prior: state_of(states, provider, case.target).cloned(),
         };
         // Nothing to take back: whoever is the rightful user signs in again and gets a newer token.
         Ok(Steps { steps: vec![step], undo: Vec::new() })

@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::accounts::{self, Session, UserRow};
+use crate::clock::random_id;
 use crate::event::Audit;
 use crate::policy::Operation;
 use crate::service::Vault;
@@ -26,6 +27,10 @@ const FAILED_LOGINS_MIN: i64 = 3;
 /// Longest value of a header that is kept, in bytes.
 const HEADER_BYTES_MAX: usize = 256;
 
+/// The name of a request: on its answer, and in what is written about it.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId(pub String);
+
 /// Where a request comes from.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
@@ -33,14 +38,23 @@ pub(crate) struct Origin {
     pub agent: Option<String>,
     pub device: Option<String>,
     pub request: String,
+    /// The vault itself acts, by its schedule or for the response.
+    pub is_own: bool,
     bearer: Option<String>,
 }
 
 impl Origin {
-    /// The vault itself, when it acts by its own schedule.
+    /// The vault itself, when nobody asks.
     pub(crate) fn own() -> Self {
         let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        Origin { ip, agent: None, device: None, request: crate::clock::random_id(), bearer: None }
+        Origin {
+            ip,
+            agent: None,
+            device: None,
+            request: random_id(),
+            is_own: true,
+            bearer: None,
+        }
     }
 
     /// The network: 24 bits of IPv4, 48 of IPv6, so that a moving lease is no stranger.
@@ -72,7 +86,8 @@ impl<S: Sync> FromRequestParts<S> for Origin {
             ip: peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip()),
             agent: text(&parts.headers, header::USER_AGENT.as_str(), HEADER_BYTES_MAX),
             device: text(&parts.headers, DEVICE_HEADER, HEADER_BYTES_MAX),
-            request: crate::clock::random_id(),
+            request: parts.extensions.get::<RequestId>().map_or_else(random_id, |id| id.0.clone()),
+            is_own: false,
             bearer: bearer.map(|(_, token)| token),
         })
     }
@@ -136,14 +151,16 @@ impl Vault {
         let token = audit.origin.bearer.as_deref().ok_or(refused.clone())?;
         let claims = self.tokens.verify(token, now)?;
         // From here on it is known whose token it is, also when it no longer counts.
-        audit.session = Some(claims.sid.clone());
+        audit.session = Some((claims.sid.clone(), None));
         let user = accounts::by_id(&self.db, &claims.sub).await?.ok_or(refused.clone())?;
         audit.user = Some((user.id.clone(), user.name.clone()));
         let session = accounts::session(&self.db, &claims.sid).await?.ok_or(refused.clone())?;
+        audit.session = Some((session.id.clone(), Some(Timestamp(session.created))));
         let counts = claims.tv == user.token_version
             && session.user == user.id
             && session.ended == 0
             && session.expires > now.0
+            && session.refused_until <= now.0
             && !user.is_locked(now);
         if !counts {
             return Err(refused);

@@ -27,6 +27,8 @@ pub(crate) struct UserRow {
     pub step_up_since: i64,
     pub grants_suspended_until: i64,
     pub rotate_since: i64,
+    /// No token from before counts, since when the version says so.
+    pub tokens_not_before: i64,
     /// X-Wing, base64. Empty for accounts that were imported and have not published keys.
     pub wrap_key: String,
     /// Ed25519, base64.
@@ -36,7 +38,7 @@ pub(crate) struct UserRow {
 }
 
 const USER: &str = "SELECT id, name, role, password, token_version, locked_until, step_up_since, grants_suspended_until, \
-                    rotate_since, wrap_key, sign_key, sealed_identity, created FROM users ";
+                    rotate_since, wrap_key, sign_key, sealed_identity, created, tokens_not_before FROM users ";
 
 impl UserRow {
     pub(crate) fn is_locked(&self, now: Timestamp) -> bool {
@@ -70,6 +72,7 @@ impl UserRow {
             sign_key: row.try_get(10)?,
             sealed_identity: row.try_get(11)?,
             created: row.try_get(12)?,
+            tokens_not_before: row.try_get(13)?,
         })
     }
 }
@@ -143,9 +146,10 @@ pub(crate) async fn set_password(db: &Database, id: &str, hash: &str) -> Result<
 /// Makes all tokens of an account void, and its sessions with them.
 pub(crate) async fn revoke_tokens(tx: &mut Tx, user: &str, now: Timestamp) -> Result<i64, Error> {
     let bumped = sqlx::query_scalar(
-        "UPDATE users SET token_version = token_version + 1 WHERE id = $1 RETURNING token_version",
+        "UPDATE users SET token_version = token_version + 1, tokens_not_before = $2 WHERE id = $1
+         RETURNING token_version",
     );
-    let version = bumped.bind(user).fetch_optional(&mut **tx).await?.ok_or(Error::Missing("account"))?;
+    let version = bumped.bind(user).bind(now.plus_ms(1).0).fetch_optional(&mut **tx).await?.ok_or(Error::Missing("account"))?;
     sqlx::query("UPDATE sessions SET ended = $1 WHERE user_id = $2 AND ended = 0")
         .bind(now.0)
         .bind(user)
@@ -154,7 +158,7 @@ pub(crate) async fn revoke_tokens(tx: &mut Tx, user: &str, now: Timestamp) -> Re
     Ok(version)
 }
 
-/// Sets one of the account's instants to at least `value`; 0 takes it back.
+/// Sets one of the account's instants; 0 takes it back.
 pub(crate) async fn set_instant(tx: &mut Tx, user: &str, which: Instant, value: i64) -> Result<(), Error> {
     let statement = match which {
         Instant::LockedUntil => "UPDATE users SET locked_until = $1 WHERE id = $2",
@@ -164,6 +168,52 @@ pub(crate) async fn set_instant(tx: &mut Tx, user: &str, which: Instant, value: 
     };
     let set = sqlx::query(statement).bind(value).bind(user).execute(&mut **tx).await?;
     if set.rows_affected() == 1 { Ok(()) } else { Err(Error::Missing("account")) }
+}
+
+/// Sets one of the account's instants if it still is `expected`; else says what it is.
+pub(crate) async fn swap_instant(
+    tx: &mut Tx,
+    user: &str,
+    which: Instant,
+    expected: i64,
+    value: i64,
+) -> Result<Result<(), i64>, Error> {
+    let column = match which {
+        Instant::LockedUntil => "locked_until",
+        Instant::StepUpSince => "step_up_since",
+        Instant::GrantsSuspendedUntil => "grants_suspended_until",
+        Instant::RotateSince => "rotate_since",
+    };
+    swap(tx, "users", column, user, expected, value).await
+}
+
+/// The same for how long one session is refused.
+pub(crate) async fn swap_refusal(
+    tx: &mut Tx,
+    session: &str,
+    expected: i64,
+    value: i64,
+) -> Result<Result<(), i64>, Error> {
+    swap(tx, "sessions", "refused_until", session, expected, value).await
+}
+
+async fn swap(
+    tx: &mut Tx,
+    table: &'static str,
+    column: &'static str,
+    id: &str,
+    expected: i64,
+    value: i64,
+) -> Result<Result<(), i64>, Error> {
+    let set = format!("UPDATE {table} SET {column} = $1 WHERE id = $2 AND {column} = $3");
+    let set = sqlx::query(sqlx::AssertSqlSafe(set)).bind(value).bind(id).bind(expected);
+    if set.execute(&mut **tx).await?.rows_affected() == 1 {
+        return Ok(Ok(()));
+    }
+    let found = format!("SELECT {column} FROM {table} WHERE id = $1");
+    let found: Option<i64> =
+        sqlx::query_scalar(sqlx::AssertSqlSafe(found)).bind(id).fetch_optional(&mut **tx).await?;
+    found.map(Err).ok_or(Error::Missing("account"))
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -183,11 +233,14 @@ pub(crate) struct Session {
     pub expires: i64,
     pub ended: i64,
     pub authenticated: i64,
+    pub created: i64,
+    pub refused_until: i64,
 }
 
 pub(crate) async fn session(db: &Database, id: &str) -> Result<Option<Session>, Error> {
     let row = sqlx::query(
-        "SELECT id, user_id, device, network, expires, ended, authenticated FROM sessions WHERE id = $1",
+        "SELECT id, user_id, device, network, expires, ended, authenticated, created, refused_until
+         FROM sessions WHERE id = $1",
     );
     let row = row.bind(id).fetch_optional(db.pool()).await?;
     row.map(|row| {
@@ -199,15 +252,11 @@ pub(crate) async fn session(db: &Database, id: &str) -> Result<Option<Session>, 
             expires: row.try_get(4)?,
             ended: row.try_get(5)?,
             authenticated: row.try_get(6)?,
+            created: row.try_get(7)?,
+            refused_until: row.try_get(8)?,
         })
     })
     .transpose()
-}
-
-/// When a session began, in milliseconds; `None` when there is no such session.
-pub(crate) async fn session_began(db: &Database, id: &str) -> Result<Option<i64>, Error> {
-    let began = sqlx::query_scalar("SELECT created FROM sessions WHERE id = $1").bind(id);
-    Ok(began.fetch_optional(db.pool()).await?)
 }
 
 /// A refresh token: which session, and a secret of which the database knows the digest.

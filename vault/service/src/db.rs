@@ -14,7 +14,7 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 #[derive(Clone)]
 pub(crate) struct Database {
     pool: AnyPool,
-    begin: &'static str,
+    is_sqlite: bool,
 }
 
 pub(crate) type Tx = Transaction<'static, Any>;
@@ -45,8 +45,7 @@ impl Database {
             tracing::error!(%error, "the vault's tables");
             Error::Corrupt("the database")
         })?;
-        // A transaction of SQLite that begins as a reader may find at its first write that it cannot become a writer.
-        Ok(Database { pool, begin: if is_sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" } })
+        Ok(Database { pool, is_sqlite })
     }
 
     /// For reading.
@@ -56,7 +55,13 @@ impl Database {
 
     /// For writing.
     pub(crate) async fn begin(&self) -> Result<Tx, Error> {
-        Ok(self.pool.begin_with(self.begin).await?)
+        // A transaction of SQLite that begins as a reader may find at its first write that it cannot become a writer.
+        let begin = if self.is_sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" };
+        Ok(self.pool.begin_with(begin).await?)
+    }
+
+    pub(crate) fn is_sqlite(&self) -> bool {
+        self.is_sqlite
     }
 
     pub(crate) async fn close(&self) {

@@ -1,18 +1,21 @@
 //! The vault as something that the response acts on: provider `vault`.
 //!
-//! Every step says what shall hold; the key of the action makes a repeat harmless. The target is a user's id, or the
-//! principal under which the pipeline knows the user (`ocsf:user:vault:<id>`).
+//! Every step says what shall hold; the key of the action makes a repeat harmless. The target is the principal under which
+//! the pipeline knows a user, `vault:user:<id>`; for one session with `#<session>` after it.
+
+mod probe;
 
 use crate::Error;
 use crate::access::Origin;
-use crate::accounts::{self, UserRow};
+use crate::accounts::{self, Instant, UserRow};
 use crate::event::Audit;
-use crate::hooks;
+use crate::files as rows;
+use crate::hooks::{self, Setting};
 use crate::policy::Operation;
 use crate::service::Vault;
 use crate::wire::Hook;
 use async_trait::async_trait;
-use prunella_schemas::plan::{EvidenceKind, Outcome, Probe, Read, TargetState};
+use prunella_schemas::plan::{Outcome, Probe, Read, TargetState};
 use prunella_schemas::port::{Effector, PortError};
 use prunella_schemas::{Id, Step, Tenant, Timestamp};
 use serde_json::{Value, json};
@@ -20,25 +23,57 @@ use std::sync::Arc;
 
 /// The provider word.
 pub const PROVIDER: &str = "vault";
-/// No token that was issued before counts. `desired`: nothing.
-pub const REVOKE_TOKENS: &str = "tokens.revoke";
-/// `desired`: `{"until": ms}`; 0 takes the lock back.
+/// No token that was issued before counts: its version is bumped. `{"not_before": ms}`.
+pub const REVOKE_TOKENS: &str = "tokens.set_not_before";
+/// `{"value": ms}`: locked until then. 0: not.
 pub const LOCK: &str = "account.lock";
-/// Sessions and devices must prove themselves anew. `desired`: nothing.
+/// `{"value": ms}`: who was authenticated before must prove it anew, and devices are forgotten.
 pub const RESET_TRUST: &str = "trust.reset";
-/// All files of the user go to HIGH. `desired`: nothing.
-pub const HARDEN: &str = "tier.harden";
-/// New gate keys for all files of the user. `desired`: nothing.
-pub const ROTATE: &str = "gate.rotate";
-/// `desired`: `{"until": ms}`; 0 takes it back.
+/// `{"value": ms}`: one session is refused until then.
+pub const KILL_SESSION: &str = "session.kill";
+/// `{"value": ms}`: what the user shared is closed until then.
 pub const SUSPEND_GRANTS: &str = "grants.suspend";
+/// `{"tier": "HIGH"}`: all files of the user, those of LOW with the user away.
+pub const HARDEN: &str = "storage.harden_tier";
+/// `{"since": ms}`: no gate key of the user's files is older.
+pub const ROTATE: &str = "keys.rotate";
 
-/// Newest entries of the ledger that a probe looks at.
-const PROBE_ENTRIES_MAX: i64 = 2_000;
+/// All of them.
+const OPERATIONS: [&str; 7] =
+    [REVOKE_TOKENS, LOCK, RESET_TRUST, KILL_SESSION, SUSPEND_GRANTS, HARDEN, ROTATE];
+/// Written beside every action: who wanted it stands in the pipeline's ledger, under the action's id.
+const REASON: &str = "the response";
+const HIGH: &str = "HIGH";
 
 /// Acts on the vault in this process.
 pub struct VaultEffector {
     vault: Arc<Vault>,
+}
+
+/// Whom, or what of them, a step is about.
+struct Target<'a> {
+    user: &'a str,
+    session: Option<&'a str>,
+}
+
+impl<'a> Target<'a> {
+    fn of(operation: &str, target: &'a str) -> Self {
+        let (target, session) = match target.rsplit_once('#') {
+            Some((target, session)) if operation == KILL_SESSION => (target, Some(session)),
+            _ => (target, None),
+        };
+        Target { user: target.rsplit(':').next().unwrap_or_default(), session }
+    }
+
+    fn setting(&self, operation: &str) -> Option<Setting<'a>> {
+        Some(match operation {
+            LOCK => Setting::Account(Instant::LockedUntil),
+            RESET_TRUST => Setting::Account(Instant::StepUpSince),
+            SUSPEND_GRANTS => Setting::Account(Instant::GrantsSuspendedUntil),
+            KILL_SESSION => Setting::Session(self.session?),
+            _ => return None,
+        })
+    }
 }
 
 impl VaultEffector {
@@ -46,129 +81,73 @@ impl VaultEffector {
         VaultEffector { vault }
     }
 
-    async fn user(&self, target: &str) -> Result<UserRow, Error> {
-        let id = target.rsplit(':').next().unwrap_or_default();
-        accounts::by_id(&self.vault.db, id).await?.ok_or(Error::Missing("account"))
+    async fn user(&self, target: &Target<'_>) -> Result<UserRow, Error> {
+        accounts::by_id(&self.vault.db, target.user).await?.ok_or(Error::Missing("account"))
     }
 
-    async fn act(&self, step: &Step, key: Id) -> Result<String, Error> {
-        let user = self.user(&step.target).await?;
-        let until = step.desired.get("until").and_then(Value::as_i64);
-        let operation = match (step.operation.as_str(), until) {
-            (REVOKE_TOKENS, _) => Operation::RevokeTokens,
-            (LOCK, Some(0)) => Operation::Unlock,
-            (LOCK, Some(_)) => Operation::Lock,
-            (RESET_TRUST, _) => Operation::ResetTrust,
-            (HARDEN, _) => Operation::ChangeTier,
-            (ROTATE, _) => Operation::Rotate,
-            (SUSPEND_GRANTS, Some(_)) => Operation::SuspendGrants,
-            _ => {
-                return Err(Error::Invalid(format!(
-                    "`{}` is no action of the vault, or says no end",
-                    step.operation
-                )));
+    /// The state that a step of this operation sets.
+    async fn state(&self, operation: &str, target: &Target<'_>) -> Result<Value, Error> {
+        let user = self.user(target).await?;
+        let db = &self.vault.db;
+        // An instant is its own version: whoever finds it unchanged may change it.
+        let versioned = |value: i64| json!({"value": value, "version": value});
+        Ok(match operation {
+            REVOKE_TOKENS => json!({"not_before": user.tokens_not_before, "version": user.token_version}),
+            LOCK => versioned(user.locked_until),
+            RESET_TRUST => versioned(user.step_up_since),
+            SUSPEND_GRANTS => versioned(user.grants_suspended_until),
+            KILL_SESSION => {
+                let session = accounts::session(db, target.session.unwrap_or_default()).await?;
+                let session = session.filter(|session| session.user == user.id);
+                versioned(session.ok_or(Error::Missing("session"))?.refused_until)
             }
-        };
-        let reason = step.desired.get("reason").and_then(Value::as_str).unwrap_or("response");
-        let expires = match until {
-            // A suspension that ends at once is one that is taken back.
-            Some(0) => 1,
-            until => until.unwrap_or(0),
-        };
-        let action_id = format!("{key}/{}", step.operation);
-        let hook = Hook { action_id, reason: reason.to_owned(), expires };
-        let mut audit = Audit::new(operation, Origin::own());
-        audit.subject = Some((user.id.clone(), Some(user.name.clone())));
-        hooks::act(&self.vault, &audit, operation, &user.id, &hook).await?;
-        Ok(format!("{} of {}", step.operation, user.name))
-    }
-
-    async fn judge(&self, step: &Step, applied: Timestamp) -> Result<Probe, Error> {
-        let user = self.user(&step.target).await?;
-        let until = step.desired.get("until").and_then(Value::as_i64).unwrap_or(0);
-        let progress = self.vault.progress(&user.id).await?;
-        let stands = match step.operation.as_str() {
-            LOCK => user.locked_until >= until,
-            SUSPEND_GRANTS => user.grants_suspended_until >= until,
-            RESET_TRUST => user.step_up_since > 0,
-            HARDEN | ROTATE if progress.waiting > 0 => {
-                return Ok(Probe::NotYet {
-                    detail: format!("{} files wait for their turn", progress.waiting),
-                });
-            }
-            _ => true,
-        };
-        if !stands {
-            let detail = format!("`{}` no longer holds", step.operation);
-            return Ok(Probe::Escaped { detail, last_accepted: None, successors: Vec::new() });
-        }
-        let seen = self.seen(&user.id, applied).await?;
-        let is_about_access = matches!(step.operation.as_str(), LOCK | REVOKE_TOKENS | RESET_TRUST);
-        Ok(match (is_about_access && until_counts(step), seen) {
-            (true, Seen { accepted: Some(at), .. }) => Probe::Escaped {
-                detail: format!("a session from before was accepted at {at}"),
-                last_accepted: Some(at),
-                successors: Vec::new(),
-            },
-            (true, Seen { refused: Some(at), before, .. }) => Probe::Held {
-                evidence: EvidenceKind::RefusedCall,
-                detail: format!("the vault refused a session from before at {at}"),
-                last_accepted: before,
-            },
-            (_, Seen { before, .. }) => Probe::Held {
-                evidence: EvidenceKind::ConfigurationRead,
-                detail: match progress.waiting_for_user {
-                    0 => format!("`{}` stands", step.operation),
-                    n => format!(
-                        "`{}` stands; {n} files are split anew when their user opens them",
-                        step.operation
-                    ),
-                },
-                last_accepted: before,
-            },
+            HARDEN => json!({"tier": rows::lowest_tier_wanted(db, &user.id).await?}),
+            ROTATE => json!({"since": rows::oldest_gate_wanted(db, &user.id).await?}),
+            other => return Err(Error::Invalid(format!("`{other}` is no action of the vault"))),
         })
     }
 
-    /// What became of the user's sessions that began before `applied`, by the vault's own ledger.
-    async fn seen(&self, user: &str, applied: Timestamp) -> Result<Seen, Error> {
-        self.vault.log.sequence().await?;
-        let mut seen = Seen::default();
-        for entry in self.vault.log.newest(PROBE_ENTRIES_MAX).await? {
-            let Ok(event) = serde_json::from_slice::<Value>(&entry.body) else { continue };
-            if event["actor"]["user"]["uid"] != user {
-                continue;
+    async fn act(&self, step: &Step, key: Id) -> Result<Outcome, Error> {
+        let target = Target::of(&step.operation, &step.target);
+        let user = self.user(&target).await?;
+        let number = |name: &str| step.desired.get(name).and_then(Value::as_i64);
+        let operation = match step.operation.as_str() {
+            REVOKE_TOKENS if number("not_before").is_some() => Operation::RevokeTokens,
+            HARDEN if step.desired.get("tier").is_some_and(|tier| tier == HIGH) => Operation::ChangeTier,
+            ROTATE if number("since").is_some() => Operation::Rotate,
+            LOCK if number("value") == Some(0) => Operation::Unlock,
+            LOCK if number("value").is_some() => Operation::Lock,
+            RESET_TRUST if number("value").is_some() => Operation::ResetTrust,
+            SUSPEND_GRANTS if number("value").is_some() => Operation::SuspendGrants,
+            KILL_SESSION if number("value").is_some() => Operation::RevokeTokens,
+            other => {
+                let detail = format!("step `{other}` does not say what to set, or is no action of the vault");
+                return Ok(Outcome::Failed { detail });
             }
-            let is_success = event["status_id"] == 1;
-            if entry.time <= applied {
-                if is_success {
-                    seen.before = seen.before.max(Some(entry.time));
-                }
-                continue;
+        };
+        let mut audit = Audit::new(operation, Origin::own());
+        audit.subject = Some((user.id.clone(), Some(user.name.clone())));
+        let (action_id, reason) = (format!("{key}/{}", step.operation), REASON.to_owned());
+        let hook = Hook { action_id, reason, expires: number("value").unwrap_or(0) };
+        let detail = format!("{} of {}: {}", step.operation, user.name, step.desired);
+        let (Some(setting), Some(value)) = (target.setting(&step.operation), number("value")) else {
+            hooks::act(&self.vault, &audit, operation, &user.id, &hook).await?;
+            return Ok(Outcome::Done { detail });
+        };
+        let planned_on = step.prior.as_ref().and_then(|prior| prior.get("version")?.as_i64());
+        let Some(expected) = planned_on else {
+            let detail = format!("step `{}` does not say on which version it was planned", step.operation);
+            return Ok(Outcome::Failed { detail });
+        };
+        match hooks::set(&self.vault, &audit, &user.id, setting, (expected, value), &hook).await? {
+            Ok(()) => Ok(Outcome::Done { detail }),
+            Err(found) => {
+                let (what, who) = (&step.operation, &user.name);
+                let detail = format!("`{what}` of {who} is {found}, and was {expected} when this was planned");
+                Ok(Outcome::Conflict { detail })
             }
-            let session = event["actor"]["session"]["uid"].as_str().unwrap_or_default();
-            let began = accounts::session_began(&self.vault.db, session).await?;
-            if began.is_none_or(|began| began > applied.0) {
-                continue;
-            }
-            let which = if is_success { &mut seen.accepted } else { &mut seen.refused };
-            *which = (*which).max(Some(entry.time));
         }
-        Ok(seen)
     }
-}
-
-/// A lock that was taken back restricts nobody.
-fn until_counts(step: &Step) -> bool {
-    step.operation != LOCK || step.desired.get("until").and_then(Value::as_i64) != Some(0)
-}
-
-/// Calls of sessions from before the change.
-#[derive(Default)]
-struct Seen {
-    /// The last one that was accepted before it.
-    before: Option<Timestamp>,
-    accepted: Option<Timestamp>,
-    refused: Option<Timestamp>,
 }
 
 #[async_trait]
@@ -178,28 +157,21 @@ impl Effector for VaultEffector {
     }
 
     async fn preflight(&self, operation: &str) -> Result<(), PortError> {
-        match operation {
-            REVOKE_TOKENS | LOCK | RESET_TRUST | HARDEN | ROTATE | SUSPEND_GRANTS => Ok(()),
-            other => Err(PortError::Invalid(format!("`{other}` is no action of the vault"))),
+        if OPERATIONS.contains(&operation) {
+            return Ok(());
         }
+        Err(PortError::Invalid(format!("`{operation}` is no action of the vault")))
     }
 
     async fn read(&self, _: &Tenant, what: &Read) -> Result<TargetState, PortError> {
-        let user = self.user(&what.target).await.map_err(|e| port(&e))?;
-        let progress = self.vault.progress(&user.id).await.map_err(|e| port(&e))?;
-        let value = json!({
-            "token_version": user.token_version,
-            "locked_until": user.locked_until,
-            "step_up_since": user.step_up_since,
-            "grants_suspended_until": user.grants_suspended_until,
-            "files": progress,
-        });
+        let target = Target::of(&what.operation, &what.target);
+        let value = self.state(&what.operation, &target).await.map_err(|e| port(&e))?;
         Ok(TargetState { provider: PROVIDER.into(), target: what.target.clone(), value })
     }
 
     async fn apply(&self, _: &Tenant, step: &Step, key: Id) -> Outcome {
         match self.act(step, key).await {
-            Ok(detail) => Outcome::Done { detail },
+            Ok(outcome) => outcome,
             Err(error @ Error::Unavailable(_)) => Outcome::Unknown { detail: error.to_string() },
             Err(error @ Error::Conflict(_)) => Outcome::Conflict { detail: error.to_string() },
             Err(error) => Outcome::Failed { detail: error.to_string() },

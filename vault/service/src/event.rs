@@ -14,8 +14,10 @@ use prunella_schemas::ocsf::{
 use prunella_schemas::{Event, Timestamp};
 use serde_json::Value;
 
-/// The account under which users of the vault are known to the pipeline: `ocsf:user:vault:<user id>`.
+/// The account of every user of the vault, as its events say it.
 pub const ACCOUNT: &str = "vault";
+/// Who acts when nobody asked.
+const OURSELVES: &str = "prunella";
 const INFORMATIONAL: u8 = 1;
 const LOW: u8 = 2;
 /// Longest text of a client that goes into an event, in bytes.
@@ -28,8 +30,9 @@ pub(crate) struct Audit {
     pub origin: Origin,
     /// Who asked; unknown until the token is proven.
     pub user: Option<(String, String)>,
-    pub session: Option<String>,
-    /// Whom it is about, if that is another account.
+    /// The session shown, and since when there is one.
+    pub session: Option<(String, Option<Timestamp>)>,
+    /// Whom it is about, if that is another account. An empty id: a name that no account has.
     pub subject: Option<(String, Option<String>)>,
     pub file: Option<(String, u64)>,
     pub bytes_in: Option<u64>,
@@ -85,13 +88,16 @@ impl Audit {
             correlation_uid: Some(self.origin.request.clone()),
             ..Metadata::default()
         };
-        let session = self.session.as_ref().map(|uid| Session {
+        let session = self.session.as_ref().map(|(uid, created)| Session {
             uid: Some(uid.clone()),
+            created_time: *created,
             credential_uid: Some(uid.clone()),
             ..Session::default()
         });
-        let user = self.user.as_ref().map(|(id, name)| user(id, Some(name), self.session.as_deref()));
-        event.actor = Some(Actor { user, session, ..Actor::default() });
+        let credential = self.session.as_ref().map(|(uid, _)| uid.as_str());
+        let user = self.user.as_ref().map(|(id, name)| user(id, Some(name), credential));
+        let invoked_by = self.origin.is_own.then(|| OURSELVES.to_owned());
+        event.actor = Some(Actor { user, session, invoked_by, ..Actor::default() });
         event.user = self.subject.as_ref().map(|(id, name)| user_of_subject(id, name.as_deref()));
         event.src_endpoint = Some(Endpoint {
             ip: Some(self.origin.ip.to_string()),
@@ -145,7 +151,7 @@ fn user(id: &str, name: Option<&str>, credential: Option<&str>) -> User {
 
 fn user_of_subject(id: &str, name: Option<&str>) -> User {
     User {
-        uid: Some(id.to_owned()),
+        uid: (!id.is_empty()).then(|| id.to_owned()),
         name: name.map(cut),
         account: Some(Account { uid: Some(ACCOUNT.into()), ..Account::default() }),
         ..User::default()

@@ -255,6 +255,22 @@ pub(crate) async fn want_tier_of(tx: &mut Tx, owner: &str, tier: Tier) -> Result
     Ok(wanted.bind(tier as i64).bind(owner).execute(&mut **tx).await?.rows_affected())
 }
 
+/// The lowest tier that is wanted of any file of a user; the highest when there is none.
+pub(crate) async fn lowest_tier_wanted(db: &Database, owner: &str) -> Result<&'static str, Error> {
+    let lowest = "SELECT MIN(tier_wanted) FROM files WHERE owner = $1 AND epoch > 0 AND erased = 0";
+    let lowest: Option<i64> = sqlx::query_scalar(lowest).bind(owner).fetch_one(db.pool()).await?;
+    let tier = [Tier::Low, Tier::Medium].into_iter().find(|tier| Some(*tier as i64) == lowest);
+    Ok(crate::outbox::tier_name(tier.unwrap_or(Tier::High)))
+}
+
+/// Since when the oldest gate key of a user's files is, or is to be; the end of time when there is none.
+pub(crate) async fn oldest_gate_wanted(db: &Database, owner: &str) -> Result<i64, Error> {
+    let oldest = "SELECT MIN(CASE WHEN rotate_wanted > epoch_since THEN rotate_wanted ELSE epoch_since END)
+                  FROM files WHERE owner = $1 AND epoch > 0 AND erased = 0";
+    let oldest: Option<i64> = sqlx::query_scalar(oldest).bind(owner).fetch_one(db.pool()).await?;
+    Ok(oldest.unwrap_or(i64::MAX))
+}
+
 /// Names another manifest of the same body, if the old one is still the newest.
 pub(crate) async fn set_blob(tx: &mut Tx, file: &FileRow, blob_sha256: &str) -> Result<(), Error> {
     let set =

@@ -65,6 +65,51 @@ pub(crate) async fn act(
     Ok(())
 }
 
+/// What has a value that can be set and taken back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Setting<'a> {
+    Account(Instant),
+    Session(&'a str),
+}
+
+/// Sets it, once for each id of an action, if it still is what was expected; else says what it is.
+pub(crate) async fn set(
+    vault: &Vault,
+    audit: &Audit,
+    user: &str,
+    setting: Setting<'_>,
+    (expected, value): (i64, i64),
+    hook: &Hook,
+) -> Result<Result<(), i64>, Error> {
+    let now = vault.now();
+    let mut audit = audit.clone();
+    audit.note.push(("reason", hook.reason.clone()));
+    let mut tx = vault.db.begin().await?;
+    if !first_time(&mut tx, audit.operation, user, hook, now.0).await? {
+        return Ok(Ok(()));
+    }
+    let swapped = match setting {
+        Setting::Account(which) => accounts::swap_instant(&mut tx, user, which, expected, value).await?,
+        Setting::Session(session) => {
+            audit.note.push(("session", session.to_owned()));
+            accounts::swap_refusal(&mut tx, session, expected, value).await?
+        }
+    };
+    match swapped {
+        Err(found) if found == value => return Ok(Ok(())),
+        Err(found) => return Ok(Err(found)),
+        Ok(()) => {}
+    }
+    // Trust that is taken back does not come back to a device.
+    if matches!(setting, Setting::Account(Instant::StepUpSince)) {
+        accounts::forget_devices(&mut tx, user).await?;
+    }
+    audit.done(&mut tx, now).await?;
+    tx.commit().await?;
+    vault.posted.notify_one();
+    Ok(Ok(()))
+}
+
 /// Writes the action down; false when it was done before. The same id for something else is refused.
 async fn first_time(
     tx: &mut db::Tx,

@@ -125,7 +125,7 @@ impl Log {
         let events: Vec<&str> = posted.iter().filter(|p| p.kind == EVENT).map(|p| p.body.as_str()).collect();
         if !events.is_empty() {
             let upload = Upload {
-                source: "ocsf".into(),
+                source: "vault".into(),
                 tenant: tenant.clone(),
                 content_type: "application/x-ndjson".into(),
                 body: (events.join("\n") + "\n").into_bytes(),

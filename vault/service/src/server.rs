@@ -1,13 +1,14 @@
 //! The server: routes with their description, a bounded number of connections, and the work that goes on beside them.
 
-use crate::access::Origin;
+use crate::access::{Origin, RequestId};
+use crate::clock::random_id;
 use crate::event::Audit;
 use crate::policy::Operation;
 use crate::problem::no_such_route;
 use crate::service::Vault;
 use crate::{Error, routes};
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::routing::get;
@@ -48,12 +49,19 @@ pub fn router(vault: Arc<Vault>) -> Router {
     let (api, description) = routes::api().split_for_parts();
     let document = Arc::new(document(&description));
     let limit = Limit(Arc::new(Semaphore::new(REQUESTS_MAX)));
+    let proxies = vault.proxies.clone();
     api.with_state(vault)
         .route("/openapi.json", get(move || async move { Json(document) }))
         .fallback(no_such_route)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn(move |request, next| limit.clone().pass(request, next)))
         .layer(from_fn(seal))
+        .layer(from_fn(move |request, next| proxies.clone().look_through(request, next)))
+}
+
+/// The vault under `/vault`, beside what `router` serves.
+pub fn beside(router: Router, vault: Arc<Vault>) -> Router {
+    Router::new().nest("/vault", self::router(vault)).merge(router)
 }
 
 /// The OpenAPI 3.1 document, for publishing and for checking drift without a server.
@@ -94,10 +102,13 @@ fn document(description: &utoipa::openapi::OpenApi) -> Value {
     document
 }
 
-/// Nothing that the vault says is to be kept, framed or guessed at.
-async fn seal(request: Request, next: Next) -> Response {
+/// Nothing that the vault says is to be kept, framed or guessed at; each answer names its request.
+async fn seal(mut request: Request, next: Next) -> Response {
+    let id = random_id();
+    request.extensions_mut().insert(RequestId(id.clone()));
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
+    headers.extend(HeaderValue::from_str(&id).ok().map(|id| (HeaderName::from_static("x-request-id"), id)));
     for (name, value) in [
         (header::CACHE_CONTROL, "no-store"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -121,12 +132,18 @@ pub async fn serve(
     let served = axum::serve(listener, service).with_graceful_shutdown(shutdown).await;
     beside.abort();
     let _ = beside.await;
-    // What was answered is in the ledger before we go.
-    if let Err(error) = vault.log.sequence().await {
-        tracing::warn!(%error, "the last entries are linked at the next start");
-    }
-    vault.close().await;
+    vault.finish(None).await;
     served
+}
+
+impl Vault {
+    /// The end: what was answered is in the ledger, and with the pipeline if there is one, before we go.
+    pub async fn finish(&self, pipeline: Option<&dyn Intake>) {
+        if let Err(error) = hand_over(self, pipeline).await {
+            tracing::warn!(%error, "the last entries are linked and handed over at the next start");
+        }
+        self.close().await;
+    }
 }
 
 /// What goes on beside the requests, for ever.
@@ -136,14 +153,7 @@ pub async fn work(vault: Arc<Vault>, pipeline: Option<Arc<dyn Intake>>) {
 
 async fn sequence(vault: &Vault, pipeline: Option<&dyn Intake>) {
     loop {
-        let done = async {
-            while vault.log.sequence().await? > 0 {}
-            if let Some(pipeline) = pipeline {
-                while vault.log.deliver(pipeline, &vault.tenant).await? > 0 {}
-            }
-            Ok::<_, Error>(())
-        };
-        match done.await {
+        match hand_over(vault, pipeline).await {
             Ok(()) => vault.posted.notified().await,
             Err(error) => {
                 tracing::warn!(%error, "the outbox waits");
@@ -151,6 +161,15 @@ async fn sequence(vault: &Vault, pipeline: Option<&dyn Intake>) {
             }
         }
     }
+}
+
+/// Everything that the outbox has: into the ledger, and then to the pipeline.
+async fn hand_over(vault: &Vault, pipeline: Option<&dyn Intake>) -> Result<(), Error> {
+    while vault.log.sequence().await? > 0 {}
+    if let Some(pipeline) = pipeline {
+        while vault.log.deliver(pipeline, &vault.tenant).await? > 0 {}
+    }
+    Ok(())
 }
 
 async fn renew(vault: &Vault) {

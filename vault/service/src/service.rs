@@ -5,10 +5,12 @@ use crate::clock::{Clock, chance, random_id};
 use crate::custody::{Custody, OnStep, Stores};
 use crate::db::Database;
 use crate::keyring::{KeyService, Ring, name_of};
+use crate::lock::Hold;
 use crate::log::{self, Log};
 use crate::objects::{LocalStore, ObjectStore};
 use crate::password::Passwords;
 use crate::policy::{Policy, Role};
+use crate::proxy::Proxies;
 use crate::throttle::Throttle;
 use crate::token::{self, Tokens};
 use crate::{Error, names};
@@ -49,6 +51,8 @@ pub struct Config {
     pub grace_ms: i64,
     pub attempt_ms_max: i64,
     pub tenant: Tenant,
+    /// Who is believed when they say for whom they ask.
+    pub proxies: Proxies,
     /// Told of each step of each change of custody.
     pub on_step: OnStep,
 }
@@ -65,6 +69,7 @@ impl Config {
             grace_ms: GRACE_MS,
             attempt_ms_max: ATTEMPT_MS_MAX,
             tenant: Tenant::default(),
+            proxies: Proxies::default(),
             on_step: Arc::new(|_| ()),
         })
     }
@@ -114,6 +119,8 @@ pub struct Vault {
     pub(crate) grace_ms: i64,
     pub(crate) attempt_ms_max: i64,
     pub(crate) tenant: Tenant,
+    pub(crate) proxies: Proxies,
+    hold: Mutex<Option<Hold>>,
     /// Something is in the outbox.
     pub(crate) posted: Notify,
     /// A renewal waits for its turn.
@@ -166,6 +173,8 @@ impl Vault {
         let db = config.database().await?;
         let missing = Error::Conflict("there is no vault here yet: run `prunella vault init`");
         let origin = setting(&db, ORIGIN).await?.ok_or(missing)?;
+        make_private(&config.data_dir).map_err(|e| Error::store("the data directory", &e))?;
+        let hold = Hold::take(&config.data_dir, &db, &origin).await?;
         let first = Arc::new(config.first_ring()?);
         let second = Arc::new(config.second_ring()?);
         let store = |name: &'static str, folder: &str| -> Result<Arc<dyn ObjectStore>, Error> {
@@ -204,6 +213,8 @@ impl Vault {
             grace_ms: config.grace_ms,
             attempt_ms_max: config.attempt_ms_max,
             tenant: config.tenant,
+            proxies: config.proxies,
+            hold: Mutex::new(Some(hold)),
             posted: Notify::new(),
             renewals: Notify::new(),
             clock: config.clock,
@@ -235,6 +246,9 @@ impl Vault {
     /// Closes the database; requests in progress end first.
     pub async fn close(&self) {
         self.db.close().await;
+        if let Ok(mut hold) = self.hold.lock() {
+            *hold = None;
+        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! `prunella vault`: files that are sealed here and kept elsewhere.
 
 pub mod args;
+pub mod attacked;
 mod files;
 mod secret;
 mod serve;
+pub mod within;
 
 use crate::output;
 use crate::{App, Outcome, Refusal, pipeline};

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use prunella_runtime::clock;
 use prunella_schemas::port::{Accepted, Intake, PortError, Upload};
 use prunella_schemas::{Command, Record};
-use prunella_vault::{Config, Vault};
+use prunella_vault::{Config, Proxies, Vault};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,6 +24,7 @@ pub fn config(app: &App, database: &Database) -> anyhow::Result<Config> {
     let mut config = Config::new(&app.loaded.config.data_dir.join("vault"), clock::wall())?;
     config.database.clone_from(&database.url);
     config.tenant = app.loaded.config.tenant.clone();
+    config.proxies = Proxies::parse(&app.loaded.config.vault.trusted_proxies)?;
     Ok(config)
 }
 

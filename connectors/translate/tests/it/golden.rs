@@ -27,6 +27,7 @@ fn source_of(name: &str) -> &'static str {
         ("azure-signin-", "azure.signin"),
         ("azure-storage-", "azure.storage"),
         ("gcp-audit-", "gcp.audit"),
+        ("vault-", "vault"),
     ];
     sources.iter().find(|(prefix, _)| name.starts_with(prefix)).map_or("aws.cloudtrail", |(_, source)| source)
 }

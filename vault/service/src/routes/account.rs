@@ -118,7 +118,7 @@ async fn log_in(
     audit.user = user.as_ref().map(|user| (user.id.clone(), user.name.clone()));
     audit.subject = Some(match &user {
         Some(user) => (user.id.clone(), Some(user.name.clone())),
-        None => ("unknown".to_owned(), Some(form.username.clone())),
+        None => (String::new(), Some(form.username.clone())),
     });
     vault.throttle.check(&vault.db, &attempt, now).await?;
     let stored = user.as_ref().map(|user| user.password.clone());
@@ -163,7 +163,7 @@ async fn begin(
     }
     let network = audit.origin.network();
     let (session, refresh_token) = accounts::begin_session(&mut tx, &user.id, &device, &network, now).await?;
-    audit.session = Some(session.clone());
+    audit.session = Some((session.clone(), Some(now)));
     audit.done(&mut tx, now).await?;
     tx.commit().await?;
     vault.posted.notify_one();
@@ -200,10 +200,11 @@ async fn renew(
     let (id, secret) = shown.split_once('.').ok_or(Error::Unauthenticated)?;
     let session = accounts::session(&vault.db, id).await?.ok_or(Error::Unauthenticated)?;
     let user = accounts::by_id(&vault.db, &session.user).await?.ok_or(Error::Unauthenticated)?;
-    audit.session = Some(session.id.clone());
+    audit.session = Some((session.id.clone(), Some(Timestamp(session.created))));
     audit.user = Some((user.id.clone(), user.name.clone()));
     let now = vault.now();
-    if session.ended != 0 || session.expires <= now.0 || user.is_locked(now) {
+    let is_refused = session.refused_until > now.0 || user.is_locked(now);
+    if session.ended != 0 || session.expires <= now.0 || is_refused {
         return Err(Error::Unauthenticated);
     }
     let (refresh_token, digest) = accounts::refresh_token(&session.id);

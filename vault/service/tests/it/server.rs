@@ -49,7 +49,7 @@ pub struct Pipeline(pub Mutex<Vec<serde_json::Value>>);
 #[async_trait::async_trait]
 impl Intake for Pipeline {
     async fn accept(&self, upload: Upload) -> Result<Accepted, PortError> {
-        assert_eq!((upload.source.as_str(), upload.content_type.as_str()), ("ocsf", "application/x-ndjson"));
+        assert_eq!((upload.source.as_str(), upload.content_type.as_str()), ("vault", "application/x-ndjson"));
         let text = String::from_utf8(upload.body).unwrap();
         let events: Vec<_> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let accepted = events.len() as u64;
@@ -132,6 +132,11 @@ impl Server {
 
     pub fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// As another process on the same folder would open it.
+    pub async fn config(&self) -> Config {
+        config(self.dir.path(), &self.clock).await
     }
 
     /// Ends the process's part of it, and begins anew over the same files.
