@@ -1,6 +1,6 @@
 //! OCSF 1.8.0 objects and class catalog, as far as Prunella fills them. Names and ids are the standard's own.
 
-use crate::{RawJson, Timestamp};
+use crate::{RawJson, Tag, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -368,6 +368,9 @@ objects! {
         owner: Option<User>,
         region: Option<String>,
         cloud_partition: Option<String>,
+        /// How much depends on it, in the operator's words.
+        criticality: Option<String>,
+        tags: Vec<Tag>,
     }
     Tls { version: Option<String>, cipher: Option<String>, sni: Option<String> }
     /// Bytes out are what left the provider towards the caller.

@@ -82,7 +82,8 @@ impl World {
             effectors: vec![Arc::new(counted)],
         };
         let stages = [Role::Ingest, Role::Detect, Role::Correlate];
-        let mut roles = Roles::start(&self.settings, &prunella_detect::Config::default(), &stages).unwrap();
+        let mut roles =
+            Roles::start(&self.settings, &prunella_detect::Config::default(), None, &stages).unwrap();
         let started = runtime.block_on(roles.start_respond(&self.settings, response));
         started.unwrap();
         drop(context);
