@@ -42,9 +42,7 @@ pub fn load(config: &Config) -> Result<Option<Tables>, EnrichError> {
     if config.is_empty() {
         return Ok(None);
     }
-    let all = |paths: &[PathBuf]| paths.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>();
-    let files = Files { mmdb: all(&config.mmdb)?, cloud_ranges: all(&config.cloud_ranges)? };
-    let tables = Tables::build(config, files)?;
+    let tables = Tables::build(config, Files::of(config, read)?)?;
     for note in tables.notes() {
         tracing::warn!(note, "a table is used in part");
     }
@@ -146,7 +144,7 @@ impl Keeper {
     }
 
     fn write_down(&self, from: Timestamp, tables: Id) -> Result<(), EnrichError> {
-        let files = paths(&self.config).cloned().collect();
+        let files = self.config.paths().cloned().collect();
         let write = || -> io::Result<()> {
             let mut line = serde_json::to_vec(&Switch { from, tables, files })?;
             line.push(b'\n');
@@ -161,14 +159,10 @@ impl Keeper {
     }
 }
 
-fn paths(config: &Config) -> impl Iterator<Item = &PathBuf> {
-    config.mmdb.iter().chain(&config.cloud_ranges)
-}
-
 fn stamps(config: &Config) -> Vec<Option<Stamp>> {
     let stamp = |path: &PathBuf| {
         let m = std::fs::metadata(path).ok()?;
         Some((m.dev(), m.ino(), m.len(), m.ctime(), m.ctime_nsec()))
     };
-    paths(config).map(stamp).collect()
+    config.paths().map(stamp).collect()
 }

@@ -380,7 +380,15 @@ objects! {
     Databucket { uid: Option<String>, name: Option<String>, #[serde(rename = "type")] kind: Option<Caption>, type_id: Option<u8> }
     /// A table of a datastore, where the data lies in no bucket.
     Table { uid: Option<String>, name: Option<String> }
-    File { name: String, path: Option<String>, uid: Option<String>, size: Option<u64>, type_id: Option<u8> }
+    File {
+        name: String,
+        path: Option<String>,
+        uid: Option<String>,
+        size: Option<u64>,
+        type_id: Option<u8>,
+        hashes: Vec<Fingerprint>,
+    }
+    Fingerprint { algorithm_id: Option<u8>, algorithm: Option<String>, value: String }
     Policy { uid: Option<String>, name: Option<String> }
 }
 impl Skip for Product {

@@ -88,7 +88,7 @@ fn enrichment(provider: &'static str, data: EnrichmentData) -> Enrichment {
 }
 
 /// An address that means something else in every network.
-fn is_private(address: IpAddr) -> bool {
+pub fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => is_private_v4(v4),
         IpAddr::V6(v6) => is_private_v6(v6),

@@ -1,6 +1,6 @@
 //! Prefixes: blocks of addresses with a value each, looked up by the longest one that holds an address.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// A block of addresses. IPv4 lies inside IPv6, as in `::ffff:203.0.113.0/120`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +26,20 @@ impl Block {
     /// How many addresses, less one.
     fn span(self) -> u128 {
         self.last - self.first
+    }
+
+    /// How many leading bits are the same in all of it, in its own family.
+    pub fn fixed_bits(self) -> u32 {
+        let free = 128 - self.span().leading_zeros();
+        if self.is_v4() { 32u32.saturating_sub(free) } else { 128 - free }
+    }
+
+    pub fn is_v4(self) -> bool {
+        self.first >> 32 == 0xFFFF
+    }
+
+    pub fn first_address(self) -> IpAddr {
+        Ipv6Addr::from_bits(self.first).to_canonical()
     }
 }
 

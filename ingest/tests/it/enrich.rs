@@ -56,6 +56,7 @@ fn networks() -> Tables {
     let files = Files {
         mmdb: vec![table("city.mmdb", city()), table("asn.mmdb", asn())],
         cloud_ranges: vec![table("aws.json", AWS), table("azure.json", AZURE), table("gcp.json", GCP)],
+        ..Files::default()
     };
     let config = Config { hosting_asns: vec![64_501], ..Config::default() };
     Tables::build(&config, files).unwrap()

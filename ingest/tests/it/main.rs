@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod enrich;
+mod lists;
 mod mmdb;
 mod properties;
 mod real;
