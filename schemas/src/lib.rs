@@ -9,6 +9,7 @@ pub mod enrichment;
 pub mod event;
 pub mod finding;
 pub mod id;
+pub mod inventory;
 pub mod limits;
 pub mod message;
 pub mod ocsf;

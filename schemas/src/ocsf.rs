@@ -109,6 +109,13 @@ pub const NETWORK_ACTIVITY: Class = Class {
         (7, "Listen"),
     ],
 };
+pub const CLOUD_INVENTORY: Class = Class {
+    uid: 5023,
+    name: "Cloud Resources Inventory Info",
+    category_uid: 5,
+    category_name: "Discovery",
+    activities: &[(1, "Log"), (2, "Collect")],
+};
 pub const API_ACTIVITY: Class = Class {
     uid: 6003,
     name: "API Activity",
@@ -175,12 +182,13 @@ pub const REMEDIATION_ACTIVITY: Class = Class {
 };
 
 /// The classes an event may have.
-pub const EVENT_CLASSES: [Class; 8] = [
+pub const EVENT_CLASSES: [Class; 9] = [
     ACCOUNT_CHANGE,
     AUTHENTICATION,
     ENTITY_MANAGEMENT,
     GROUP_MANAGEMENT,
     NETWORK_ACTIVITY,
+    CLOUD_INVENTORY,
     API_ACTIVITY,
     DATASTORE_ACTIVITY,
     FILE_HOSTING,
