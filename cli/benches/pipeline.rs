@@ -100,6 +100,7 @@ fn latency(runtime: &tokio::runtime::Runtime, records: &[Vec<u8>]) {
 fn start(runtime: &tokio::runtime::Runtime, dir: &Path) -> Embedded {
     let settings = Settings {
         data_dir: dir.to_owned(),
+        enrich: prunella_ingest::enrich::Config::default(),
         detect: prunella_detect::Config::default(),
         respond: prunella_respond::Config::default(),
         playbooks: prunella_respond::Playbooks::built_in().expect("valid"),

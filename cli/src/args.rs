@@ -73,6 +73,9 @@ pub enum Command {
     /// Look at receipts
     #[command(subcommand)]
     Receipts(Receipts),
+    /// Look at what there is in the clouds
+    #[command(subcommand)]
+    Resources(Resources),
     /// Verify the ledger, offline
     #[command(subcommand)]
     Ledger(Ledger),
@@ -344,6 +347,16 @@ pub enum Receipts {
         /// The public key kept elsewhere, as in `ledger.pub`
         #[arg(long, value_name = "FILE")]
         key: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Resources {
+    /// The resources of the newest inventories, the riskiest first
+    List {
+        /// Only these, such as `AWS::S3::Bucket`
+        #[arg(long = "type", value_name = "TYPE")]
+        kind: Option<String>,
     },
 }
 

@@ -26,6 +26,8 @@ pub struct Config {
     pub api: Api,
     pub log: Log,
     pub kafka: Kafka,
+    /// What events are looked up in.
+    pub enrich: prunella_ingest::enrich::Config,
     pub detect: prunella_detect::Config,
     pub response: prunella_respond::Config,
     /// Where playbooks are read from, beside the built-in ones. Empty: built-in only.
@@ -218,6 +220,7 @@ impl Default for Config {
                 sasl_password_file: PathBuf::new(),
                 properties: BTreeMap::new(),
             },
+            enrich: prunella_ingest::enrich::Config::default(),
             detect: prunella_detect::Config::default(),
             response: prunella_respond::Config::default(),
             playbooks_dir: PathBuf::new(),

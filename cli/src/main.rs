@@ -105,6 +105,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Plans(args) => command::plans::run(&context, args),
         Command::Respond(args) => command::respond::run(&context, &args),
         Command::Receipts(args) => command::receipts::run(&context, args),
+        Command::Resources(args) => command::resources::run(&context, args),
         Command::Ledger(args) => command::ledger::run(&context, args),
         Command::Dlq(args) => command::dlq::run(&context, args),
         Command::SimulateAttack(args) => command::simulate::run(&context, args),

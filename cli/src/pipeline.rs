@@ -71,6 +71,7 @@ pub fn settings(config: &Config) -> anyhow::Result<Settings> {
     let hours = i64::from(config.log.retention_hours_max);
     Ok(Settings {
         data_dir: config.data_dir.clone(),
+        enrich: config.enrich.clone(),
         detect: config.detect.clone(),
         respond,
         playbooks: playbooks(&config.playbooks_dir)?,

@@ -4,6 +4,7 @@ use crate::problem::Problem;
 use crate::routes::schemas;
 use axum::routing::get;
 use axum::{Json, Router};
+use prunella_schemas::inventory::Asset;
 use prunella_schemas::port::{Accepted, AccountState, Dashboard, Health, Live, Rows, TokenVersion};
 use prunella_schemas::{Event, Finding, Receipt, Transition};
 use schemars::generate::SchemaSettings;
@@ -77,6 +78,7 @@ fn components() -> Map<String, Value> {
     name::<Receipt>(&mut named, &mut generator, "Receipt");
     name::<Rows<Event>>(&mut named, &mut generator, "Events");
     name::<Rows<Finding>>(&mut named, &mut generator, "Findings");
+    name::<Rows<Asset>>(&mut named, &mut generator, "Assets");
     name::<Rows<Transition>>(&mut named, &mut generator, "Plans");
     name::<Rows<Receipt>>(&mut named, &mut generator, "Receipts");
     name::<Rows<schemas::DeadLetterRow>>(&mut named, &mut generator, "DeadLetters");

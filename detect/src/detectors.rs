@@ -11,6 +11,7 @@ pub mod download;
 pub mod enumeration;
 pub mod exposure;
 pub mod hostile_record;
+pub mod ioc;
 pub mod privilege;
 pub mod sensitive_api;
 pub mod sign_in;
@@ -44,6 +45,7 @@ detectors! {
     download::Download,
     destruction::Destruction,
     hostile_record::HostileRecord,
+    ioc::Ioc,
 }
 
 /// What can be found, by whom: the analytics of all detectors.

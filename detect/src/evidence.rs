@@ -137,6 +137,9 @@ impl Draft {
         finding.metadata.tenant_uid.clone_from(&event.metadata.tenant_uid);
         finding.cloud.clone_from(&event.cloud);
         finding.resources = event.resources.iter().take(RESOURCES_MAX).cloned().collect();
+        finding.enrichments.clone_from(&event.enrichments);
+        finding.osint.clone_from(&event.osint);
+        finding.prunella.entity_uid.clone_from(&event.prunella.entity_uid);
         finding.confidence_score = self.confidence.min(100);
         finding.finding_info.desc =
             format!("{}. {}", self.message.trim_end_matches('.'), sentence(&self.reasons));

@@ -14,6 +14,7 @@ use crate::sighting::Sighting;
 use crate::snapshot;
 use crate::window::Mark;
 use prunella_schemas::finding::{Analysis, Analytic};
+use prunella_schemas::ocsf::CLOUD_INVENTORY;
 use prunella_schemas::risk::RiskLevel;
 use prunella_schemas::stage::SnapshotError;
 use prunella_schemas::{
@@ -58,6 +59,10 @@ impl Detect {
     /// The same for an event that became durable at `now`: it cannot have happened much later.
     pub fn observe_at(&mut self, event: &Event, now: Timestamp) -> Verdict {
         let mut verdict = Verdict::default();
+        // Nobody acts in an inventory.
+        if event.class_uid == CLOUD_INVENTORY.uid {
+            return verdict;
+        }
         let seen = Sighting::at(event, now);
         let detectors = self.config.detectors.all();
         let (max, settled) = (self.config.principals_max, self.config.learning_events_min);

@@ -5,6 +5,15 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark reports to the terminal")]
 
+#[path = "../tests/it/mmdb.rs"]
+#[allow(dead_code, reason = "the tests write more kinds of values")]
+#[allow(clippy::unwrap_used, reason = "it writes what is given here")]
+mod mmdb;
+
+use mmdb::{Double, Map, Number, Text, database};
+use prunella_ingest::enrich::{
+    Attribute, Config, Files, IdentityRule, Memo, Shelf, Table, Tables, Timeline, enrich,
+};
 use prunella_ingest::{Content, Ingest, Limits, check, normalize, unpack};
 use prunella_schemas::limits::BATCH_MESSAGES_MAX;
 use prunella_schemas::{Delivered, Event, Outbox, Record, Stage, Tenant, Timestamp};
@@ -13,8 +22,11 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::hint::black_box;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
+/// Rows of the longest tables.
+const TABLE_ROWS: usize = 50_000;
 const RECORDS: usize = 4_000;
 const ROUNDS: usize = 15;
 const RECEIVED: Timestamp = Timestamp(1_722_429_000_000);
@@ -58,6 +70,36 @@ fn main() {
     });
     line("stage (normalize, collisions, encode)", best, bytes);
 
+    let tables = Arc::new(tables());
+    let shelf = Shelf::new(Timeline::of(Arc::clone(&tables)));
+    let best = best_of("stage, enriched", || {
+        let (mut stage, mut out) = (Ingest::enriching(shelf.clone()), Outbox::default());
+        for batch in &batches {
+            stage.step(batch, &mut out);
+            black_box(out.drain());
+        }
+    });
+    line("stage, enriched", best, bytes);
+    let mut events = Vec::new();
+    assert!(records.iter().all(|r| normalize(r, &mut events).is_ok()), "every record reads");
+    for name in ["enrich, addresses known", "enrich, addresses new"] {
+        let best = best_of(name, || {
+            let mut memo = Memo::default();
+            for event in &mut events {
+                event.enrichments.clear();
+                enrich(event, &tables, &mut memo);
+            }
+        });
+        line(name, best, bytes);
+        // From now on every event comes from an address of its own.
+        for (n, event) in events.iter_mut().enumerate() {
+            let own = format!("203.{}.{}.7", n / 250 % 250, n % 250);
+            if let Some(endpoint) = &mut event.src_endpoint {
+                (endpoint.ip, endpoint.location, endpoint.autonomous_system) = (Some(own), None, None);
+            }
+        }
+    }
+
     let lines: Vec<u8> = records.iter().flat_map(|r| [&r.body[..], b"\n"].concat()).collect();
     let bodies: Vec<&str> = records.iter().filter_map(|r| std::str::from_utf8(&r.body).ok()).collect();
     let log_file = format!("{{\"Records\":[{}]}}", bodies.join(",")).into_bytes();
@@ -74,6 +116,65 @@ fn main() {
             assert!(tally.is_ok_and(|t| t.records == RECORDS as u64 && t.rejects == 0));
         });
         line(name, best, input.len());
+    }
+}
+
+/// Every kind of table: databases, blocks of a provider, indicators, people, assets.
+fn tables() -> Tables {
+    let city = Map(vec![
+        ("country", Map(vec![("iso_code", Text("PT"))])),
+        ("city", Map(vec![("names", Map(vec![("en", Text("Lisbon"))]))])),
+        ("location", Map(vec![("latitude", Double(38.7)), ("longitude", Double(-9.1))])),
+    ]);
+    let asn = Map(vec![
+        ("autonomous_system_number", Number(64_500)),
+        ("autonomous_system_organization", Text("Example Telecom")),
+    ]);
+    let blocks: Vec<String> = (0..TABLE_ROWS / 10)
+        .map(|n| {
+            format!(
+                r#"{{"ip_prefix":"52.{}.{}.0/24","region":"us-east-1","service":"EC2"}}"#,
+                n / 250,
+                n % 250
+            )
+        })
+        .collect();
+    let indicators: Vec<String> = (0..TABLE_ROWS)
+        .map(|n| format!("198.{}.{}.7\nevil{n}.example\n", 18 + n / 250 % 2, n % 250))
+        .collect();
+    let people: Vec<String> = (0..TABLE_ROWS)
+        .map(|n| format!("aws:user:arn:aws:iam::123456789012:user/u{n},u{n}@example.com\n"))
+        .collect();
+    let assets: Vec<String> =
+        (0..TABLE_ROWS / 10).map(|n| format!("arn:aws:s3:::reports-{n}*,high,pii\n")).collect();
+    let table = |name: &str, bytes: Vec<u8>| vec![Table { name: name.to_owned(), bytes }];
+    let files = Files {
+        mmdb: [
+            table("city", database(vec![("203.0.0.0/8", city)])),
+            table("asn", database(vec![("203.0.0.0/8", asn)])),
+        ]
+        .concat(),
+        cloud_ranges: table(
+            "aws",
+            format!(r#"{{"prefixes":[{}],"ipv6_prefixes":[]}}"#, blocks.join(",")).into(),
+        ),
+        indicators: table("bad.txt", indicators.concat().into()),
+        identities: table("people.csv", format!("principal,entity\n{}", people.concat()).into()),
+        assets: table(
+            "assets.csv",
+            format!("match,criticality,data_class\narn:aws:s3:::reports*,high,pii\n{}", assets.concat())
+                .into(),
+        ),
+    };
+    let rule = IdentityRule {
+        attribute: Attribute::UserUid,
+        pattern: "*:assumed-role/Deploy/{run}".to_owned(),
+        entity: "{run}@example.com".to_owned(),
+    };
+    let config = Config { identity: vec![rule], ..Config::default() };
+    match Tables::build(&config, files) {
+        Ok(tables) => tables,
+        Err(e) => unreachable!("{e}"),
     }
 }
 

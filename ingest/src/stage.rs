@@ -2,6 +2,7 @@
 
 use crate::collisions::Collisions;
 use crate::decode::{Checked, Rejected, check};
+use crate::enrich::{Memo, Shelf, enrich};
 use crate::settle::{settle, well_formed};
 use prunella_schemas::stage::SnapshotError;
 use prunella_schemas::{DeadLetter, Delivered, Event, Flag, Id, Outbox, Record, RejectReason, Stage};
@@ -14,6 +15,8 @@ const SNAPSHOT_VERSION: u32 = 1;
 #[derive(Debug, Default)]
 pub struct Ingest {
     collisions: Collisions,
+    shelf: Shelf,
+    memo: Memo,
     /// The events of one record; kept to save allocations, empty between records.
     events: Vec<Event>,
 }
@@ -21,6 +24,11 @@ pub struct Ingest {
 impl Ingest {
     pub fn new() -> Self {
         Ingest::default()
+    }
+
+    /// One that looks events up in the tables on a shelf.
+    pub fn enriching(shelf: Shelf) -> Self {
+        Ingest { shelf, ..Ingest::default() }
     }
 }
 
@@ -32,13 +40,18 @@ impl Stage for Ingest {
     }
 
     fn step(&mut self, batch: &[Delivered<Record>], out: &mut Outbox) {
+        let timeline = self.shelf.timeline();
         for delivered in batch {
             out.caused_by(delivered);
+            let tables = timeline.at(delivered.at);
             match normalize(&delivered.message, &mut self.events) {
                 Ok(()) => {
                     for mut event in self.events.drain(..) {
                         if self.collisions.collides(&event) {
                             event.flag(Flag::IdCollision);
+                        }
+                        if let Some(tables) = tables {
+                            enrich(&mut event, tables, &mut self.memo);
                         }
                         out.push(&event);
                     }

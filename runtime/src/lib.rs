@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod connect;
 pub mod effect;
+pub mod enrich;
 pub mod executor;
 pub mod intake;
 pub mod ledger;

@@ -7,11 +7,13 @@ mod respond;
 pub use respond::Response;
 
 use crate::clock;
+use crate::enrich::{self, Keeper};
 use crate::log::LogError;
 use crate::log::kafka::{KafkaPump, Settings};
 use crate::metrics::{self, Counts};
 use crate::sqlite::lock;
 use prunella_detect::correlate::Correlate;
+use prunella_ingest::Ingest;
 use prunella_schemas::{Stage, Topic};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -55,14 +57,21 @@ impl Roles {
     pub fn start(
         settings: &Settings,
         detect: &prunella_detect::Config,
+        tables: Option<Keeper>,
         roles: &[Role],
     ) -> std::io::Result<Self> {
         let (stop, vitals) = (Arc::default(), Vitals::default());
         let mut started = Roles { vitals, stop, threads: Vec::new() };
+        let shelf = tables.as_ref().map(Keeper::shelf).unwrap_or_default();
+        if let Some(keeper) = tables {
+            started.spawn_keeper(keeper)?;
+        }
         for role in roles {
             match role {
                 Role::Ingest => {
-                    started.spawn(KafkaPump::new(settings.clone(), prunella_ingest::Ingest::default))?;
+                    let shelf = shelf.clone();
+                    let make = move || Ingest::enriching(shelf.clone());
+                    started.spawn(KafkaPump::new(settings.clone(), make))?;
                 }
                 Role::Detect => {
                     let config = detect.clone();
@@ -104,6 +113,22 @@ impl Roles {
         pump: KafkaPump<S, F>,
     ) -> std::io::Result<()> {
         self.spawn_run(pump.name(), pump.counts(), move |stop| pump.run(stop))
+    }
+
+    /// Keeps the tables of the role `ingest` fresh.
+    fn spawn_keeper(&mut self, mut keeper: Keeper) -> std::io::Result<()> {
+        let (stop, vitals) = (Arc::clone(&self.stop), self.vitals.clone());
+        let body = move || {
+            keeper.run(&stop, |looked| match looked {
+                Ok(()) => vitals.clear(enrich::KEEPER),
+                Err(e) => {
+                    tracing::warn!(error = %e, "the tables from before stay in use");
+                    vitals.report(enrich::KEEPER, format!("{e}; the tables from before stay in use"));
+                }
+            });
+        };
+        self.threads.push(std::thread::Builder::new().name(enrich::KEEPER.into()).spawn(body)?);
+        Ok(())
     }
 
     fn spawn_run(

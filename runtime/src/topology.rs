@@ -9,6 +9,7 @@ pub use self::health::EmbeddedHealth;
 pub(crate) use self::directory::DirectoryLock;
 use crate::clock::Clock;
 use crate::effect::{self, preflight};
+use crate::enrich::{self, EnrichError, Keeper};
 use crate::executor::{self, Deeds, Executor, ExecutorError, KillSwitch, LogPlans, Means};
 use crate::intake::{LogIntake, given_again};
 use crate::ledger::{Entries, LedgerReader, LedgerStore, Sequencer};
@@ -21,6 +22,7 @@ use crate::state::{Past, SqliteState};
 use crate::store::{SHED_ROWS_MAX, SqliteStore, StoreWriter};
 use crate::webhook::{self, Deliverer, Endpoint, Links, Outbox, WebhookEffector, WebhookError};
 use prunella_detect::correlate::Correlate;
+use prunella_ingest::Ingest;
 use prunella_respond::Respond;
 use prunella_schemas::port::{Effector, Live, Store};
 use prunella_schemas::{Command, DeadLetter, Inbound, Message, Posted, Stage, Timestamp, Topic};
@@ -54,6 +56,7 @@ const STACK_BYTES: usize = 8 * 1024 * 1024;
 /// What an embedded pipeline is made of.
 pub struct Settings {
     pub data_dir: PathBuf,
+    pub enrich: prunella_ingest::enrich::Config,
     pub detect: prunella_detect::Config,
     pub respond: prunella_respond::Config,
     pub playbooks: prunella_respond::Playbooks,
@@ -83,6 +86,8 @@ pub enum StartError {
     Executor(#[from] ExecutorError),
     #[error(transparent)]
     Webhook(#[from] WebhookError),
+    #[error(transparent)]
+    Enrich(#[from] EnrichError),
     #[error(transparent)]
     Respond(#[from] prunella_respond::Error),
     #[error("cannot start a thread: {0}")]
@@ -153,7 +158,8 @@ impl Embedded {
         let correlate = move || Ok(Correlate::new(correlate.clone()));
         crew.start_stage(&log, correlate, tick(Arc::clone(&clock), Correlate::next_due))?;
         crew.start_stage(&log, move || Ok(prunella_detect::Detect::new(detect.clone())), || |_, _| {})?;
-        crew.start_stage(&log, || Ok(prunella_ingest::Ingest::default()), || |_, _| {})?;
+        let keeper = Keeper::open(settings.enrich, &settings.data_dir, Arc::clone(&clock))?;
+        crew.start_ingest(&log, keeper)?;
         crew.start_housekeeping(&log, outbox, settings.retention, clock)?;
         crew.start_census(&log, Arc::clone(&store), runtime.clone())?;
         let deliveries = runtime.spawn(deliverer.run(stopped));
@@ -272,6 +278,23 @@ impl Crew {
                 after_turn(stage, log);
             })
             .map_err(|e| e.to_string())
+        })
+    }
+
+    /// The first stage, and what keeps its tables fresh.
+    fn start_ingest(&mut self, log: &Arc<dyn Log>, mut keeper: Keeper) -> Result<(), StartError> {
+        let (shelf, health) = (keeper.shelf(), self.health.clone());
+        let ingest = move || Ok(Ingest::enriching(shelf.clone()));
+        self.start_stage(log, ingest, || |_, _| {})?;
+        self.start(enrich::KEEPER, move |stop| {
+            keeper.run(stop, |looked| match looked {
+                Ok(()) => health.clear(enrich::KEEPER),
+                Err(e) => {
+                    tracing::warn!(error = %e, "the tables from before stay in use");
+                    health.report(enrich::KEEPER, format!("{e}; the tables from before stay in use"));
+                }
+            });
+            Ok(())
         })
     }
 

@@ -5,7 +5,7 @@ use crate::ocsf::{
     Metadata, OCSF_VERSION, Policy, Resource, STATUS_FAILURE, STATUS_SUCCESS, Service, Session, Table, Tls,
     Traffic, User, severity_name, status_name,
 };
-use crate::{Id, Message, Principal, RawText, Tenant, Timestamp, Topic};
+use crate::{Enrichment, Id, Message, Osint, Principal, RawText, Tenant, Timestamp, Topic};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +72,12 @@ pub struct Event {
     pub file: Option<File>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resources: Vec<Resource>,
+    /// What the operator's tables say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub enrichments: Vec<Enrichment>,
+    /// The indicators that the event meets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub osint: Vec<Osint>,
     /// The record as the source gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub raw_data: Option<RawText>,
@@ -92,6 +98,12 @@ pub struct Facts {
     pub received: Timestamp,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<Flag>,
+    /// Who is behind the principal, in every cloud the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entity_uid: Option<String>,
+    /// The tables that the event was looked up in: the same id, the same tables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tables: Option<Id>,
 }
 
 /// What was odd about a record that was kept all the same.

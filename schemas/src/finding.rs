@@ -5,7 +5,7 @@ use crate::ocsf::{
     Actor, Caption, Cloud, DETECTION_FINDING, Endpoint, Metadata, OCSF_VERSION, Resource, severity_name,
 };
 use crate::risk::RiskLevel;
-use crate::{Id, Message, Timestamp, Topic};
+use crate::{Enrichment, Id, Message, Osint, Timestamp, Topic};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +42,12 @@ pub struct Finding {
     pub evidences: Vec<Evidence>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resources: Vec<Resource>,
+    /// What the operator's tables say of the event that completed the evidence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub enrichments: Vec<Enrichment>,
+    /// The indicators that this event meets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub osint: Vec<Osint>,
     /// What was measured and what is usual, in OCSF's own shape; `prunella.analysis` says how much each counts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub anomaly_analyses: Vec<AnomalyAnalysis>,
@@ -190,6 +196,9 @@ pub struct Evidence {
 pub struct FindingFacts {
     pub finding_uid: Id,
     pub principal: String,
+    /// Who is behind the principal, in every cloud the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entity_uid: Option<String>,
     /// Why, in words, the strongest reason first.
     pub reasons: Vec<String>,
     /// What would have made it normal.

@@ -5,9 +5,11 @@
 
 pub mod caption;
 pub mod dead_letter;
+pub mod enrichment;
 pub mod event;
 pub mod finding;
 pub mod id;
+pub mod inventory;
 pub mod limits;
 pub mod message;
 pub mod ocsf;
@@ -25,6 +27,7 @@ pub mod time;
 
 pub use caption::Caption;
 pub use dead_letter::{DeadLetter, RejectReason};
+pub use enrichment::{Enrichment, EnrichmentData, Osint, Tag};
 pub use event::{Event, Flag};
 pub use finding::Finding;
 pub use id::{Id, Tenant};

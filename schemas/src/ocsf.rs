@@ -1,6 +1,6 @@
 //! OCSF 1.8.0 objects and class catalog, as far as Prunella fills them. Names and ids are the standard's own.
 
-use crate::{RawJson, Timestamp};
+use crate::{RawJson, Tag, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -109,6 +109,13 @@ pub const NETWORK_ACTIVITY: Class = Class {
         (7, "Listen"),
     ],
 };
+pub const CLOUD_INVENTORY: Class = Class {
+    uid: 5023,
+    name: "Cloud Resources Inventory Info",
+    category_uid: 5,
+    category_name: "Discovery",
+    activities: &[(1, "Log"), (2, "Collect")],
+};
 pub const API_ACTIVITY: Class = Class {
     uid: 6003,
     name: "API Activity",
@@ -175,12 +182,13 @@ pub const REMEDIATION_ACTIVITY: Class = Class {
 };
 
 /// The classes an event may have.
-pub const EVENT_CLASSES: [Class; 8] = [
+pub const EVENT_CLASSES: [Class; 9] = [
     ACCOUNT_CHANGE,
     AUTHENTICATION,
     ENTITY_MANAGEMENT,
     GROUP_MANAGEMENT,
     NETWORK_ACTIVITY,
+    CLOUD_INVENTORY,
     API_ACTIVITY,
     DATASTORE_ACTIVITY,
     FILE_HOSTING,
@@ -368,6 +376,9 @@ objects! {
         owner: Option<User>,
         region: Option<String>,
         cloud_partition: Option<String>,
+        /// How much depends on it, in the operator's words.
+        criticality: Option<String>,
+        tags: Vec<Tag>,
     }
     Tls { version: Option<String>, cipher: Option<String>, sni: Option<String> }
     /// Bytes out are what left the provider towards the caller.
@@ -377,7 +388,15 @@ objects! {
     Databucket { uid: Option<String>, name: Option<String>, #[serde(rename = "type")] kind: Option<Caption>, type_id: Option<u8> }
     /// A table of a datastore, where the data lies in no bucket.
     Table { uid: Option<String>, name: Option<String> }
-    File { name: String, path: Option<String>, uid: Option<String>, size: Option<u64>, type_id: Option<u8> }
+    File {
+        name: String,
+        path: Option<String>,
+        uid: Option<String>,
+        size: Option<u64>,
+        type_id: Option<u8>,
+        hashes: Vec<Fingerprint>,
+    }
+    Fingerprint { algorithm_id: Option<u8>, algorithm: Option<String>, value: String }
     Policy { uid: Option<String>, name: Option<String> }
 }
 impl Skip for Product {

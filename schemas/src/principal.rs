@@ -6,6 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+/// Who tells what there is: inventories have no actor, and one order.
+pub const INVENTORY: &str = "prunella:inventory";
+
 /// Who acts, as one string: `<provider>:<form>:<value>`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]

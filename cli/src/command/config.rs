@@ -29,6 +29,7 @@ pub fn run(app: &App, args: &Config) -> anyhow::Result<Outcome> {
             let settings = pipeline::settings(&app.loaded.config).map_err(Refusal)?;
             prunella_respond::Respond::new(settings.respond, settings.playbooks)
                 .map_err(|e| Refusal(e.into()))?;
+            prunella_runtime::enrich::load(&settings.enrich).map_err(|e| Refusal(e.into()))?;
             output::one(app.format, &serde_json::json!({ "valid": true }), |_| {
                 "the configuration is valid".to_owned()
             })?;

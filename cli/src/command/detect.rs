@@ -44,7 +44,7 @@ fn read(
         offline.input.files = files.to_vec();
     }
     let mut events = Vec::new();
-    let counts = input::read(&offline, &app.loaded.config.tenant, &clock::wall(), |event| {
+    let counts = input::read(&offline, &app.loaded.config, &clock::wall(), |event| {
         events.push(event);
         Ok(())
     })?;

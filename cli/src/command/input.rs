@@ -2,11 +2,14 @@
 
 use crate::Refusal;
 use crate::args::Offline;
+use crate::config::Config;
 use crate::progress::{self, Watched};
 use anyhow::Context;
+use prunella_ingest::enrich::Memo;
 use prunella_ingest::{Content, Limits, unpack};
 use prunella_runtime::clock::Clock;
-use prunella_schemas::{DeadLetter, Event, Record, Tenant};
+use prunella_runtime::enrich;
+use prunella_schemas::{DeadLetter, Event, Record};
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::ops::ControlFlow;
@@ -25,7 +28,7 @@ pub struct Counts {
 /// Reads every file and gives each event to `each`. Rejects go to `--rejects`, else to stderr; counts go to stderr last.
 pub fn read(
     offline: &Offline,
-    tenant: &Tenant,
+    config: &Config,
     clock: &Clock,
     mut each: impl FnMut(Event) -> anyhow::Result<()>,
 ) -> anyhow::Result<Counts> {
@@ -36,6 +39,8 @@ pub fn read(
         return Err(Refusal(unknown).into());
     }
     let mut rejects = Rejects::open(offline.rejects.as_deref()).map_err(Refusal)?;
+    let tables = enrich::load(&config.enrich).map_err(|e| Refusal(e.into()))?;
+    let mut memo = Memo::default();
     let mut counts = Counts::default();
     let mut events = Vec::new();
     for path in &input.files {
@@ -47,7 +52,7 @@ pub fn read(
             counts.records += 1;
             let record = Record {
                 source: input.source.clone(),
-                tenant: tenant.clone(),
+                tenant: config.tenant.clone(),
                 received,
                 origin: format!("{origin}:{}", piece.line),
                 body: piece.body.to_vec(),
@@ -63,8 +68,11 @@ pub fn read(
                 counts.rejects += 1;
                 rejects.write(&dead)?;
             }
-            for event in events.drain(..) {
+            for mut event in events.drain(..) {
                 counts.events += 1;
+                if let Some(tables) = &tables {
+                    prunella_ingest::enrich::enrich(&mut event, tables, &mut memo);
+                }
                 each(event)?;
             }
             Ok(())

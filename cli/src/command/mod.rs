@@ -15,6 +15,7 @@ pub mod normalize;
 pub mod plans;
 pub mod ready;
 pub mod receipts;
+pub mod resources;
 pub mod respond;
 #[cfg(feature = "kafka")]
 pub mod run;

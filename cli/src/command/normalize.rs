@@ -10,7 +10,7 @@ use std::io::{BufWriter, Write};
 
 pub fn run(app: &App, args: &Normalize) -> anyhow::Result<Outcome> {
     let mut out = BufWriter::new(std::io::stdout().lock());
-    let counts = input::read(&args.offline, &app.loaded.config.tenant, &clock::wall(), |event| {
+    let counts = input::read(&args.offline, &app.loaded.config, &clock::wall(), |event| {
         serde_json::to_writer(&mut out, &event).context(TO_STDOUT)?;
         out.write_all(b"\n").context(TO_STDOUT)
     })?;

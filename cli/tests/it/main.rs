@@ -13,7 +13,11 @@ mod config;
 mod connectors;
 mod detect;
 mod dlq;
+mod enrich;
 mod ledger;
+#[path = "../../../ingest/tests/it/mmdb.rs"]
+#[allow(dead_code, reason = "the tests of ingest write more kinds of values")]
+mod mmdb;
 mod normalize;
 mod program;
 #[cfg(all(feature = "kafka", feature = "clickhouse"))]

@@ -4,7 +4,9 @@ use crate::bounded::{RESOURCES_MAX, flag_time};
 use crate::{Malformed, Translate};
 use prunella_schemas::event::EXTENSION;
 use prunella_schemas::limits::FIELD_BYTES_MAX;
-use prunella_schemas::ocsf::{Actor, Class, EVENT_CLASSES, Metadata, OCSF_VERSION, STATUS_UNKNOWN, User};
+use prunella_schemas::ocsf::{
+    Actor, CLOUD_INVENTORY, Class, EVENT_CLASSES, Metadata, OCSF_VERSION, STATUS_UNKNOWN, User,
+};
 use prunella_schemas::principal::{self, AwsIdentity, network};
 use prunella_schemas::{Event, Flag, Principal, Record, Timestamp};
 use serde::de::DeserializeOwned;
@@ -157,6 +159,10 @@ impl Attributes {
 /// The actor's user, else the user that the event is about, which is how sign-in events name who signs in.
 fn set_principal(event: &mut Event) {
     let actor = event.actor.as_ref();
+    if event.class_uid == CLOUD_INVENTORY.uid {
+        event.prunella.principal = Principal::from_key(principal::INVENTORY);
+        return;
+    }
     let Some(user) = actor.and_then(|actor| actor.user.as_ref()).or(event.user.as_ref()) else {
         event.prunella.principal = unknown(event);
         event.flag(Flag::MissingActor);

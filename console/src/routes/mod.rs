@@ -7,6 +7,7 @@ mod ledger;
 pub(crate) mod link;
 mod read;
 mod rejected;
+mod resources;
 mod simulate;
 mod tokens;
 
@@ -40,6 +41,7 @@ pub(crate) fn api() -> OpenApiRouter<Console> {
         .routes(routes!(decide::kill_switch))
         .routes(routes!(read::receipts))
         .routes(routes!(read::receipt))
+        .routes(routes!(resources::resources))
         .routes(routes!(ledger::proof))
         .routes(routes!(ledger::checkpoint))
         .routes(routes!(rejected::list))

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod bad_input;
+mod enrich;
+mod lists;
+mod mmdb;
 mod properties;
 mod real;
 mod stage;

@@ -62,6 +62,7 @@ impl Pipe {
         respond.horizons_ms.insert("account.lock".into(), 1_000);
         let settings = Settings {
             data_dir: dir.to_owned(),
+            enrich: prunella_ingest::enrich::Config::default(),
             detect: prunella_detect::Config::default(),
             respond,
             playbooks: prunella_respond::Playbooks::built_in().unwrap(),

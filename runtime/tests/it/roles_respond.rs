@@ -93,7 +93,7 @@ impl World {
             effectors: vec![Arc::new(counted)],
         };
         let settings = Settings { member: Some(name.to_owned()), ..self.settings.clone() };
-        let mut roles = Roles::start(&settings, &prunella_detect::Config::default(), stages).unwrap();
+        let mut roles = Roles::start(&settings, &prunella_detect::Config::default(), None, stages).unwrap();
         let started = runtime.block_on(roles.start_respond(&settings, response));
         started.unwrap();
         drop(context);

@@ -13,6 +13,7 @@ use anyhow::Context;
 use prunella_console::Token;
 use prunella_runtime::clock;
 use prunella_runtime::connect::{Connectors, Ground, SqliteCursors};
+use prunella_runtime::enrich::Keeper;
 use prunella_runtime::log::kafka::{KafkaIntake, Replication, Settings, check, create_topics};
 use prunella_runtime::roles::{Role, Roles};
 use std::collections::BTreeSet;
@@ -59,7 +60,9 @@ async fn run_until_stopped(config: &Config, args: &RunRoles) -> anyhow::Result<(
         sink::look(table).await?;
     }
     let engines = engines::open(config, &args.role).await?;
-    let mut roles = Roles::start(&settings, &config.detect, &asked).context("cannot start a thread")?;
+    let tables = keeper(config, &asked)?;
+    let mut roles =
+        Roles::start(&settings, &config.detect, tables, &asked).context("cannot start a thread")?;
     if let Some(table) = &table {
         sink::start(&mut roles, &settings, table)?;
     }
@@ -116,6 +119,16 @@ async fn sources(config: &Config, intake: KafkaIntake) -> anyhow::Result<Connect
     let cursors = SqliteCursors::open(&config.data_dir)?;
     let ground = Ground { intake: Arc::new(intake), cursors: Arc::new(cursors), clock: clock::wall() };
     Ok(Connectors::start(&ground, planned))
+}
+
+/// The tables that the role `ingest` looks events up in.
+fn keeper(config: &Config, asked: &[Role]) -> anyhow::Result<Option<Keeper>> {
+    if !asked.contains(&Role::Ingest) || config.enrich.is_empty() {
+        return Ok(None);
+    }
+    let dir = &config.data_dir;
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    Ok(Some(Keeper::open(config.enrich.clone(), dir, clock::wall())?))
 }
 
 fn door(config: &Config, settings: &Settings) -> anyhow::Result<http::Door> {

@@ -12,6 +12,7 @@
 mod bench;
 mod bucket;
 mod digests;
+mod discover;
 mod history;
 mod killed;
 mod objects;
