@@ -104,6 +104,7 @@ fn start(runtime: &tokio::runtime::Runtime, dir: &Path) -> Embedded {
         respond: prunella_respond::Config::default(),
         playbooks: prunella_respond::Playbooks::built_in().expect("valid"),
         webhooks: Vec::new(),
+        effectors: Vec::new(),
         public_url: None,
         retention: Retention { age_ms_max: i64::MAX / 2, bytes_max: u64::MAX },
         clock: clock::wall(),

@@ -3,6 +3,7 @@
 use crate::Refusal;
 use crate::command::connectors::{self, WithSources};
 use crate::config::{Config, Webhook, WebhookKind};
+use crate::effectors;
 use anyhow::Context;
 use async_trait::async_trait;
 use prunella_console::{Ports, Simulator, Token};
@@ -73,6 +74,7 @@ pub fn settings(config: &Config) -> anyhow::Result<Settings> {
         respond,
         playbooks: playbooks(&config.playbooks_dir)?,
         webhooks,
+        effectors: Vec::new(),
         public_url: public_url(&config.api.public_url)?,
         retention: Retention {
             age_ms_max: hours * 3_600_000,
@@ -226,7 +228,7 @@ pub async fn serve(config: &Config) -> anyhow::Result<Served> {
     console.listen = address;
     let sources = connectors::open_all(config).await?;
     let handle = tokio::runtime::Handle::current();
-    let settings = settings(config)?;
+    let settings = Settings { effectors: effectors::open_all(config).await?, ..settings(config)? };
     let playbooks = settings.playbooks.iter().map(|playbook| playbook.id.clone()).collect();
     let embedded = tokio::task::spawn_blocking(move || Embedded::start(settings, &handle))
         .await

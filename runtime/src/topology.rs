@@ -22,7 +22,7 @@ use crate::store::{SHED_ROWS_MAX, SqliteStore, StoreWriter};
 use crate::webhook::{self, Deliverer, Endpoint, Links, Outbox, WebhookEffector, WebhookError};
 use prunella_detect::correlate::Correlate;
 use prunella_respond::Respond;
-use prunella_schemas::port::{Live, Store};
+use prunella_schemas::port::{Effector, Live, Store};
 use prunella_schemas::{Command, DeadLetter, Inbound, Message, Posted, Stage, Timestamp, Topic};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -58,6 +58,8 @@ pub struct Settings {
     pub respond: prunella_respond::Config,
     pub playbooks: prunella_respond::Playbooks,
     pub webhooks: Vec<Endpoint>,
+    /// Those of the clouds, beside our own.
+    pub effectors: Vec<Arc<dyn Effector>>,
     /// Where people reach the API; links in messages start with it. `None`: no links.
     pub public_url: Option<String>,
     pub retention: Retention,
@@ -127,7 +129,8 @@ impl Embedded {
         let deliverer = Deliverer::new(outbox.clone(), settings.webhooks, links.clone())?;
         let seen: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
         let message = |p: &'static str| WebhookEffector::new(outbox.clone(), p, deliverer.endpoints(p));
-        let effectors = effect::ours(&(Arc::clone(&state) as _), &seen, webhook::PROVIDERS.map(message));
+        let mut effectors = effect::ours(&(Arc::clone(&state) as _), &seen, webhook::PROVIDERS.map(message));
+        effectors.extend(effect::witnessed(settings.effectors, &seen));
         let lacking = runtime.block_on(preflight::missing(&effectors, &settings.playbooks.calls()));
         let sink = Sink::open(Arc::clone(&log), writer, live.clone())?;
         let health =

@@ -2,6 +2,7 @@
 
 mod client;
 pub mod cloudtrail;
+pub mod effect;
 mod fault;
 
 use prunella_schemas::port::{Configured, Source, SourceError};

@@ -1,6 +1,8 @@
 //! The actions: one file each and one visible list. A new action is a file here and a word in `CATALOG`.
 
 mod account_lock;
+mod aws_key_deactivate;
+mod cloud;
 mod event_caep;
 mod notify_pagerduty;
 mod notify_slack;
@@ -12,6 +14,7 @@ mod tokens_revoke;
 mod trust_reset;
 
 pub use account_lock::AccountLock;
+pub use aws_key_deactivate::AwsKeyDeactivate;
 pub use event_caep::EventCaep;
 pub use notify_pagerduty::NotifyPagerDuty;
 pub use notify_slack::NotifySlack;
@@ -29,6 +32,7 @@ use serde_json::Value;
 /// Every action that a playbook may name. Those that contain come before those that tell.
 pub const CATALOG: &[&'static dyn Action] = &[
     &TokensRevoke,
+    &AwsKeyDeactivate,
     &SessionKill,
     &AccountLock,
     &TrustReset,

@@ -66,6 +66,7 @@ impl Pipe {
             respond,
             playbooks: prunella_respond::Playbooks::built_in().unwrap(),
             webhooks: Vec::new(),
+            effectors: Vec::new(),
             public_url: None,
             retention,
             clock,

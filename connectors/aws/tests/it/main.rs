@@ -12,7 +12,9 @@
 mod bench;
 mod bucket;
 mod digests;
+mod effect;
 mod history;
 mod killed;
+mod lives;
 mod objects;
 mod queue;
