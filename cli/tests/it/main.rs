@@ -13,6 +13,8 @@ mod config;
 mod connectors;
 mod detect;
 mod dlq;
+#[cfg(feature = "aws")]
+mod effectors;
 mod ledger;
 mod normalize;
 mod program;

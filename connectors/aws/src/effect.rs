@@ -5,6 +5,9 @@
 
 mod access_key;
 mod account;
+mod bucket;
+mod inline_policy;
+mod storage_class;
 mod target;
 
 use crate::fault::policy_line;
@@ -19,6 +22,8 @@ use std::sync::Arc;
 
 /// What configurations call it, and the provider word of its steps.
 pub const KIND: &str = "aws";
+/// A name that nobody has, for calls that must change nothing.
+const NOBODY: &str = "prunella-preflight-nobody";
 /// Most accounts that one process acts on.
 const ACCOUNTS_MAX: usize = 1_000;
 
@@ -55,7 +60,13 @@ trait Setting: Send + Sync {
 }
 
 /// Everything that can be set. A new one is a file here and a word in this list.
-const SETTINGS: &[&dyn Setting] = &[&access_key::AccessKey];
+const SETTINGS: &[&dyn Setting] = &[
+    &access_key::AccessKey,
+    &inline_policy::InlinePolicy,
+    &bucket::PublicAccess,
+    &bucket::Encryption,
+    &storage_class::StorageClass,
+];
 
 /// The accounts that steps may act on, each for its tenant alone.
 struct Aws {

@@ -1,7 +1,13 @@
 //! The actions: one file each and one visible list. A new action is a file here and a word in `CATALOG`.
 
 mod account_lock;
+mod aws;
 mod aws_key_deactivate;
+mod aws_principal_quarantine;
+mod aws_s3_block_public_access;
+mod aws_s3_default_encryption;
+mod aws_s3_storage_class;
+mod aws_sessions_revoke;
 mod cloud;
 mod event_caep;
 mod notify_pagerduty;
@@ -15,6 +21,11 @@ mod trust_reset;
 
 pub use account_lock::AccountLock;
 pub use aws_key_deactivate::AwsKeyDeactivate;
+pub use aws_principal_quarantine::AwsPrincipalQuarantine;
+pub use aws_s3_block_public_access::AwsS3BlockPublicAccess;
+pub use aws_s3_default_encryption::AwsS3DefaultEncryption;
+pub use aws_s3_storage_class::AwsS3StorageClass;
+pub use aws_sessions_revoke::AwsSessionsRevoke;
 pub use event_caep::EventCaep;
 pub use notify_pagerduty::NotifyPagerDuty;
 pub use notify_slack::NotifySlack;
@@ -32,10 +43,15 @@ use serde_json::Value;
 /// Every action that a playbook may name. Those that contain come before those that tell.
 pub const CATALOG: &[&'static dyn Action] = &[
     &TokensRevoke,
-    &AwsKeyDeactivate,
     &SessionKill,
     &AccountLock,
     &TrustReset,
+    &AwsKeyDeactivate,
+    &AwsSessionsRevoke,
+    &AwsPrincipalQuarantine,
+    &AwsS3BlockPublicAccess,
+    &AwsS3DefaultEncryption,
+    &AwsS3StorageClass,
     &NotifyWebhook,
     &NotifySlack,
     &NotifyPagerDuty,

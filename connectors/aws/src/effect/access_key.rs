@@ -2,7 +2,7 @@
 
 use super::account::{Account, allowed, fault};
 use super::target::Identity;
-use super::{Setting, lacks};
+use super::{NOBODY, Setting, lacks};
 use crate::fault::Call;
 use async_trait::async_trait;
 use aws_sdk_iam::types::StatusType;
@@ -13,7 +13,6 @@ use serde_json::{Map, Value, json};
 const LIST: &str = "iam:ListAccessKeys";
 const UPDATE: &str = "iam:UpdateAccessKey";
 /// Nobody has it.
-const NOBODY: &str = "prunella-preflight-nobody";
 const NO_KEY: &str = "AKIAPRUNELLAPREFLIGHT";
 
 pub struct AccessKey;

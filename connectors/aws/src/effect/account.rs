@@ -2,13 +2,14 @@
 
 use super::Settings;
 use super::target::is_account;
-use crate::client::{Access, load_as};
+use crate::client::{Access, load_as, s3};
 use crate::fault::{Call, Trouble, explain};
 use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_iam::config::http::HttpResponse;
 use aws_sdk_iam::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_iam::types::PolicyEvaluationDecisionType;
 use prunella_schemas::port::SourceError;
 use prunella_setting::Fault;
 use std::time::Duration;
@@ -29,6 +30,7 @@ pub struct Account {
 
 pub struct Clients {
     pub iam: aws_sdk_iam::Client,
+    pub s3: aws_sdk_s3::Client,
 }
 
 /// Who we are.
@@ -38,6 +40,20 @@ pub struct Me {
 }
 
 impl Me {
+    /// Whose policies count: of a session, its role. A role's path is not told; with one, name the role without.
+    fn policy_arn(&self) -> String {
+        let parts: Vec<&str> = self.arn.splitn(6, ':').collect();
+        match parts.as_slice() {
+            [_, partition, "sts", _, account, resource] => {
+                match resource.split('/').collect::<Vec<_>>().as_slice() {
+                    ["assumed-role", role, ..] => format!("arn:{partition}:iam::{account}:role/{role}"),
+                    _ => format!("arn:{partition}:iam::{account}:{resource}"),
+                }
+            }
+            _ => self.arn.clone(),
+        }
+    }
+
     /// Whether a user or a role is what we act as.
     pub fn is(&self, is_role: bool, name: &str) -> bool {
         let Some(resource) = self.arn.splitn(6, ':').nth(5) else { return false };
@@ -92,9 +108,25 @@ impl Account {
     }
 }
 
+impl Account {
+    /// Whether our policies allow an action of S3, which says so of no call that changes nothing. What a bucket's own policy or
+    /// an organization denies is not looked at.
+    pub async fn simulate(&self, action: &'static str) -> Result<(), Fault> {
+        let me = self.identity().await?.policy_arn();
+        let call = Call { action: "iam:SimulatePrincipalPolicy", resource: me.clone() };
+        let ask = self.reading.iam.simulate_principal_policy().policy_source_arn(me).action_names(action);
+        let told = ask.send().await.map_err(|e| fault(&call, &e))?;
+        let decisions = told.evaluation_results();
+        match decisions.iter().all(|d| *d.eval_decision() == PolicyEvaluationDecisionType::Allowed) {
+            true if !decisions.is_empty() => Ok(()),
+            _ => Err(super::lacks(action, "arn:aws:s3:::*")),
+        }
+    }
+}
+
 impl Clients {
     fn over(config: &SdkConfig) -> Self {
-        Clients { iam: aws_sdk_iam::Client::new(config) }
+        Clients { iam: aws_sdk_iam::Client::new(config), s3: s3(config) }
     }
 }
 

@@ -37,6 +37,46 @@ impl<'a> Identity<'a> {
     }
 }
 
+/// A bucket of one account, or an object in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place<'a> {
+    pub account: &'a str,
+    pub bucket: &'a str,
+    /// Empty: the bucket itself.
+    pub key: &'a str,
+}
+
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>
+const KEY_BYTES_MAX: usize = 1_024;
+
+impl<'a> Place<'a> {
+    /// `aws:bucket:111122223333:name`.
+    pub fn bucket(target: &'a str) -> Result<Self, Fault> {
+        let parsed = || {
+            let (account, bucket) = target.strip_prefix("aws:bucket:")?.split_once(':')?;
+            (is_account(account) && is_bucket(bucket)).then_some(Place { account, bucket, key: "" })
+        };
+        parsed().ok_or_else(|| Fault::Refused(format!("`{target}` names no bucket of an account")))
+    }
+
+    /// `aws:object:111122223333:name/key`.
+    pub fn object(target: &'a str) -> Result<Self, Fault> {
+        let parsed = || {
+            let (account, rest) = target.strip_prefix("aws:object:")?.split_once(':')?;
+            let (bucket, key) = rest.split_once('/')?;
+            let is_whole =
+                is_account(account) && is_bucket(bucket) && (1..=KEY_BYTES_MAX).contains(&key.len());
+            is_whole.then_some(Place { account, bucket, key })
+        };
+        parsed().ok_or_else(|| Fault::Refused(format!("`{target}` names no object of an account")))
+    }
+}
+
+fn is_bucket(name: &str) -> bool {
+    let is_one = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+    (3..=63).contains(&name.len()) && name.bytes().all(is_one)
+}
+
 fn account_of_arn<'a>(arn: &'a str, service: &str) -> Option<(&'a str, &'a str)> {
     let mut parts = arn.splitn(6, ':');
     let (scheme, partition, named, region, account, resource) =
@@ -58,6 +98,24 @@ fn is_plain(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_one_place_is_refused() {
+        let bucket = |target: &'static str| Place::bucket(target).ok().map(|p| p.bucket);
+        assert_eq!(bucket("aws:bucket:111122223333:logs"), Some("logs"));
+        for bad in
+            ["aws:bucket:111122223333:", "aws:bucket:111122223333:*", "aws:bucket::logs", "aws:bucket:1:logs"]
+        {
+            assert_eq!(bucket(bad), None, "{bad}");
+        }
+        let object = |target: &'static str| Place::object(target).ok().map(|p| (p.bucket, p.key));
+        assert_eq!(object("aws:object:111122223333:logs/a/b c"), Some(("logs", "a/b c")));
+        for bad in
+            ["aws:object:111122223333:logs", "aws:object:111122223333:logs/", "aws:object:111122223333:/a"]
+        {
+            assert_eq!(object(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn what_is_not_one_identity_is_refused() {
