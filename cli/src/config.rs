@@ -42,6 +42,9 @@ pub struct Config {
     /// Systems that are read: `[[source]]`, once for each.
     #[serde(default)]
     pub source: Vec<Source>,
+    /// Systems that are acted on: `[[effector]]`, once for each.
+    #[serde(default)]
+    pub effector: Vec<Effector>,
 }
 
 /// A system that `prunella up` and the role `connect` read. See `prunella connectors list`.
@@ -57,6 +60,20 @@ pub struct Source {
     /// Seconds between two looks at a source that had nothing more; default: as fits the kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub every_s: Option<u32>,
+    /// What this kind alone understands.
+    #[serde(flatten)]
+    pub settings: Table,
+}
+
+/// A system that `prunella up` and the role `respond` act on, as far as playbooks and `response.mode_max` let them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Effector {
+    pub name: String,
+    /// What it is, such as `aws`.
+    pub kind: String,
+    /// Whose findings may act on it, and nobody else's; default: the one above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<Tenant>,
     /// What this kind alone understands.
     #[serde(flatten)]
     pub settings: Table,
@@ -245,6 +262,7 @@ impl Default for Config {
                 database_file: PathBuf::new(),
             },
             source: Vec::new(),
+            effector: Vec::new(),
         }
     }
 }

@@ -4,6 +4,7 @@ mod args;
 mod client;
 mod command;
 mod config;
+mod effectors;
 mod output;
 mod pipeline;
 mod progress;

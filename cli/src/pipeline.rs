@@ -5,6 +5,7 @@ use crate::command::connectors::{self, WithSources};
 #[cfg(feature = "vault")]
 use crate::command::vault::within;
 use crate::config::{Config, Webhook, WebhookKind};
+use crate::effectors;
 use anyhow::Context;
 use async_trait::async_trait;
 use prunella_console::{Ports, Simulator, Token};
@@ -236,7 +237,7 @@ pub async fn serve(config: &Config) -> anyhow::Result<Served> {
     console.listen = address;
     let sources = connectors::open_all(config).await?;
     let handle = tokio::runtime::Handle::current();
-    let settings = settings(config)?;
+    let settings = Settings { effectors: effectors::open_all(config).await?, ..settings(config)? };
     #[cfg(feature = "vault")]
     let vault = within::open(config).await?;
     #[cfg(feature = "vault")]

@@ -412,9 +412,18 @@ impl Respond {
         let marks = Marks { planned: Timestamp::ZERO, applied: Timestamp::ZERO, ..live.plan.marks };
         let case =
             Circumstances { incident: live.plan.incident, since: live.since, marks, by: "", about: None };
-        for principal in principals {
+        for successor in principals {
             let mut finding = finding.as_ref().clone();
+            // A provider that was asked may name the credential that was made, too.
+            let (principal, credential) = match successor.split_once('#') {
+                Some((principal, credential)) => (principal, Some(credential)),
+                None => (successor.as_str(), None),
+            };
             principal.clone_into(&mut finding.prunella.principal);
+            let users = finding.evidences.iter_mut().filter_map(|e| e.actor.as_mut()?.user.as_mut());
+            if let Some(credential) = credential {
+                users.for_each(|user| user.credential_uid = Some(credential.to_owned()));
+            }
             for target in action.targets(&finding, &self.config) {
                 self.want(&finding, &wanted, &target, &case, sent);
             }

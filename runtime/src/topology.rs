@@ -135,7 +135,7 @@ impl Embedded {
         let seen: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
         let message = |p: &'static str| WebhookEffector::new(outbox.clone(), p, deliverer.endpoints(p));
         let mut effectors = effect::ours(&(Arc::clone(&state) as _), &seen, webhook::PROVIDERS.map(message));
-        effectors.extend(settings.effectors);
+        effectors.extend(effect::witnessed(settings.effectors, &seen));
         let lacking = runtime.block_on(preflight::missing(&effectors, &settings.playbooks.calls()));
         let sink = Sink::open(Arc::clone(&log), writer, live.clone())?;
         let health =

@@ -48,6 +48,22 @@ pub struct Step {
     pub prior: Option<serde_json::Value>,
 }
 
+impl Step {
+    /// Whether what was found has everything that the step desires. It may say more: what a step does not speak of, it does
+    /// not set.
+    pub fn is_met_by(&self, found: &serde_json::Value) -> bool {
+        let Some(desired) = self.desired.as_object() else { return false };
+        !desired.is_empty() && desired.iter().all(|(part, value)| found.get(part) == Some(value))
+    }
+
+    /// The parts of a state that the step speaks of.
+    pub fn spoken_of(&self, state: &serde_json::Value) -> serde_json::Value {
+        let parts = self.desired.as_object().into_iter().flat_map(serde_json::Map::keys);
+        let kept = parts.filter_map(|part| Some((part.clone(), state.get(part)?.clone())));
+        serde_json::Value::Object(kept.collect())
+    }
+}
+
 /// A question to a provider: the state of one target.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Read {

@@ -2,7 +2,7 @@
 
 use crate::args::Connectors;
 use crate::config::{Config, Source as Section};
-use crate::{App, Outcome, Refusal, output, pipeline};
+use crate::{App, Outcome, Refusal, effectors, output, pipeline};
 use anyhow::Context;
 use prunella_runtime::clock;
 use prunella_runtime::connect::{
@@ -198,7 +198,8 @@ fn read(app: &App, name: &str, once: bool, into: Option<&str>) -> anyhow::Result
 
 /// Through a pipeline of this process, on the files of the data directory.
 async fn read_embedded(config: &Config, planned: Planned, once: bool) -> anyhow::Result<Standing> {
-    let settings = pipeline::settings(config)?;
+    let mut settings = pipeline::settings(config)?;
+    settings.effectors = effectors::open_all(config).await?;
     let handle = tokio::runtime::Handle::current();
     let started = tokio::task::spawn_blocking(move || Embedded::start(settings, &handle)).await?;
     let embedded = started.map_err(|e| match e {

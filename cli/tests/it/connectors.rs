@@ -112,7 +112,7 @@ fn a_bucket_is_checked_read_and_listed() {
 
 /// The address of moto, or a loud word.
 #[cfg(feature = "aws")]
-fn moto() -> Option<String> {
+pub fn moto() -> Option<String> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/services/services.json");
     let services: Vec<Value> =
         serde_json::from_slice(&std::fs::read(path).unwrap_or_default()).unwrap_or_default();

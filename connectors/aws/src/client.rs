@@ -15,10 +15,25 @@ const ATTEMPT_MAX: Duration = Duration::from_secs(60);
 /// What CloudTrail shows of us when a role is assumed.
 const SESSION: &str = "prunella";
 
-/// By the default chain of the SDK: environment, profile, container, instance; then the role, if one is named.
+/// What a configuration says about who we are and where.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Access<'a> {
+    pub region: &'a str,
+    pub profile: &'a str,
+    pub role_arn: &'a str,
+    pub external_id: &'a str,
+    pub endpoint: &'a str,
+}
+
 pub async fn load(settings: &Settings) -> SdkConfig {
+    let Settings { region, profile, role_arn, external_id, endpoint, .. } = settings;
+    load_as(&Access { region, profile, role_arn, external_id, endpoint }).await
+}
+
+/// By the default chain of the SDK: environment, profile, container, instance; then the role, if one is named.
+pub async fn load_as(settings: &Access<'_>) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .region(Region::new(settings.region.clone()))
+        .region(Region::new(settings.region.to_owned()))
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX))
         .timeout_config(
             TimeoutConfig::builder()
@@ -27,18 +42,18 @@ pub async fn load(settings: &Settings) -> SdkConfig {
                 .build(),
         );
     if !settings.profile.is_empty() {
-        loader = loader.profile_name(&settings.profile);
+        loader = loader.profile_name(settings.profile);
     }
     if !settings.endpoint.is_empty() {
-        loader = loader.endpoint_url(&settings.endpoint);
+        loader = loader.endpoint_url(settings.endpoint);
     }
     let config = loader.load().await;
     if settings.role_arn.is_empty() {
         return config;
     }
-    let mut role = AssumeRoleProvider::builder(&settings.role_arn).session_name(SESSION).configure(&config);
+    let mut role = AssumeRoleProvider::builder(settings.role_arn).session_name(SESSION).configure(&config);
     if !settings.external_id.is_empty() {
-        role = role.external_id(&settings.external_id);
+        role = role.external_id(settings.external_id);
     }
     let role = aws_sdk_s3::config::SharedCredentialsProvider::new(role.build().await);
     config.into_builder().credentials_provider(role).build()

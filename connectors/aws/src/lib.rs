@@ -3,6 +3,7 @@
 mod client;
 pub mod cloudtrail;
 pub mod discover;
+pub mod effect;
 mod fault;
 
 use prunella_schemas::port::{Configured, Source, SourceError};

@@ -7,7 +7,7 @@ mod gate;
 mod rig;
 
 pub use cases::*;
-pub use gate::{Answer, Asked, Gate};
+pub use gate::{Answer, Asked, Gate, Loss};
 pub use rig::Rig;
 
 use async_trait::async_trait;

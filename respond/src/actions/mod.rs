@@ -1,6 +1,14 @@
 //! The actions: one file each and one visible list. A new action is a file here and a word in `CATALOG`.
 
 mod account_lock;
+mod aws;
+mod aws_key_deactivate;
+mod aws_principal_quarantine;
+mod aws_s3_block_public_access;
+mod aws_s3_default_encryption;
+mod aws_s3_storage_class;
+mod aws_sessions_revoke;
+mod cloud;
 mod event_caep;
 mod notify_pagerduty;
 mod notify_slack;
@@ -12,6 +20,12 @@ mod tokens_revoke;
 mod trust_reset;
 
 pub use account_lock::AccountLock;
+pub use aws_key_deactivate::AwsKeyDeactivate;
+pub use aws_principal_quarantine::AwsPrincipalQuarantine;
+pub use aws_s3_block_public_access::AwsS3BlockPublicAccess;
+pub use aws_s3_default_encryption::AwsS3DefaultEncryption;
+pub use aws_s3_storage_class::AwsS3StorageClass;
+pub use aws_sessions_revoke::AwsSessionsRevoke;
 pub use event_caep::EventCaep;
 pub use notify_pagerduty::NotifyPagerDuty;
 pub use notify_slack::NotifySlack;
@@ -32,6 +46,12 @@ pub const CATALOG: &[&'static dyn Action] = &[
     &SessionKill,
     &AccountLock,
     &TrustReset,
+    &AwsKeyDeactivate,
+    &AwsSessionsRevoke,
+    &AwsPrincipalQuarantine,
+    &AwsS3BlockPublicAccess,
+    &AwsS3DefaultEncryption,
+    &AwsS3StorageClass,
     &NotifyWebhook,
     &NotifySlack,
     &NotifyPagerDuty,

@@ -130,7 +130,8 @@ fn judge(calls: &[Event], place: &Place, applied: Timestamp) -> Probe {
         }
         None => true,
     };
-    calls::judge(calls, concerned, applied, format!("`{}` stands; no call has tried it yet", place.name))
+    let stands = format!("`{}` stands; no call has tried it yet", place.name);
+    calls::judge(calls, concerned, calls::refuses_credential, applied, stands)
 }
 
 /// The steps of which a transition says that they were carried out: those of the plan, or those that take it back.

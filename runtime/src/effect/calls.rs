@@ -4,10 +4,11 @@ use prunella_schemas::plan::{EvidenceKind, Probe};
 use prunella_schemas::port::{PortError, Query, Store};
 use prunella_schemas::{Event, Tenant, Timestamp};
 
-/// Error codes with which targets refuse a credential as such, rather than one call: AWS STS and API common errors.
-const CREDENTIAL_REFUSED: [&str; 7] = [
+/// Error codes with which targets refuse a credential as such, rather than one call: AWS STS, S3 and API common errors.
+const CREDENTIAL_REFUSED: [&str; 8] = [
     "ExpiredToken",
     "ExpiredTokenException",
+    "InvalidAccessKeyId",
     "InvalidClientTokenId",
     "InvalidToken",
     "TokenRefreshRequired",
@@ -38,21 +39,24 @@ pub(super) async fn calls_since(
     Ok(store.events(&query).await?.rows)
 }
 
-/// What the calls say that are `concerned`. Of those accepted and refused the newest decides: a change takes its time to reach
+/// Whether a target refused the caller's credential.
+pub(super) fn refuses_credential(call: &Event) -> bool {
+    call.status_code.as_deref().is_some_and(|code| CREDENTIAL_REFUSED.contains(&code))
+}
+
+/// What the calls say that are `concerned`, and refused if they failed and `refuses` says so. Of those accepted and refused the newest decides: a change takes its time to reach
 /// every corner of a provider. `stands` is what to say when no call has tried.
 pub(super) fn judge(
     calls: &[Event],
     concerned: impl Fn(&&Event) -> bool,
+    refuses: impl Fn(&Event) -> bool,
     applied: Timestamp,
     stands: String,
 ) -> Probe {
     let newest = |e: &&Event| (e.time, e.prunella.event_uid);
     let accepted = calls.iter().filter(|e| e.succeeded()).filter(&concerned).max_by_key(newest);
     let last_accepted = accepted.map(|e| e.time);
-    let refused = |e: &&Event| {
-        let refuses = e.status_code.as_deref().is_some_and(|code| CREDENTIAL_REFUSED.contains(&code));
-        e.failed() && refuses && e.time.plus_ms(EVENT_TIME_GRAIN_MS) > applied
-    };
+    let refused = |e: &&Event| e.failed() && refuses(e) && e.time.plus_ms(EVENT_TIME_GRAIN_MS) > applied;
     let refusal = calls.iter().filter(&concerned).filter(refused).max_by_key(newest);
     match (accepted, refusal) {
         (Some(escape), refusal) if escape.time > applied && refusal.is_none_or(|r| r.time < escape.time) => {

@@ -1,6 +1,7 @@
 //! Preflight: which action of the playbooks could not be carried out, found at start-up and not in an incident.
 
-use prunella_schemas::port::Effector;
+use prunella_schemas::port::{Effector, PortError};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Asks every effector for what the playbooks may call; says what is missing, one line for each action.
@@ -9,11 +10,19 @@ pub async fn missing(
     calls: &[(&'static str, String, String)],
 ) -> Vec<String> {
     let mut missing = Vec::new();
+    // A provider that cannot be reached is not asked for everything, each time in vain.
+    let mut away: BTreeMap<&str, String> = BTreeMap::new();
     for (action, provider, operation) in calls {
-        let effector = effectors.iter().find(|effector| effector.provider() == provider);
-        let why = match effector {
-            None => Some(format!("no effector for provider `{provider}` is configured")),
-            Some(effector) => effector.preflight(operation).await.err().map(|e| e.to_string()),
+        let effector = effectors.iter().rfind(|effector| effector.provider() == provider);
+        let why = match (effector, away.get(provider.as_str())) {
+            (None, _) => Some(format!("no effector for provider `{provider}` is configured")),
+            (_, Some(why)) => Some(why.clone()),
+            (Some(effector), None) => effector.preflight(operation).await.err().map(|e| {
+                if matches!(e, PortError::Unavailable(_)) {
+                    away.insert(provider, e.to_string());
+                }
+                e.to_string()
+            }),
         };
         missing.extend(why.map(|why| format!("`{action}` cannot do `{operation}` at `{provider}`: {why}")));
     }

@@ -101,7 +101,7 @@ fn not_before(step: &Step) -> Option<Timestamp> {
 fn judge(calls: &[Event], not_before: Timestamp, applied: Timestamp) -> Probe {
     let old = |e: &&Event| e.session_created().is_none_or(|created| created < not_before);
     let stands = format!("tokens issued before {not_before} are invalid; no call has tried one yet");
-    calls::judge(calls, old, applied, stands)
+    calls::judge(calls, old, calls::refuses_credential, applied, stands)
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub struct Response {
     pub state: Arc<dyn State>,
     /// Where the events are.
     pub store: Arc<dyn Store>,
-    /// Beside our own; one for a provider of ours takes its place.
+    /// Those of the clouds, beside our own.
     pub effectors: Vec<Arc<dyn Effector>>,
 }
 
@@ -58,7 +58,7 @@ impl Roles {
         let message = |p: &'static str| WebhookEffector::new(outbox.clone(), p, deliverer.endpoints(p));
         let messages = webhook::PROVIDERS.map(message);
         let mut effectors = effect::ours(&response.state, &response.store, messages);
-        effectors.extend(response.effectors);
+        effectors.extend(effect::witnessed(response.effectors, &response.store));
         let lacking = preflight::missing(&effectors, &response.playbooks.calls()).await;
         let (stopping, stopped) = watch::channel(false);
         let runtime = tokio::runtime::Handle::current();

@@ -11,7 +11,7 @@ mod with_engines {
     use crate::command::run::http::Api;
     use crate::command::schema;
     use crate::config::Config;
-    use crate::pipeline;
+    use crate::{effectors, pipeline};
     use anyhow::Context;
     use async_trait::async_trait;
     use prunella_console::{Ports, Token};
@@ -99,7 +99,7 @@ mod with_engines {
                 signer: Arc::new(self.signer(config).await?),
                 state: Arc::new(self.state.clone()),
                 store: Arc::clone(&self.store),
-                effectors: Vec::new(),
+                effectors: effectors::open_all(config).await?,
             };
             let lacking = roles.start_respond(settings, response).await?;
             for line in &lacking {
