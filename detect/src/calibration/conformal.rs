@@ -11,9 +11,9 @@ const RARER_MAX: f64 = 1_000.0;
 /// p = (1 + #{calibration scores >= s}) / (1 + n), after Bates, Candes, Lei, Romano, Sesia (2023); beyond the score
 /// that the square root of n scores exceed, [`Spot`] continues it.
 ///
-/// Nothing is trimmed. Attacks that nobody flagged make p too large, which is safe; dropping the top 1 % in any case
-/// makes a p of .001 come true eleven times as often on clean data; and dropping only what the law of the scores below
-/// rules out changed nothing, since the scores of attacks join those of rare work without a gap (see the benchmark).
+/// No score is trimmed here: dropping the top 1 % in any case makes a p of .001 come true eleven times as often on clean
+/// data, and dropping only what the law of the scores below rules out changed nothing, since the scores of attacks join
+/// those of rare work without a gap (see the benchmark). Who counts at all is decided by source, in training.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conformal {
     p_values: Vec<f32>,

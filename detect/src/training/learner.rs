@@ -3,6 +3,7 @@
 use super::canary::{self, Refusal};
 use super::drift::{Drift, Shift};
 use super::model::{Model, TRAINING_ROWS_MIN};
+use super::outliers::Outliers;
 use super::reservoir::{Reservoir, Row, lot, mix};
 use super::shares::Shares;
 use super::{Error, FEATURES};
@@ -11,7 +12,7 @@ use prunella_schemas::{Id, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Raised when a learner of one version cannot be read, or learns differently, in another.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Rows before the first model.
 const FIRST_ROWS_MIN: usize = 1_024;
 /// Rows of the time before a drift that are kept, so that a regime which returns is not new: as many as are awaited.
@@ -82,6 +83,8 @@ pub struct Learner {
     /// Scores under the model: those held out, then the events since, of each principal no more than its share.
     tally: Tally,
     shares: Shares,
+    /// Sources that do not say what is ordinary.
+    outliers: Outliers,
     /// Scores at which the calibration is made again.
     recalibrate_at: u64,
     /// What has shifted, until a model has learnt it.
@@ -107,6 +110,7 @@ impl Learner {
             canaries: Vec::new(),
             tally: Tally::default(),
             shares: Shares::default(),
+            outliers: Outliers::default(),
             recalibrate_at: 0,
             shifts: Vec::new(),
             tried: Timestamp::ZERO,
@@ -182,7 +186,8 @@ impl Learner {
     fn admit(&mut self, lesson: &Lesson) -> bool {
         let per_mille = if self.shifts.is_empty() { FLAGGED_PER_MILLE } else { FLAGGED_PER_MILLE_DRIFT };
         self.flagged_credit = self.flagged_credit.saturating_add(per_mille).min(FLAGGED_CREDIT_MAX);
-        let calibrates = !lesson.is_flagged || self.flagged_credit >= 1_000;
+        let speaks = !self.outliers.holds(lesson.principal, self.training.sources());
+        let calibrates = speaks && (!lesson.is_flagged || self.flagged_credit >= 1_000);
         if lesson.is_flagged && calibrates {
             self.flagged_credit -= 1_000;
         }
@@ -190,7 +195,7 @@ impl Learner {
         let row = Row { values, principal, class_uid, time };
         // The lot parts events in halves that never meet: a model is not calibrated on what it was trained on.
         if lot(self.seed, event) & 1 == 0 {
-            if !lesson.is_flagged {
+            if speaks && !lesson.is_flagged {
                 self.training.offer(event, row);
             }
         } else if calibrates {
@@ -204,6 +209,10 @@ impl Learner {
         self.events_since = self.events_since.saturating_add(1);
         let Some(model) = &mut self.model else { return };
         let score = lesson.score.unwrap_or_else(|| model.score(&lesson.row));
+        // While everything shifts, everybody is unusual.
+        if self.shifts.is_empty() {
+            self.outliers.count(lesson.principal, model.p_value(lesson.class_uid, score));
+        }
         if calibrates && self.shares.admit(lesson.principal) {
             self.tally.add(lesson.class_uid, score);
         }
@@ -215,6 +224,7 @@ impl Learner {
             && self.shifts.is_empty()
         {
             self.shifts = shifts;
+            self.outliers = Outliers::default();
             self.training.shrink_to(ROWS_BEFORE_DRIFT);
             self.held_out.shrink_to(ROWS_BEFORE_DRIFT);
         }
@@ -238,6 +248,10 @@ impl Learner {
     fn train(&mut self, why: Why, now: Timestamp) -> Trained {
         (self.tried, self.events_since) = (now, 0);
         self.attempts = self.attempts.saturating_add(1);
+        // What came before they were known to be.
+        let (outliers, sources) = (&self.outliers, self.training.sources());
+        self.training.forget(|source| outliers.holds(source, sources));
+        self.held_out.forget(|source| outliers.holds(source, sources));
         let swapped = self.candidate(&why).and_then(|(model, refusal)| match refusal {
             None => self.swap(model).map(|number| Outcome::Swapped { number }),
             Some(refusal) => Ok(Outcome::Refused(refusal)),

@@ -10,6 +10,7 @@ mod drift;
 mod judge;
 mod learner;
 mod model;
+mod outliers;
 mod reservoir;
 mod shares;
 

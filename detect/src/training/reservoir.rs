@@ -108,6 +108,16 @@ impl Reservoir {
         }
     }
 
+    /// Forgets the rows of some sources.
+    pub fn forget(&mut self, is_unwanted: impl Fn(u64) -> bool) {
+        let unwanted: Vec<u64> = self.sources.keys().copied().filter(|source| is_unwanted(*source)).collect();
+        for source in unwanted {
+            for key in self.sources.remove(&source).unwrap_or_default() {
+                self.rows.remove(&key);
+            }
+        }
+    }
+
     fn remove(&mut self, key: &Key) {
         let Some(row) = self.rows.remove(key) else { return };
         if let Some(own) = self.sources.get_mut(&row.principal) {

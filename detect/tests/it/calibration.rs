@@ -139,6 +139,31 @@ fn what_was_flagged_is_not_learnt() {
 }
 
 #[test]
+fn attacks_that_nobody_flagged_do_not_hide_the_next_one() {
+    let mut learner = Learner::new(&NAMES, 7);
+    for number in 0..6_000 {
+        let time = lesson(number).time;
+        let lesson = match number % 100 {
+            99 => Lesson { principal: 9_000 + number / 100 % 2, time, ..strange(1_000_000 + number) },
+            _ => lesson(number),
+        };
+        learner.observe(&lesson);
+    }
+    let model = learner.model().unwrap();
+    let p = model.p_value(6003, model.score(&strange(1).row));
+    assert!(
+        p < 1e-3,
+        "{p}: one event in a hundred is like this, but all of two principals who do nothing else"
+    );
+    let is_rare = |number: &u64| {
+        let lesson = lesson(*number);
+        model.p_value(lesson.class_uid, model.score(&lesson.row)) <= 0.01
+    };
+    let rate = (100_000..110_000).filter(is_rare).count() as f64 / 10_000.0;
+    assert!((0.0067..0.015).contains(&rate), "{rate} at .01");
+}
+
+#[test]
 fn one_principal_does_not_speak_for_a_class() {
     let mut learner = Learner::new(&NAMES, 7);
     for number in 0..8_000 {
