@@ -33,6 +33,8 @@ const IDLE_MAX: Duration = Duration::from_millis(100);
 const IDLE_BATCHES_MAX: i64 = 256;
 /// How long a report waits before it is tried again when the log refuses it, and an order when it could not be begun.
 const REPORT_RETRY_MS: u64 = 500;
+/// Plans whose latest decision is remembered, for orders that waited.
+const DECIDED_MAX: usize = 65_536;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ExecutorError {
@@ -61,6 +63,8 @@ struct Hands {
     attestor: Arc<dyn Attestor>,
     /// Orders under way in this process.
     flying: Mutex<HashSet<Id>>,
+    /// Of each plan, the last transition that left its earlier orders behind.
+    decided: Arc<Mutex<BTreeMap<Id, u32>>>,
     /// Some order could not be carried out and is no longer under way: look at the pending ones again.
     again: AtomicBool,
     slots: Semaphore,
@@ -104,6 +108,7 @@ impl Executor {
             ledger,
             attestor,
             flying,
+            decided: Arc::default(),
             again,
             slots,
             effectors,
@@ -155,6 +160,8 @@ impl Executor {
                 }
             }
         }
+        // Before they are in the ledger: no order begins behind them.
+        self.hands.note_decided(&transitions);
         lock(&self.hands.ledger).append(&entries, taken.position)?;
         self.hands.count(&transitions, taken.messages.len(), since.elapsed());
         self.position = taken.position;
@@ -167,11 +174,22 @@ impl Executor {
     /// that none holds up the ledger or another.
     fn dispatch_pending(&self) -> Result<(), ExecutorError> {
         let pending = lock(&self.hands.ledger).pending_orders()?;
+        let mut new = Vec::new();
         for order in pending {
-            if lock(&self.hands.flying).insert(order.id) {
-                let hands = Arc::clone(&self.hands);
-                self.runtime.spawn(async move { hands.carry_out(order).await });
+            if !lock(&self.hands.flying).insert(order.id) {
+                continue;
             }
+            match Transition::decode(Transition::VERSION, &order.bytes) {
+                Ok(transition) => new.push((order, transition)),
+                Err(e) => {
+                    tracing::error!(id = %order.id, error = %e, "a pending order does not decode; it stays pending");
+                }
+            }
+        }
+        self.hands.note_decided(new.iter().map(|(_, transition)| transition));
+        for (order, transition) in new {
+            let hands = Arc::clone(&self.hands);
+            self.runtime.spawn(async move { hands.carry_out(order, transition).await });
         }
         Ok(())
     }
@@ -202,7 +220,15 @@ fn entries_of(transition: &Transition, bytes: &[u8]) -> Result<Vec<NewEntry>, St
 enum Stuck {
     /// Another process writes the ledger by now, and answers it.
     Replaced,
-    Unattested(String),
+    /// The ledger could not be read or written.
+    Later(String),
+    /// The plan went on without an answer: whoever waited for one does not any more.
+    Superseded,
+}
+
+/// Whether the plan has gone on to something else with it. A remark leaves the order as it is.
+fn is_decision(transition: &Transition) -> bool {
+    transition.order.is_some() || transition.from != Some(transition.to)
 }
 
 impl Hands {
@@ -218,17 +244,27 @@ impl Hands {
         }
     }
 
-    async fn carry_out(&self, pending: PendingOrder) {
-        let Ok(transition) = Transition::decode(Transition::VERSION, &pending.bytes) else {
-            tracing::error!(id = %pending.id, "a pending order does not decode; it stays pending");
-            return;
-        };
+    fn note_decided<'a>(&self, transitions: impl IntoIterator<Item = &'a Transition>) {
+        let mut decided = lock(&self.decided);
+        for transition in transitions.into_iter().filter(|transition| is_decision(transition)) {
+            let last = decided.entry(transition.plan_uid).or_default();
+            *last = transition.sequence.max(*last);
+            if decided.len() > DECIDED_MAX {
+                decided.pop_first();
+            }
+        }
+    }
+
+    async fn carry_out(&self, pending: PendingOrder, transition: Transition) {
         match self.settle(&pending, &transition).await {
             Ok(()) => {}
+            Err(Stuck::Superseded) => {
+                tracing::warn!(id = %pending.id, plan = %transition.plan_uid, "an order came too late and is not carried out");
+            }
             // Whoever took over carries it on; it stays under way here, so that nothing is done twice.
             Err(Stuck::Replaced) => return,
-            Err(Stuck::Unattested(e)) => {
-                tracing::error!(id = %pending.id, error = %e, "a receipt could not be attested; trying again");
+            Err(Stuck::Later(e)) => {
+                tracing::error!(id = %pending.id, error = %e, "the ledger does not answer; trying again");
                 tokio::time::sleep(Duration::from_millis(REPORT_RETRY_MS)).await;
                 lock(&self.flying).remove(&pending.id);
                 self.again.store(true, Ordering::Relaxed);
@@ -249,7 +285,7 @@ impl Hands {
         let (origin, tenant) = (transition.plan.marks.ingested, &transition.plan.tenant);
         if let Some(receipt) = &transition.receipt {
             let attested = self.attestor.attested(tenant, receipt.id()).await;
-            let receipt = attested.map_err(|e| Stuck::Unattested(e.to_string()))?;
+            let receipt = attested.map_err(|e| Stuck::Later(e.to_string()))?;
             self.report(Posted::new(&receipt, origin)).await;
         }
         if let Some(order) = &transition.order {
@@ -330,18 +366,22 @@ impl Hands {
             let detail = "the process stopped while this was being carried out".to_owned();
             return Ok(vec![Outcome::Unknown { detail }; steps.len()]);
         }
-        let id = pending.id;
-        match self.in_ledger(move |ledger| ledger.begin(id)).await {
-            Ok(true) => {}
-            Ok(false) => {
+        let (id, decided) = (pending.id, Arc::clone(&self.decided));
+        let (plan_uid, sequence) = (transition.plan_uid, transition.sequence);
+        let begun = self.in_ledger(move |ledger| {
+            let is_late = lock(&decided).get(&plan_uid).is_some_and(|last| *last > sequence);
+            if is_late { Ok(None) } else { ledger.begin(id).map(Some) }
+        });
+        match begun.await {
+            Ok(Some(true)) => {}
+            Ok(None) => return Err(Stuck::Superseded),
+            Ok(Some(false)) => {
                 let detail = "it was begun before, or is done".to_owned();
                 return Ok(vec![Outcome::Unknown { detail }; steps.len()]);
             }
             Err(StoreError::Fenced { .. }) => return Err(Stuck::Replaced),
-            Err(e) => {
-                let detail = format!("not begun, the ledger cannot be written: {e}");
-                return Ok(vec![Outcome::Failed { detail }]);
-            }
+            // Whether it counts as begun is not known: if it does, the next try says so and the provider is asked.
+            Err(e) => return Err(Stuck::Later(e.to_string())),
         }
         let mut outcomes = Vec::new();
         for (at, step) in steps.iter().enumerate() {

@@ -50,8 +50,7 @@ pub async fn run(options: Options, resident: Resident) -> Result<Report, Simulat
         (options.progress)(Progress::Background { sent, total });
     }
     drain(&options, &prunella).await?;
-    let mut observed =
-        Observed { principal: Some(whose), background_events: total, ..Observed::default() };
+    let mut observed = Observed { principal: Some(whose), background_events: total, ..Observed::default() };
     let started = (options.clock)();
     let journal = Journal::default();
     let (standing, watched) = watch::channel(attack::Standing::default());
@@ -68,8 +67,7 @@ pub async fn run(options: Options, resident: Resident) -> Result<Report, Simulat
     drain(&options, &prunella).await?;
     let attempts = journal.take();
     let principal = observed.principal.clone().unwrap_or_default();
-    observed.stepped_up =
-        attempts.iter().find(|attempt| attempt.asked_to_step_up).map(|attempt| attempt.at);
+    observed.stepped_up = attempts.iter().find(|attempt| attempt.asked_to_step_up).map(|attempt| attempt.at);
     observed.journal = told(attempts, &prunella.events(&principal, started).await?);
     observed.findings = before.without(prunella.findings().await?, finding_uid);
     observed.receipts = before.without(prunella.receipts().await?, receipt_uid);
@@ -79,7 +77,8 @@ pub async fn run(options: Options, resident: Resident) -> Result<Report, Simulat
 
 /// The attacker's own calls, each with the id of its event and when that was durable, as the pipeline tells it.
 fn told(attempts: Vec<Attempt>, events: &[Value]) -> Vec<Seen> {
-    let text = |event: &Value, pointer: &str| event.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    let text =
+        |event: &Value, pointer: &str| event.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
     let by_request: BTreeMap<String, (Option<String>, Option<Timestamp>)> = events
         .iter()
         .filter_map(|event| {
@@ -112,7 +111,9 @@ async fn look(
         let findings = before.without(prunella.findings().await?, finding_uid);
         let receipts = before.without(prunella.receipts().await?, receipt_uid);
         let now = (options.clock)();
-        let named = |finding: &&Value| finding.pointer("/prunella/principal").and_then(Value::as_str) == principal.as_deref();
+        let named = |finding: &&Value| {
+            finding.pointer("/prunella/principal").and_then(Value::as_str) == principal.as_deref()
+        };
         let hits: Vec<&Value> = findings.iter().filter(named).collect();
         let uids: BTreeSet<String> = hits.iter().map(|finding| finding_uid(finding).to_owned()).collect();
         let about = receipts.iter().filter(|receipt| concerns(receipt, &uids, principal.as_deref()));

@@ -13,9 +13,9 @@ mod config;
 mod connectors;
 mod detect;
 mod dlq;
-mod enrich;
 #[cfg(feature = "aws")]
 mod effectors;
+mod enrich;
 mod ledger;
 #[path = "../../../ingest/tests/it/mmdb.rs"]
 #[allow(dead_code, reason = "the tests of ingest write more kinds of values")]

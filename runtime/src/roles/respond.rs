@@ -15,6 +15,7 @@ use prunella_respond::{Playbooks, Respond};
 use prunella_schemas::Topic;
 use prunella_schemas::port::{Effector, State, Store};
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -26,6 +27,10 @@ use tokio::sync::watch;
 const POLL: Duration = Duration::from_millis(100);
 /// After somebody else has claimed a ledger, whoever still believes to own it waits so long for the group to say better.
 const FENCED_TURNS: u32 = 30;
+
+/// Delivered messages are kept so long: one that is forgotten could be sent again.
+const DELIVERED_MS_MAX: i64 = 7 * 86_400_000;
+const FORGET_EVERY: Duration = Duration::from_secs(3_600);
 
 /// What the role needs beside Kafka.
 pub struct Response {
@@ -62,6 +67,7 @@ impl Roles {
         let lacking = preflight::missing(&effectors, &response.playbooks.calls()).await;
         let (stopping, stopped) = watch::channel(false);
         let runtime = tokio::runtime::Handle::current();
+        runtime.spawn(forget_delivered(outbox.clone(), stopped.clone()));
         runtime.spawn(deliverer.run(stopped));
         let switch = KillSwitch::in_directory(&response.data_dir);
         let executors = Executors {
@@ -91,6 +97,17 @@ impl Roles {
         };
         self.spawn_run(READER, counts, work).map_err(thread)?;
         Ok(lacking)
+    }
+}
+
+/// Messages that ended long ago go, until the role stops.
+async fn forget_delivered(outbox: Outbox, mut stopped: watch::Receiver<bool>) {
+    while tokio::time::timeout(FORGET_EVERY, stopped.changed()).await.is_err() {
+        let (outbox, older_than) = (outbox.clone(), clock::wall()().plus_ms(-DELIVERED_MS_MAX));
+        // A write that fails is tried again an hour later.
+        if let Ok(Err(e)) = tokio::task::spawn_blocking(move || outbox.retain(older_than)).await {
+            tracing::warn!(error = %e, "messages that were delivered long ago could not be forgotten");
+        }
     }
 }
 
@@ -154,7 +171,13 @@ impl Executors {
         let stopped = Arc::clone(&stop);
         scope.spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
-                let Err(e) = self.work(&plans, &stopped) else { continue };
+                // A panic is a defect of ours. It must be seen, and must not take the partition away for good.
+                let worked = catch_unwind(AssertUnwindSafe(|| self.work(&plans, &stopped)));
+                let panicked = |_| {
+                    let what = "it panicked; please report this with the log".to_owned();
+                    Err(ExecutorError::Log(LogError::Unavailable(what)))
+                };
+                let Err(e) = worked.unwrap_or_else(panicked) else { continue };
                 self.report(&plans, &e);
                 let is_fenced = matches!(e, ExecutorError::Ledger(StoreError::Fenced { .. }));
                 for _ in 0..if is_fenced { FENCED_TURNS } else { 1 } {

@@ -273,17 +273,69 @@ fn a_receipt_that_cannot_be_read_back_is_tried_again() {
 fn an_order_under_way_is_not_started_again_after_a_failure() {
     let world = World::new(memory(), Slow { wait_ms: 1_500, ..Slow::default() }, |_| {});
     let file = world.dir.path().join("ledger.db");
-    let step = Step { provider: "slow".into(), ..Step::default() };
-    world.order(1, Order::Apply { steps: vec![step], key: Id([1; 16]) });
+    world.order(1, Order::Apply { steps: vec![step()], key: Id([1; 16]) });
     until("the first call", || world.calls.load(Ordering::SeqCst) == 1);
     break_table(&file, "entry");
     world.order(2, Order::Read { reads: vec![what()] });
     until("a failure", || world.failures.load(Ordering::SeqCst) > 1);
     heal(&file);
     until("both answers", || world.replies().len() == 2);
-    let done = |reply: &Reply| matches!(reply, Reply::Applied { outcomes } if matches!(outcomes[..], [Outcome::Done { .. }]));
-    assert!(world.replies().iter().any(done), "{:?}", world.replies());
+    assert!(world.replies().iter().any(is_done), "{:?}", world.replies());
     assert_eq!(world.calls.load(Ordering::SeqCst), 2, "one to apply and one to read");
+}
+
+#[test]
+fn an_order_that_the_ledger_cannot_begin_waits_for_it() {
+    let world = World::new(memory(), Slow::default(), |_| {});
+    let file = world.dir.path().join("ledger.db");
+    let body = "BEGIN SELECT RAISE(ABORT, 'injected'); END";
+    sql(&file, &format!("CREATE TRIGGER injected BEFORE UPDATE ON pending {body}"));
+    world.order(1, Order::Apply { steps: vec![step()], key: Id([1; 16]) });
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert_eq!((world.calls.load(Ordering::SeqCst), world.replies()), (0, vec![]));
+    heal(&file);
+    until("the answer", || !world.replies().is_empty());
+    assert!(matches!(&world.replies()[..], [reply] if is_done(reply)), "{:?}", world.replies());
+    assert_eq!(world.calls.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn an_order_that_its_plan_has_left_behind_is_not_carried_out() {
+    let log = memory();
+    let order = || Some(Order::Apply { steps: vec![step()], key: Id([1; 16]) });
+    let ended = |n| Transition {
+        sequence: 1,
+        from: Some(PlanState::Approved),
+        to: PlanState::Escalated,
+        ..transition(n, None)
+    };
+    let remarked = |n| Transition {
+        sequence: 1,
+        from: Some(PlanState::Approved),
+        to: PlanState::Approved,
+        ..transition(n, None)
+    };
+    for transition in [transition(1, order()), ended(1), transition(2, order()), remarked(2)] {
+        log.append(vec![Posted::new(&transition, Timestamp(1))]).unwrap();
+    }
+    let world = World::new(log, Slow::default(), |_| {});
+    until("the answer", || !world.replies().is_empty());
+    let ledger = world.dir.path().join("ledger.db");
+    let left = || {
+        rusqlite::Connection::open(&ledger)
+            .unwrap()
+            .query_row("SELECT count(*) FROM pending", [], |r| r.get::<_, i64>(0))
+    };
+    until("nothing is pending", || left().unwrap() == 0);
+    assert_eq!((world.calls.load(Ordering::SeqCst), world.replies().len()), (1, 1));
+}
+
+fn step() -> Step {
+    Step { provider: "slow".into(), ..Step::default() }
+}
+
+fn is_done(reply: &Reply) -> bool {
+    matches!(reply, Reply::Applied { outcomes } if matches!(outcomes[..], [Outcome::Done { .. }]))
 }
 
 fn memory() -> Arc<MemoryLog> {

@@ -365,7 +365,8 @@ impl World {
     fn revoked(&self, runtime: &Runtime) -> usize {
         let all = TENANTS.iter().flat_map(|tenant| (0..USERS).map(move |n| (*tenant, format!("user{n}"))));
         let is_revoked = |(tenant, user): &(&str, String)| {
-            let (since, version) = runtime.block_on(self.version(&Tenant::try_from((*tenant).to_owned()).unwrap(), user));
+            let (since, version) =
+                runtime.block_on(self.version(&Tenant::try_from((*tenant).to_owned()).unwrap(), user));
             assert!(version <= 1, "{user} of {tenant} was revoked {version} times");
             since > Timestamp::ZERO
         };
@@ -378,7 +379,7 @@ fn three_responders_have_one_effect_for_each_finding_however_often_and_in_whatev
     let world = world_or_skip!("several");
     let runtime = Runtime::new().unwrap();
     let stages = [Role::Ingest, Role::Detect];
-    let stages = Roles::start(&world.settings, &prunella_detect::Config::default(), &stages).unwrap();
+    let stages = Roles::start(&world.settings, &prunella_detect::Config::default(), None, &stages).unwrap();
     (0..USERS).for_each(|n| world.attack(&format!("user{n}")));
     until("a finding for each", || {
         let findings: Vec<Finding> = world.read();

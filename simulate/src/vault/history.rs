@@ -9,8 +9,9 @@ use crate::operation::log_normal;
 use crate::scenario::Scenario;
 use crate::{Rng, stream};
 use prunella_schemas::ocsf::{
-    API_ACTIVITY, AUTHENTICATION, Account, Actor, Api, Class, DATASTORE_ACTIVITY, Endpoint, FILE_HOSTING, File,
-    HttpRequest, Metadata, OCSF_VERSION, Product, STATUS_SUCCESS, Service, Session, Traffic as Bytes, User,
+    API_ACTIVITY, AUTHENTICATION, Account, Actor, Api, Class, DATASTORE_ACTIVITY, Endpoint, FILE_HOSTING,
+    File, HttpRequest, Metadata, OCSF_VERSION, Product, STATUS_SUCCESS, Service, Session, Traffic as Bytes,
+    User,
 };
 use prunella_schemas::{Event, Timestamp};
 use rand::RngExt;

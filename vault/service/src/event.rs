@@ -122,7 +122,7 @@ impl Audit {
                 uid: Some(id.clone()),
                 size: Some(*size),
                 type_id: Some(1),
-                path: None,
+                ..File::default()
             });
         }
         event.resources = self

@@ -159,7 +159,9 @@ impl Membership {
         let config = settings.consumer(READER, 1);
         let consumer = BaseConsumer::from_config_and_context(&config, Assigned::default())?;
         consumer.subscribe(&[&settings.topic(Topic::Plans)])?;
-        let out = Arc::new(Outbound::open(settings)?);
+        // Each report stands for itself, and is tried again by whoever has it: one that is refused for good must not stop
+        // the others of the process.
+        let out = Arc::new(Outbound::open_loose(settings)?);
         Ok(Membership { settings: settings.clone(), consumer, out })
     }
 
