@@ -121,3 +121,25 @@ async fn rotation_of_many_files_comes_to_an_end_by_itself() {
     again.memory = alice.memory.clone();
     assert_eq!(get(&mut again, "file 7").await.unwrap(), noise(7_000));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn downloads_are_counted_however_they_are_asked_for() {
+    let server = Server::start().await;
+    let (mut alice, mut bob) = (server.user("alice").await, server.user("bob").await);
+    let once = Bounds { expires: 0, downloads_max: 1 };
+    for (name, size) in [("small", 1_000), ("large", 5 << 20)] {
+        let content = noise(size);
+        let info = put(&mut alice, name, &content, TierName::Low).await.unwrap();
+        let share = alice.share(name, "bob", once).await.unwrap();
+        let ask = async |range: &str| {
+            let request = reqwest::Client::new().get(format!("{}/download/{}", server.base, info.id));
+            let request = request.bearer_auth(&bob.memory.access_token).header("range", range);
+            request.send().await.unwrap().status().as_u16()
+        };
+        assert_eq!((ask("bytes=1-").await, ask("bytes=1-").await), (206, 404), "{name}");
+        alice.unshare(&share.id).await.unwrap();
+        alice.share(name, "bob", once).await.unwrap();
+        assert!(get(&mut bob, &info.id).await.unwrap() == content, "{name}");
+        assert!(get(&mut bob, &info.id).await.unwrap_err().is_status(404), "{name}");
+    }
+}
