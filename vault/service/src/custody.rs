@@ -281,6 +281,25 @@ impl Custody {
         Ok(())
     }
 
+    /// Makes new keys of the domains the newest. Refused where that would cost a key which a part still needs.
+    pub(crate) async fn rotate_keys(&self) -> Result<(), Error> {
+        let in_use = sqlx::query_scalar("SELECT MIN(keys_since) FROM attempts WHERE state IN ($1, $2, $3)");
+        let in_use = in_use.bind(ACTIVE).bind(COMMITTED).bind(REPLACED);
+        let in_use: Option<i64> = in_use.fetch_one(self.db.pool()).await?;
+        let in_use = in_use.map_or(u32::MAX, |version| u32::try_from(version).unwrap_or(0));
+        self.first.rotate(Domain::Objects, in_use).await?;
+        self.first.rotate(Domain::Database, in_use).await?;
+        self.second.rotate(Domain::Service, in_use).await?;
+        Ok(())
+    }
+
+    /// What is sealed from now on is sealed under this version of its domain's key, or a later one.
+    async fn keys_since(&self) -> Result<u32, Error> {
+        let objects = self.first.newest(Domain::Objects).await?;
+        let database = self.first.newest(Domain::Database).await?;
+        Ok(objects.min(database).min(self.second.newest(Domain::Service).await?))
+    }
+
     /// The sealed part of a user, for that user.
     pub(crate) async fn part_of_user(&self, file: &FileRow, user: &str) -> Result<Option<String>, Error> {
         let part =
@@ -306,6 +325,7 @@ impl Custody {
 
     async fn reserve(&self, file: FileId, base: u64, tier: Tier) -> Result<u64, Error> {
         let (id, now) = (hex::encode(file.0), (self.clock)().0);
+        let keys_since = self.keys_since().await?;
         let mut tx = self.db.begin().await?;
         let taken = sqlx::query(
             "UPDATE files SET next_epoch = next_epoch + 1 WHERE id = $1 AND epoch = $2 AND erased = 0 RETURNING next_epoch",
@@ -313,14 +333,12 @@ impl Custody {
         let row = taken.bind(&id).bind(base as i64).fetch_optional(&mut *tx).await?;
         let row = row.ok_or(Error::Conflict("the file was changed meanwhile: read it again"))?;
         let epoch = row.try_get::<i64, _>(0)? - 1;
-        sqlx::query("INSERT INTO attempts (file, epoch, base_epoch, state, started, settled) VALUES ($1, $2, $3, $4, $5, 0)")
-            .bind(&id)
-            .bind(epoch)
-            .bind(base as i64)
-            .bind(ACTIVE)
-            .bind(now)
-            .execute(&mut *tx)
-            .await?;
+        let attempt = sqlx::query(
+            "INSERT INTO attempts (file, epoch, base_epoch, state, started, settled, keys_since)
+             VALUES ($1, $2, $3, $4, $5, 0, $6)",
+        );
+        let attempt = attempt.bind(&id).bind(epoch).bind(base as i64).bind(ACTIVE).bind(now);
+        attempt.bind(i64::from(keys_since)).execute(&mut *tx).await?;
         let at = Epoch { file, epoch: epoch as u64, tier };
         note(&mut tx, at, base, "intent", now).await?;
         tx.commit().await?;

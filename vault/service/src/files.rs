@@ -247,6 +247,15 @@ pub(crate) async fn want_rotation_of(tx: &mut Tx, owner: &str, now: i64) -> Resu
     Ok(wanted.bind(now).bind(owner).execute(&mut **tx).await?.rows_affected())
 }
 
+/// Asks for new gate keys of all files of everybody.
+pub(crate) async fn want_rotation_of_all(tx: &mut Tx, now: i64) -> Result<u64, Error> {
+    let wanted = sqlx::query(
+        "UPDATE files SET rotate_wanted = CASE WHEN epoch_since >= $1 THEN epoch_since + 1 ELSE $1 END
+         WHERE epoch > 0 AND erased = 0",
+    );
+    Ok(wanted.bind(now).execute(&mut **tx).await?.rows_affected())
+}
+
 /// Asks for a higher tier of all files of a user; none is lowered.
 pub(crate) async fn want_tier_of(tx: &mut Tx, owner: &str, tier: Tier) -> Result<u64, Error> {
     let wanted = sqlx::query(

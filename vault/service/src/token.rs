@@ -124,7 +124,7 @@ mod tests {
             assert_eq!(claims.is_ok_and(|c| c.sub == "u" && c.tv == 3 && c.auth == 5), want, "{offset}");
         }
         // After a new key the old tokens run out; they are not cut off.
-        tokens.ring.renew(KEY).unwrap();
+        tokens.ring.renew(KEY, 1).unwrap();
         assert!(tokens.verify(&token, now).is_ok());
         assert_ne!(
             decode_header(tokens.issue(&SUBJECT, now).unwrap()).unwrap().kid,

@@ -260,7 +260,7 @@ pub struct ChangeClass {
 pub enum Level {
     /// A new gate key for each file.
     Gate,
-    /// New keys of the domains, then new gate keys under them.
+    /// New keys of the domains, then new gate keys under them, of everybody.
     Kek,
     /// The user's own keys: marked here, done by the client at the next log-in.
     Identity,

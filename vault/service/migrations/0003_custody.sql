@@ -1,0 +1,4 @@
+-- What custody has to know of its own past.
+
+-- The oldest version of the domains' keys that the parts of this epoch may be sealed under; 0: not known.
+ALTER TABLE attempts ADD COLUMN keys_since BIGINT NOT NULL DEFAULT 0;
