@@ -178,10 +178,10 @@ async fn a_class_moves_the_body_and_renews_the_gate() {
     assert!(get(&mut alice, "file").await.unwrap() == content);
     let renewed = async {
         while alice.list("").await.unwrap().0[0].1.epoch == info.epoch {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(20), renewed).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), renewed).await.unwrap();
     alice.change_class("file", Class::Standard).await.unwrap();
     assert_eq!((server.stored("objects/b/").len(), server.stored("objects-ia/b/").len()), (1, 0));
     assert!(get(&mut alice, "file").await.unwrap() == content);
