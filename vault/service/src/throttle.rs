@@ -1,7 +1,9 @@
 //! Backing off from guesses, so that nobody can lock another out.
 //!
 //! Failures are counted for an account *as one network tries it*, and for a network over all accounts. A device that has
-//! logged in before has a count of its own, so that an attacker behind the same address does not slow its owner down.
+//! logged in before has a count of its own, so that an attacker behind the same address does not slow its owner down. What
+//! comes from this machine is not counted as a network: a proxy here that is not trusted to say who asks would make it one
+//! for all.
 
 use crate::Error;
 use crate::db::Database;
@@ -21,6 +23,8 @@ const MEMORY_MS: i64 = 60 * 60 * 1_000;
 pub(crate) struct Try<'a> {
     pub account: &'a str,
     pub network: &'a str,
+    /// It comes from this very machine: behind a proxy that nobody has said to trust, that is everybody.
+    pub is_local: bool,
     /// A device that the account knows.
     pub device: Option<&'a str>,
 }
@@ -91,6 +95,7 @@ impl Throttle {
 fn buckets(attempt: &Try<'_>) -> Vec<(String, i64)> {
     match attempt.device {
         Some(_) => vec![own_bucket(attempt)],
+        None if attempt.is_local => vec![own_bucket(attempt)],
         None => vec![own_bucket(attempt), (format!("network {}", attempt.network), FREE_OF_NETWORK)],
     }
 }
@@ -140,7 +145,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let db = Database::embedded(&dir.path().join("db")).await.unwrap();
         let now = Timestamp(1_000_000_000);
-        let thief = Try { account: "alice", network: "203.0.113.0/24", device: None };
+        let thief = Try { account: "alice", network: "203.0.113.0/24", is_local: false, device: None };
         for _ in 0..40 {
             Throttle.failed(&db, &thief, now).await.unwrap();
         }

@@ -114,7 +114,8 @@ async fn log_in(
     let user = accounts::by_name(&vault.db, &form.username).await?;
     let known = known_device(vault, audit, user.as_ref()).await?;
     let network = audit.origin.network();
-    let attempt = Try { account: &form.username, network: &network, device: known.as_deref() };
+    let is_local = audit.origin.ip.to_canonical().is_loopback();
+    let attempt = Try { account: &form.username, network: &network, is_local, device: known.as_deref() };
     audit.user = user.as_ref().map(|user| (user.id.clone(), user.name.clone()));
     audit.subject = Some(match &user {
         Some(user) => (user.id.clone(), Some(user.name.clone())),
