@@ -121,21 +121,27 @@ async fn log_in(
         Some(user) => (user.id.clone(), Some(user.name.clone())),
         None => ("unknown".to_owned(), Some(form.username.clone())),
     });
-    vault.throttle.check(&vault.db, &attempt, now).await?;
+    let counted = vault.throttle.begin(&vault.db, &attempt, now).await?;
     let stored = user.as_ref().map(|user| user.password.clone());
-    let verdict = vault.passwords.verify(Zeroizing::new(form.password), stored).await?;
+    let verdict = match vault.passwords.verify(Zeroizing::new(form.password), stored).await {
+        Ok(verdict) => verdict,
+        Err(error) => {
+            vault.throttle.undo(&vault.db, &counted).await?;
+            return Err(error);
+        }
+    };
     let (Some(user), false) = (user, verdict == Verdict::Wrong) else {
-        vault.throttle.failed(&vault.db, &attempt, now).await?;
         return Err(Error::Unauthenticated);
     };
     // A right password of a locked account sounds like a wrong one, and is not counted as a guess.
     if user.is_locked(now) {
+        vault.throttle.undo(&vault.db, &counted).await?;
         return Err(Error::Unauthenticated);
     }
     if let Verdict::Renewed(hash) = verdict {
         accounts::set_password(&vault.db, &user.id, &hash).await?;
     }
-    vault.throttle.succeeded(&vault.db, &attempt).await?;
+    vault.throttle.succeeded(&vault.db, &attempt, &counted).await?;
     begin(vault, audit, &user, known, now).await
 }
 
