@@ -1,6 +1,7 @@
 //! Accounts, sessions and devices, as the database knows them.
 
 use crate::Error;
+use crate::access::Origin;
 use crate::clock::{random, random_id};
 use crate::db::{Database, Tx};
 use crate::keyring::Ring;
@@ -280,6 +281,11 @@ impl Devices {
         let tag =
             hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &*key), format!("{device}.{user}").as_bytes());
         Ok((device.clone(), format!("{version}.{device}.{}", hex::encode(tag))))
+    }
+
+    /// The name of the device that a request shows, if it is one of this account.
+    pub(crate) fn shown(&self, origin: &Origin, user: &str) -> Option<String> {
+        self.check(origin.device.as_deref()?, user)
     }
 
     /// The name of the device, if the token is one of this account.

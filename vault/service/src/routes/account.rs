@@ -113,6 +113,7 @@ async fn log_in(
     let now = vault.now();
     let user = accounts::by_name(&vault.db, &form.username).await?;
     let known = known_device(vault, audit, user.as_ref()).await?;
+    audit.device.clone_from(&known);
     let network = audit.origin.network();
     let is_local = audit.origin.ip.to_canonical().is_loopback();
     let attempt = Try { account: &form.username, network: &network, is_local, device: known.as_deref() };
@@ -147,8 +148,8 @@ async fn log_in(
 
 /// The device that the request shows, if the account knows it.
 async fn known_device(vault: &Vault, audit: &Audit, user: Option<&UserRow>) -> Result<Option<String>, Error> {
-    let (Some(user), Some(token)) = (user, &audit.origin.device) else { return Ok(None) };
-    let Some(device) = vault.devices.check(token, &user.id) else { return Ok(None) };
+    let Some(user) = user else { return Ok(None) };
+    let Some(device) = vault.devices.shown(&audit.origin, &user.id) else { return Ok(None) };
     Ok(accounts::knows_device(&vault.db, &device, &user.id).await?.then_some(device))
 }
 
@@ -168,6 +169,7 @@ async fn begin(
         accounts::remember_device(&mut tx, &device, &user.id, now).await?;
         audit.note.push(("device", "new".into()));
     }
+    audit.device = Some(device.clone());
     let network = audit.origin.network();
     let (session, refresh_token) = accounts::begin_session(&mut tx, &user.id, &device, &network, now).await?;
     audit.session = Some(session.clone());
@@ -209,6 +211,7 @@ async fn renew(
     let user = accounts::by_id(&vault.db, &session.user).await?.ok_or(Error::Unauthenticated)?;
     audit.session = Some(session.id.clone());
     audit.user = Some((user.id.clone(), user.name.clone()));
+    audit.device = vault.devices.shown(&audit.origin, &user.id);
     let now = vault.now();
     if session.ended != 0 || session.expires <= now.0 || user.is_locked(now) {
         return Err(Error::Unauthenticated);
