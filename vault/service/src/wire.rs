@@ -14,6 +14,9 @@ pub const LABEL_BYTES_MAX: usize = 2_048;
 pub const PART_HEADER: &str = "x-vault-part";
 /// Header with the epoch that the part is of.
 pub const EPOCH_HEADER: &str = "x-vault-epoch";
+/// Objects of up to so many bytes are fetched as a whole. Of a longer one a client may fetch the last chunk first, which
+/// proves the length; that is the one span which no bound of a share counts.
+pub const WHOLE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Header with the version of the body that is sent.
 pub const VERSION_HEADER: &str = "x-vault-version";
 
