@@ -151,14 +151,21 @@ pub(crate) async fn of_owner(
     rows.iter().map(FileRow::read).collect()
 }
 
-/// Makes room for a new file. It is not visible before its first epoch commits.
-pub(crate) async fn create(db: &Database, id: FileId, owner: &str, now: i64) -> Result<(), Error> {
+/// Makes room for a new file of a tier. It is not visible before its first epoch commits.
+pub(crate) async fn create(
+    db: &Database,
+    id: FileId,
+    owner: &str,
+    tier: Tier,
+    now: i64,
+) -> Result<(), Error> {
     let new = sqlx::query(
         "INSERT INTO files (id, owner, label, version, epoch, next_epoch, body_epoch, tier, tier_since, tier_wanted,
                             epoch_since, rotate_wanted, class, size, blob_sha256, body_sha256, created, changed, erased)
-         VALUES ($1, $2, '', 0, 0, 1, 0, 1, $3, 1, 0, 0, 'STANDARD', 0, '', '', $3, $3, 0)",
+         VALUES ($1, $2, '', 0, 0, 1, 0, 1, $3, $4, 0, 0, 'STANDARD', 0, '', '', $3, $3, 0)",
     );
-    new.bind(hex::encode(id.0)).bind(owner).bind(now).execute(db.pool()).await?;
+    let new = new.bind(hex::encode(id.0)).bind(owner).bind(now).bind(tier as i64);
+    new.execute(db.pool()).await?;
     Ok(())
 }
 
@@ -223,11 +230,16 @@ async fn give_body_up(tx: &mut Tx, id: &str, now: i64) -> Result<(), Error> {
     Ok(())
 }
 
-/// Asks for a tier. What is asked for counts at once for who may open the file; the split follows.
-pub(crate) async fn want_tier(tx: &mut Tx, file: FileId, tier: Tier) -> Result<(), Error> {
-    let wanted = sqlx::query("UPDATE files SET tier_wanted = $1 WHERE id = $2").bind(tier as i64);
-    wanted.bind(hex::encode(file.0)).execute(&mut **tx).await?;
-    Ok(())
+/// Asks for a tier, if nobody has asked for another one meanwhile. What is asked for counts at once for who may open the
+/// file; the split follows.
+pub(crate) async fn want_tier(tx: &mut Tx, file: &FileRow, tier: Tier) -> Result<(), Error> {
+    let wanted =
+        sqlx::query("UPDATE files SET tier_wanted = $1 WHERE id = $2 AND tier_wanted = $3 AND erased = 0");
+    let wanted = wanted.bind(tier as i64).bind(file.hex()).bind(file.tier_wanted as i64);
+    match wanted.execute(&mut **tx).await?.rows_affected() {
+        1 => Ok(()),
+        _ => Err(Error::Conflict("the file was changed meanwhile: read it again")),
+    }
 }
 
 /// Asks for a new gate key of one file.

@@ -74,7 +74,8 @@ impl Vault {
         Ok(attempt.at.epoch)
     }
 
-    /// One round over files that are due and can be opened without their users. Gives how many are done.
+    /// One round over files that are due and can be opened without their users. Gives how many are done; an error, if none is
+    /// and one at least is still to be done.
     pub(crate) async fn renew_due(&self, audit: &Audit) -> Result<usize, Error> {
         let rows = sqlx::query(
             "SELECT id FROM files WHERE (rotate_wanted > epoch_since OR tier_wanted <> tier) AND tier = 1
@@ -86,12 +87,8 @@ impl Vault {
             let Some(file) = files::by_id(&self.db, &id).await?.filter(FileRow::is_due) else {
                 return Ok(false);
             };
-            match self.renew(&file, audit).await {
-                Ok(done) => Ok(done == Renewed::Now),
-                // Somebody else was faster: the next round sees what is left.
-                Err(Error::Conflict(_)) => Ok(false),
-                Err(error) => Err(error),
-            }
+            // Somebody else may have been faster, without knowing what is wanted: that is a conflict, and another round.
+            self.renew(&file, audit).await.map(|done| done == Renewed::Now)
         });
         let done: Vec<Result<bool, Error>> = renewed.buffer_unordered(RENEWALS_MAX).collect().await;
         let count = done.iter().filter(|done| matches!(done, Ok(true))).count();

@@ -155,14 +155,24 @@ async fn move_tier(
         return Err(Error::Conflict("a lower tier takes a day in the higher one, and `confirm`"));
     }
     let mut tx = vault.db.begin().await?;
-    rows::want_tier(&mut tx, file.id, tier).await?;
+    rows::want_tier(&mut tx, &file, tier).await?;
     audit.note.push(("tier_wanted", crate::outbox::tier_name(tier).to_owned()));
     audit.done(&mut tx, now).await?;
     tx.commit().await?;
     let file = rows::by_id(&vault.db, &file.hex()).await?.ok_or(Error::Missing("file"))?;
     let renewed = match (file.is_due(), file.tier) {
         (false, _) => Renewed::Now,
-        (true, Tier::Low) => vault.renew(&file, audit).await?,
+        (true, Tier::Low) => match vault.renew(&file, audit).await {
+            Ok(renewed) => renewed,
+            // What is asked for stands, and whoever was faster did not know of it.
+            Err(error) => {
+                vault.renewals.notify_one();
+                match error {
+                    Error::Conflict(_) => Renewed::Waits,
+                    error => return Err(error),
+                }
+            }
+        },
         (true, _) if headers.contains_key(crate::wire::PART_HEADER) => {
             vault.reseal(&file, &inner(vault, headers, &file).await?, audit).await?;
             Renewed::Now
