@@ -45,13 +45,16 @@ pub(crate) struct FileRow {
     pub blob_sha256: String,
     pub changed: i64,
     pub tier_wanted: Tier,
+    /// Since when a higher tier than before is wanted; 0: never raised.
+    pub tier_wanted_since: i64,
     pub epoch_since: i64,
     pub rotate_wanted: i64,
     pub body_sha256: String,
 }
 
 const COLUMNS: &str = "f.id, f.owner, n.name, f.label, f.version, f.epoch, f.body_epoch, f.tier, f.tier_since, f.class, \
-                       f.size, f.blob_sha256, f.changed, f.tier_wanted, f.epoch_since, f.rotate_wanted, f.body_sha256 FROM files f JOIN names n ON n.file = f.id";
+                       f.size, f.blob_sha256, f.changed, f.tier_wanted, f.epoch_since, f.rotate_wanted, f.body_sha256, \
+                       f.tier_wanted_since FROM files f JOIN names n ON n.file = f.id";
 
 impl FileRow {
     pub(crate) fn at(&self) -> Epoch {
@@ -102,6 +105,7 @@ impl FileRow {
             epoch_since: row.try_get(14)?,
             rotate_wanted: row.try_get(15)?,
             body_sha256: row.try_get(16)?,
+            tier_wanted_since: row.try_get(17)?,
         })
     }
 }
@@ -232,10 +236,12 @@ async fn give_body_up(tx: &mut Tx, id: &str, now: i64) -> Result<(), Error> {
 
 /// Asks for a tier, if nobody has asked for another one meanwhile. What is asked for counts at once for who may open the
 /// file; the split follows.
-pub(crate) async fn want_tier(tx: &mut Tx, file: &FileRow, tier: Tier) -> Result<(), Error> {
-    let wanted =
-        sqlx::query("UPDATE files SET tier_wanted = $1 WHERE id = $2 AND tier_wanted = $3 AND erased = 0");
-    let wanted = wanted.bind(tier as i64).bind(file.hex()).bind(file.tier_wanted as i64);
+pub(crate) async fn want_tier(tx: &mut Tx, file: &FileRow, tier: Tier, now: i64) -> Result<(), Error> {
+    let wanted = sqlx::query(
+        "UPDATE files SET tier_wanted = $1, tier_wanted_since = CASE WHEN tier_wanted < $1 THEN $4 ELSE tier_wanted_since END
+         WHERE id = $2 AND tier_wanted = $3 AND erased = 0",
+    );
+    let wanted = wanted.bind(tier as i64).bind(file.hex()).bind(file.tier_wanted as i64).bind(now);
     match wanted.execute(&mut **tx).await?.rows_affected() {
         1 => Ok(()),
         _ => Err(Error::Conflict("the file was changed meanwhile: read it again")),
@@ -269,11 +275,12 @@ pub(crate) async fn want_rotation_of_all(tx: &mut Tx, now: i64) -> Result<u64, E
 }
 
 /// Asks for a higher tier of all files of a user; none is lowered.
-pub(crate) async fn want_tier_of(tx: &mut Tx, owner: &str, tier: Tier) -> Result<u64, Error> {
+pub(crate) async fn want_tier_of(tx: &mut Tx, owner: &str, tier: Tier, now: i64) -> Result<u64, Error> {
     let wanted = sqlx::query(
-        "UPDATE files SET tier_wanted = $1 WHERE owner = $2 AND tier_wanted < $1 AND epoch > 0 AND erased = 0",
+        "UPDATE files SET tier_wanted = $1, tier_wanted_since = $3
+         WHERE owner = $2 AND tier_wanted < $1 AND epoch > 0 AND erased = 0",
     );
-    Ok(wanted.bind(tier as i64).bind(owner).execute(&mut **tx).await?.rows_affected())
+    Ok(wanted.bind(tier as i64).bind(owner).bind(now).execute(&mut **tx).await?.rows_affected())
 }
 
 /// Names another manifest of the same body, if the old one is still the newest.

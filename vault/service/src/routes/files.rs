@@ -151,11 +151,12 @@ async fn move_tier(
     let file = any_or_own(vault, &caller, filename, Operation::ChangeTier).await?;
     audit.about(&file);
     let is_lower = (tier as u8) < file.guarded_as() as u8;
-    if is_lower && (!asked.confirm || now.0 - file.tier_since < DWELL_MS) {
+    let since = file.tier_since.max(file.tier_wanted_since);
+    if is_lower && (!asked.confirm || now.0 - since < DWELL_MS) {
         return Err(Error::Conflict("a lower tier takes a day in the higher one, and `confirm`"));
     }
     let mut tx = vault.db.begin().await?;
-    rows::want_tier(&mut tx, &file, tier).await?;
+    rows::want_tier(&mut tx, &file, tier, now.0).await?;
     audit.note.push(("tier_wanted", crate::outbox::tier_name(tier).to_owned()));
     audit.done(&mut tx, now).await?;
     tx.commit().await?;
