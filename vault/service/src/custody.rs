@@ -99,7 +99,13 @@ pub(crate) struct Deposit {
     points: Vec<(Domain, Zeroizing<[u8; 32]>)>,
 }
 
-/// Somebody to whom the user's part is sealed.
+/// Everybody to whom the user's part is sealed.
+pub(crate) struct Readers {
+    /// As of when: what ended later does not show in the epoch that is split for them.
+    pub since: i64,
+    pub all: Vec<Reader>,
+}
+
 pub(crate) struct Reader {
     pub user: String,
     pub key: PublicKey,
@@ -109,6 +115,8 @@ pub(crate) struct Reader {
 pub(crate) struct Attempt {
     pub at: Epoch,
     pub base: u64,
+    /// What was asked for after this is not in it.
+    since: i64,
 }
 
 impl Custody {
@@ -164,12 +172,12 @@ impl Custody {
         base: u64,
         tier: Tier,
         inner: &[u8],
-        readers: &[Reader],
+        readers: &Readers,
     ) -> Result<Attempt, Error> {
         let epoch = self.reserve(file, base, tier).await?;
         (self.on_step)(Step::Reserved);
-        let attempt = Attempt { at: Epoch { file, epoch, tier }, base };
-        match self.write(attempt.at, inner, readers).await {
+        let attempt = Attempt { at: Epoch { file, epoch, tier }, base, since: readers.since };
+        match self.write(attempt.at, inner, &readers.all).await {
             Ok(()) => Ok(attempt),
             Err(error) => {
                 self.give_up(&attempt).await;
@@ -194,7 +202,7 @@ impl Custody {
         .await?;
         let moved = sqlx::query(
             "UPDATE files SET epoch = $1, tier_since = CASE WHEN tier = $2 THEN tier_since ELSE $3 END, tier = $2,
-                              epoch_since = $3, changed = $3
+                              epoch_since = $6, changed = $3
              WHERE id = $4 AND epoch = $5 AND erased = 0",
         )
         .bind(epoch)
@@ -202,6 +210,7 @@ impl Custody {
         .bind(now)
         .bind(&file)
         .bind(attempt.base as i64)
+        .bind(attempt.since)
         .execute(&mut **tx)
         .await?;
         replace(tx, &file, attempt.base as i64, now).await?;

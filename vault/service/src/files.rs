@@ -248,18 +248,17 @@ pub(crate) async fn want_tier(tx: &mut Tx, file: &FileRow, tier: Tier, now: i64)
     }
 }
 
-/// Asks for a new gate key of one file.
+/// Asks for a new gate key of one file: an epoch that was begun until now does not do.
 pub(crate) async fn want_rotation(tx: &mut Tx, file: &FileRow, now: i64) -> Result<(), Error> {
-    let wanted =
-        sqlx::query("UPDATE files SET rotate_wanted = $1 WHERE id = $2").bind(now.max(file.epoch_since + 1));
-    wanted.bind(file.hex()).execute(&mut **tx).await?;
+    let wanted = sqlx::query("UPDATE files SET rotate_wanted = $1 WHERE id = $2");
+    wanted.bind(now.max(file.epoch_since) + 1).bind(file.hex()).execute(&mut **tx).await?;
     Ok(())
 }
 
 /// Asks for new gate keys of all files of a user.
 pub(crate) async fn want_rotation_of(tx: &mut Tx, owner: &str, now: i64) -> Result<u64, Error> {
     let wanted = sqlx::query(
-        "UPDATE files SET rotate_wanted = CASE WHEN epoch_since >= $1 THEN epoch_since + 1 ELSE $1 END
+        "UPDATE files SET rotate_wanted = CASE WHEN epoch_since > $1 THEN epoch_since + 1 ELSE $1 + 1 END
          WHERE owner = $2 AND epoch > 0 AND erased = 0",
     );
     Ok(wanted.bind(now).bind(owner).execute(&mut **tx).await?.rows_affected())
@@ -268,7 +267,7 @@ pub(crate) async fn want_rotation_of(tx: &mut Tx, owner: &str, now: i64) -> Resu
 /// Asks for new gate keys of all files of everybody.
 pub(crate) async fn want_rotation_of_all(tx: &mut Tx, now: i64) -> Result<u64, Error> {
     let wanted = sqlx::query(
-        "UPDATE files SET rotate_wanted = CASE WHEN epoch_since >= $1 THEN epoch_since + 1 ELSE $1 END
+        "UPDATE files SET rotate_wanted = CASE WHEN epoch_since > $1 THEN epoch_since + 1 ELSE $1 + 1 END
          WHERE epoch > 0 AND erased = 0",
     );
     Ok(wanted.bind(now).execute(&mut **tx).await?.rows_affected())

@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::accounts::{self, UserRow};
-use crate::custody::{ABORTED, ACTIVE, ERASED, REPLACED, Reader};
+use crate::custody::{ABORTED, ACTIVE, ERASED, REPLACED, Reader, Readers};
 use crate::event::Audit;
 use crate::files::{self, FileRow};
 use crate::grants;
@@ -27,7 +27,8 @@ pub(crate) enum Renewed {
 }
 
 /// Everybody to whom the user's part is sealed: the owner, and those to whom the file is granted now.
-pub(crate) async fn readers_of(vault: &Vault, file: FileId, owner: &UserRow) -> Result<Vec<Reader>, Error> {
+pub(crate) async fn readers_of(vault: &Vault, file: FileId, owner: &UserRow) -> Result<Readers, Error> {
+    let since = vault.now().0;
     let mut readers = vec![Reader { user: owner.id.clone(), key: owner.wrap_key()? }];
     for grant in grants::of_file(&vault.db, &hex::encode(file.0), vault.now()).await? {
         if readers.iter().any(|reader| reader.user == grant.recipient) {
@@ -37,7 +38,7 @@ pub(crate) async fn readers_of(vault: &Vault, file: FileId, owner: &UserRow) -> 
             readers.push(Reader { key: user.wrap_key()?, user: user.id });
         }
     }
-    Ok(readers)
+    Ok(Readers { since, all: readers })
 }
 
 impl Vault {
