@@ -1,6 +1,6 @@
 //! Connections: a bounded number of them, none idle for ever, as the console has it.
 
-use axum::serve::Listener;
+use axum::serve::{Listener, ListenerExt, TapIo};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -25,10 +25,13 @@ pub(crate) struct Bounded {
     connections: Arc<Semaphore>,
 }
 
-impl Bounded {
-    pub(crate) fn new(listener: TcpListener) -> Self {
-        Bounded { listener, connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)) }
-    }
+pub(crate) fn bounded(listener: TcpListener) -> TapIo<Bounded, fn(&mut Connection)> {
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    Bounded { listener, connections }.tap_io(|connection| {
+        if let Err(error) = connection.stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection keeps Nagle's algorithm");
+        }
+    })
 }
 
 impl Listener for Bounded {

@@ -1,7 +1,7 @@
 //! The server: routes with their description, a bounded number of connections, and the work that goes on beside them.
 
 use crate::access::Origin;
-use crate::connections::Bounded;
+use crate::connections::bounded;
 use crate::event::Audit;
 use crate::policy::Operation;
 use crate::problem::no_such_route;
@@ -137,7 +137,7 @@ pub async fn serve(
     pipeline: Option<Arc<dyn Intake>>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let listener = Bounded::new(listener);
+    let listener = bounded(listener);
     let service = router(Arc::clone(&vault)).into_make_service_with_connect_info::<SocketAddr>();
     let beside = tokio::spawn(work(Arc::clone(&vault), pipeline));
     let served = axum::serve(listener, service).with_graceful_shutdown(shutdown).await;
