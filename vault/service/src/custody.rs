@@ -220,6 +220,27 @@ impl Custody {
         note(tx, attempt.at, attempt.base, "commit", now).await
     }
 
+    /// Reserves an epoch for a body that is moved; the gate stays what it is.
+    pub(crate) async fn reserve_body(&self, file: &FileRow) -> Result<Attempt, Error> {
+        let since = (self.clock)().0;
+        let epoch = self.reserve(file.id, file.epoch, file.tier).await?;
+        Ok(Attempt { at: Epoch { epoch, ..file.at() }, base: file.epoch, since })
+    }
+
+    /// Passes the fence for a body alone: of its epoch there is nothing else, as of one that was erased but for its body.
+    pub(crate) async fn commit_body(&self, tx: &mut Tx, attempt: &Attempt) -> Result<(), Error> {
+        let now = (self.clock)().0;
+        let passed = sqlx::query(
+            "UPDATE attempts SET state = $1, settled = $2 WHERE file = $3 AND epoch = $4 AND state = $5",
+        );
+        let passed = passed.bind(ERASED).bind(now).bind(hex::encode(attempt.at.file.0));
+        let passed = passed.bind(attempt.at.epoch as i64).bind(ACTIVE).execute(&mut **tx).await?;
+        if passed.rows_affected() != 1 {
+            return Err(Error::Conflict("the move took too long: try again"));
+        }
+        note(tx, attempt.at, attempt.base, "body", now).await
+    }
+
     /// To be called once the caller's transaction is durable.
     pub(crate) fn committed(&self) {
         (self.on_step)(Step::Committed);

@@ -293,11 +293,24 @@ pub(crate) async fn set_blob(tx: &mut Tx, file: &FileRow, blob_sha256: &str) -> 
     }
 }
 
-/// Says where the body lies.
-pub(crate) async fn set_class(tx: &mut Tx, file: &FileRow, class: Class) -> Result<bool, Error> {
-    let set = sqlx::query("UPDATE files SET class = $1 WHERE id = $2 AND body_epoch = $3 AND erased = 0");
-    let set = set.bind(class.name()).bind(file.hex()).bind(file.body_epoch as i64);
-    Ok(set.execute(&mut **tx).await?.rows_affected() == 1)
+/// Says where the body lies and of which epoch it is now, if it still is where it was.
+pub(crate) async fn move_body(
+    tx: &mut Tx,
+    file: &FileRow,
+    class: Class,
+    epoch: u64,
+    now: i64,
+) -> Result<(), Error> {
+    let id = file.hex();
+    give_body_up(tx, &id, now).await?;
+    let moved = sqlx::query(
+        "UPDATE files SET class = $1, body_epoch = $2 WHERE id = $3 AND body_epoch = $4 AND erased = 0",
+    );
+    let moved = moved.bind(class.name()).bind(epoch as i64).bind(&id).bind(file.body_epoch as i64);
+    match moved.execute(&mut **tx).await?.rows_affected() {
+        1 => Ok(()),
+        _ => Err(Error::Conflict("the file was changed meanwhile: read it again")),
+    }
 }
 
 /// Takes a file's name and its epoch away: from here on nothing opens it. The stores follow.
