@@ -311,18 +311,6 @@ impl Custody {
         Ok(())
     }
 
-    /// Makes new keys of the domains the newest. Refused where that would cost a key which a part still needs.
-    pub(crate) async fn rotate_keys(&self) -> Result<(), Error> {
-        let in_use = sqlx::query_scalar("SELECT MIN(keys_since) FROM attempts WHERE state IN ($1, $2, $3)");
-        let in_use = in_use.bind(ACTIVE).bind(COMMITTED).bind(REPLACED);
-        let in_use: Option<i64> = in_use.fetch_one(self.db.pool()).await?;
-        let in_use = in_use.map_or(u32::MAX, |version| u32::try_from(version).unwrap_or(0));
-        self.first.rotate(Domain::Objects, in_use).await?;
-        self.first.rotate(Domain::Database, in_use).await?;
-        self.second.rotate(Domain::Service, in_use).await?;
-        Ok(())
-    }
-
     /// What is sealed from now on is sealed under this version of its domain's key, or a later one.
     async fn keys_since(&self) -> Result<u32, Error> {
         let objects = self.first.newest(Domain::Objects).await?;

@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::accounts::{self, UserRow};
-use crate::custody::{ABORTED, ACTIVE, ERASED, REPLACED, Reader, Readers};
+use crate::custody::{ABORTED, ACTIVE, COMMITTED, ERASED, REPLACED, Reader, Readers};
 use crate::event::Audit;
 use crate::files::{self, FileRow};
 use crate::grants;
@@ -10,7 +10,7 @@ use crate::service::Vault;
 use crate::wire::Progress;
 use futures_util::stream::{self, StreamExt};
 use prunella_vault_crypto::FileId;
-use prunella_vault_crypto::gate::Tier;
+use prunella_vault_crypto::gate::{Domain, Tier};
 use sqlx::Row;
 
 /// Renewals at once.
@@ -97,6 +97,18 @@ impl Vault {
             Some(error) if count == 0 => Err(error),
             _ => Ok(count),
         }
+    }
+
+    /// Makes new keys of the domains the newest. Refused where that would cost a key which a part still needs.
+    pub(crate) async fn rotate_keys(&self) -> Result<(), Error> {
+        let in_use = sqlx::query_scalar("SELECT MIN(keys_since) FROM attempts WHERE state IN ($1, $2, $3)");
+        let in_use = in_use.bind(ACTIVE).bind(COMMITTED).bind(REPLACED);
+        let in_use: Option<i64> = in_use.fetch_one(self.db.pool()).await?;
+        let in_use = in_use.map_or(u32::MAX, |version| u32::try_from(version).unwrap_or(0));
+        self.custody.first.rotate(Domain::Objects, in_use).await?;
+        self.custody.first.rotate(Domain::Database, in_use).await?;
+        self.custody.second.rotate(Domain::Service, in_use).await?;
+        Ok(())
     }
 
     /// How far the renewals of a user's files are.
