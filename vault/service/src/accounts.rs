@@ -7,6 +7,7 @@ use crate::db::{Database, Tx};
 use crate::keyring::Ring;
 use crate::policy::Role;
 use crate::token::SESSION_MS;
+use crate::wire::Publish;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
 use prunella_schemas::Timestamp;
@@ -139,6 +140,21 @@ pub(crate) async fn set_password(db: &Database, id: &str, hash: &str) -> Result<
         .execute(db.pool())
         .await?;
     Ok(())
+}
+
+/// Gives an account its keys, with the password that goes along; false when it has some.
+pub(crate) async fn publish_keys(
+    tx: &mut Tx,
+    id: &str,
+    keys: &Publish,
+    password: &str,
+) -> Result<bool, Error> {
+    let published = sqlx::query(
+        "UPDATE users SET wrap_key = $1, sign_key = $2, sealed_identity = $3, password = $4
+         WHERE id = $5 AND wrap_key = '' AND sign_key = ''",
+    );
+    let published = published.bind(&keys.wrap_key).bind(&keys.sign_key).bind(&keys.sealed_identity);
+    Ok(published.bind(password).bind(id).execute(&mut **tx).await?.rows_affected() == 1)
 }
 
 /// Makes all tokens of an account void, and its sessions with them.

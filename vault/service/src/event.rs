@@ -167,6 +167,7 @@ fn class_of(operation: Operation) -> (Class, u8) {
         Lock => (ACCOUNT_CHANGE, 9),
         Unlock => (ACCOUNT_CHANGE, 12),
         RevokeTokens | ResetTrust | SuspendGrants => (ACCOUNT_CHANGE, 99),
+        PublishKeys => (ACCOUNT_CHANGE, 99),
         Login => (AUTHENTICATION, 1),
         Logout => (AUTHENTICATION, 2),
         Refresh => (AUTHENTICATION, 5),

@@ -65,6 +65,21 @@ pub struct Register {
     pub sealed_identity: String,
 }
 
+/// The keys of an account that was imported, which are published once.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Publish {
+    /// What the client sends instead of the password from now on.
+    pub password: String,
+    /// X-Wing public key, base64.
+    pub wrap_key: String,
+    /// Ed25519 public key, base64.
+    pub sign_key: String,
+    /// The identity, sealed by the client for its own other devices, base64; may be empty.
+    #[serde(default)]
+    pub sealed_identity: String,
+}
+
 /// The password form of OAuth 2.0 (RFC 6749, 4.3). RFC 9700 advises against it for third parties; this is the first party.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct Login {

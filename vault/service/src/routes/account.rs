@@ -9,7 +9,7 @@ use crate::policy::{Operation, Role};
 use crate::service::Vault;
 use crate::throttle::Try;
 use crate::token::{ACCESS_MS, Subject};
-use crate::wire::{Account, Login, Me, PublicKeys, Refresh, Register, TokenPair};
+use crate::wire::{Account, Login, Me, PublicKeys, Publish, Refresh, Register, TokenPair};
 use crate::{Error, names};
 use axum::Json;
 use axum::extract::rejection::{FormRejection, JsonRejection};
@@ -46,16 +46,7 @@ async fn make_account(
     }
     names::account(&new.username)?;
     names::password(&new.password)?;
-    if new.sealed_identity.len() > IDENTITY_BYTES_MAX {
-        return Err(Error::TooLarge(IDENTITY_BYTES_MAX as u64));
-    }
-    base64("sealed_identity", &new.sealed_identity)?;
-    let wrap = base64("wrap_key", &new.wrap_key)?;
-    PublicKey::parse(Suite::XWing, &wrap)
-        .map_err(|_| Error::Invalid("wrap_key is not an X-Wing public key".into()))?;
-    if base64("sign_key", &new.sign_key)?.len() != 32 {
-        return Err(Error::Invalid("sign_key is not an Ed25519 public key".into()));
-    }
+    check_keys(&new.wrap_key, &new.sign_key, &new.sealed_identity)?;
     let password = vault.passwords.hash(Zeroizing::new(new.password)).await?;
     let now = vault.now();
     let mut tx = vault.db.begin().await?;
@@ -83,6 +74,49 @@ async fn make_account(
         created: now.0,
         rotate_since: 0,
     })
+}
+
+/// Whether these are keys at all. Whose they are, their owner's signatures will say.
+fn check_keys(wrap: &str, sign: &str, sealed_identity: &str) -> Result<(), Error> {
+    if sealed_identity.len() > IDENTITY_BYTES_MAX {
+        return Err(Error::TooLarge(IDENTITY_BYTES_MAX as u64));
+    }
+    base64("sealed_identity", sealed_identity)?;
+    PublicKey::parse(Suite::XWing, &base64("wrap_key", wrap)?)
+        .map_err(|_| Error::Invalid("wrap_key is not an X-Wing public key".into()))?;
+    if base64("sign_key", sign)?.len() != 32 {
+        return Err(Error::Invalid("sign_key is not an Ed25519 public key".into()));
+    }
+    Ok(())
+}
+
+/// Publishes the keys of the caller's account, which was imported without any: once. From then on its files can be sealed,
+/// and the password is what the client derives from it.
+#[utoipa::path(post, path = "/me/keys", tag = "account", request_body = Publish,
+    responses((status = 204), (status = 409, description = "The account has keys")))]
+pub(crate) async fn publish(
+    State(vault): Shared,
+    origin: Origin,
+    body: Result<Json<Publish>, JsonRejection>,
+) -> Result<StatusCode, Error> {
+    let mut audit = Audit::new(Operation::PublishKeys, origin);
+    let result = async {
+        let caller = vault.admit(&mut audit).await?;
+        let keys = json(body)?;
+        names::password(&keys.password)?;
+        check_keys(&keys.wrap_key, &keys.sign_key, &keys.sealed_identity)?;
+        let password = vault.passwords.hash(Zeroizing::new(keys.password.clone())).await?;
+        let mut tx = vault.db.begin().await?;
+        if !accounts::publish_keys(&mut tx, &caller.user.id, &keys, &password).await? {
+            return Err(Error::Conflict("the account has keys, and these are not replaced here"));
+        }
+        audit.done(&mut tx, vault.now()).await?;
+        tx.commit().await?;
+        vault.posted.notify_one();
+        Ok(StatusCode::NO_CONTENT)
+    };
+    let result = result.await;
+    vault.settle(&audit, result).await
 }
 
 /// The password form of OAuth 2.0. As much work for accounts that do not exist; 429 with Retry-After after wrong guesses.

@@ -180,5 +180,21 @@ async fn imported_accounts_log_in_with_their_old_password() {
         let mut old = server.client();
         old.login_as("old", "an old password").await.unwrap();
         assert!(old.me().await.is_ok());
+        assert!(put(&mut old, "file", b"content", TierName::Low).await.is_err(), "it has no keys");
     }
+    // With keys of its own it is an account as any other, and the old password is not sent again.
+    let mut old = server.client();
+    old.login_plain("old", "an old password").await.unwrap();
+    put(&mut old, "file", b"content", TierName::Medium).await.unwrap();
+    let mut elsewhere = server.client();
+    elsewhere.login("old", "an old password").await.unwrap();
+    assert_eq!(get(&mut elsewhere, "file").await.unwrap(), b"content");
+    assert!(elsewhere.login_as("old", "an old password").await.unwrap_err().is_status(401));
+    let keys = serde_json::json!({
+        "password": "another password", "wrap_key": elsewhere.keys("old").await.unwrap().wrap_key,
+        "sign_key": elsewhere.keys("old").await.unwrap().sign_key,
+    });
+    let again = keys.to_string().into_bytes();
+    let again = server.raw(Method::POST, "/me/keys", &old.memory.access_token, again).await;
+    assert_eq!(again.0, 409, "{}", again.1);
 }

@@ -128,6 +128,7 @@ fn the_description_names_every_route() {
         "/token/refresh",
         "/logout",
         "/me",
+        "/me/keys",
         "/upload",
         "/manifest/{filename}",
         "/download/{filename}",
