@@ -2,11 +2,11 @@
 
 use crate::Error;
 use crate::access::Origin;
-use crate::clock::{random, random_id};
+use crate::clock::random_id;
 use crate::db::{Database, Tx};
 use crate::keyring::Ring;
 use crate::policy::Role;
-use crate::token::SESSION_MS;
+use crate::token::{SESSION_MS, Tokens};
 use crate::wire::Publish;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
@@ -227,11 +227,9 @@ pub(crate) async fn session_began(db: &Database, id: &str) -> Result<Option<i64>
     Ok(began.fetch_optional(db.pool()).await?)
 }
 
-/// A refresh token: which session, and a secret of which the database knows the digest.
-pub(crate) fn refresh_token(session: &str) -> (String, String) {
-    let secret = hex::encode(random::<32>());
-    let digest = digest_of(&secret);
-    (format!("{session}.{secret}"), digest)
+/// What the database knows of a refresh token: the digest of its secret.
+pub(crate) fn digest_of_refresh(token: &str) -> String {
+    digest_of(token.split_once('.').map_or("", |(_, secret)| secret))
 }
 
 pub(crate) fn digest_of(secret: &str) -> String {
@@ -241,13 +239,14 @@ pub(crate) fn digest_of(secret: &str) -> String {
 /// Begins a session and gives its refresh token.
 pub(crate) async fn begin_session(
     tx: &mut Tx,
+    tokens: &Tokens,
     user: &str,
     device: &str,
     network: &str,
     now: Timestamp,
 ) -> Result<(String, String), Error> {
     let id = random_id();
-    let (token, digest) = refresh_token(&id);
+    let token = tokens.refresh(&id)?;
     sqlx::query(
         "INSERT INTO sessions (id, user_id, device, network, refresh, expires, ended, authenticated, created)
          VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $7)",
@@ -256,7 +255,7 @@ pub(crate) async fn begin_session(
     .bind(user)
     .bind(device)
     .bind(network)
-    .bind(digest)
+    .bind(digest_of_refresh(&token))
     .bind(now.plus_ms(SESSION_MS).0)
     .bind(now.0)
     .execute(&mut **tx)

@@ -205,7 +205,8 @@ async fn begin(
     }
     audit.device = Some(device.clone());
     let network = audit.origin.network();
-    let (session, refresh_token) = accounts::begin_session(&mut tx, &user.id, &device, &network, now).await?;
+    let (session, refresh_token) =
+        accounts::begin_session(&mut tx, &vault.tokens, &user.id, &device, &network, now).await?;
     audit.session = Some(session.clone());
     audit.done(&mut tx, now).await?;
     tx.commit().await?;
@@ -250,9 +251,13 @@ async fn renew(
     if session.ended != 0 || session.expires <= now.0 || user.is_locked(now) {
         return Err(Error::Unauthenticated);
     }
-    let (refresh_token, digest) = accounts::refresh_token(&session.id);
+    let refresh_token = vault.tokens.refresh(&session.id)?;
+    let digest = accounts::digest_of_refresh(&refresh_token);
     let mut tx = vault.db.begin().await?;
     if !accounts::swap_refresh(&mut tx, &session.id, &accounts::digest_of(secret), &digest).await? {
+        if !vault.tokens.was_issued(&session.id, secret) {
+            return Err(Error::Unauthenticated);
+        }
         audit.note.push(("reuse", "a refresh token was shown twice: the session is over".into()));
         accounts::end_session(&mut tx, &session.id, now).await?;
         tx.commit().await?;
