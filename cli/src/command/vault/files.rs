@@ -201,7 +201,7 @@ pub fn verify(app: &App, memory: &Memory, file: &Path) -> anyhow::Result<Outcome
 }
 
 /// Fetches the ledger and checks all of it here.
-pub async fn log(app: &App, client: &Client) -> anyhow::Result<Outcome> {
+pub async fn log(app: &App, client: &mut Client) -> anyhow::Result<Outcome> {
     let (mut entries, mut after) = (Vec::<Entry>::new(), String::new());
     let last = loop {
         let page = client.logs(&after).await?;
@@ -213,6 +213,7 @@ pub async fn log(app: &App, client: &Client) -> anyhow::Result<Outcome> {
             None => break page,
         }
     };
+    client.memory.pin_log(&last.verifier_key)?;
     let verifier = Verifier::parse(&last.verifier_key).context("the log's key does not read")?;
     let report = prunella_ledger::verify(entries.into_iter().map(Ok), &[last.checkpoint], Some(&verifier));
     output::one(app.format, &report, |report| {

@@ -48,6 +48,10 @@ pub enum ClientError {
         "the keys of `{0}` are not those that were seen before: ask them, then forget the old ones with `vault keys forget`"
     )]
     KeyChanged(String),
+    #[error(
+        "the log is signed by another key than the one that was seen before: ask the operator, and take a new memory if he has renewed it"
+    )]
+    LogKeyChanged,
     #[error("log in first: `prunella vault login`")]
     NotLoggedIn,
     #[error("{0}: {1}")]

@@ -159,13 +159,15 @@ pub(crate) async fn logs(
         };
         vault.record(&audit).await?;
         vault.log.sequence().await?;
+        // Read before the entries: what is linked meanwhile may be on the page, and nothing that it commits to is missing.
+        let checkpoint = vault.log.checkpoint().await?;
         let (entries, last) = vault.log.page(after, page.rows()).await?;
         let is_full = entries.len() as i64 == page.rows();
         let written = |entry| serde_json::to_value(entry).map_err(|_| Error::Corrupt("the ledger"));
         Ok(Logs {
             next: last.filter(|_| is_full).map(|seq| seq.to_string()),
             entries: entries.iter().map(written).collect::<Result<_, _>>()?,
-            checkpoint: vault.log.checkpoint().await?,
+            checkpoint,
             verifier_key: vault.log.verifier_key(),
         })
     };
