@@ -171,11 +171,15 @@ pub(crate) async fn revoke_tokens(tx: &mut Tx, user: &str, now: Timestamp) -> Re
     Ok(version)
 }
 
-/// Sets one of the account's instants to at least `value`; 0 takes it back.
+/// Sets one of the account's instants; 0 takes it back. A lock, and what has begun, only ever becomes later.
 pub(crate) async fn set_instant(tx: &mut Tx, user: &str, which: Instant, value: i64) -> Result<(), Error> {
     let statement = match which {
-        Instant::LockedUntil => "UPDATE users SET locked_until = $1 WHERE id = $2",
-        Instant::StepUpSince => "UPDATE users SET step_up_since = $1 WHERE id = $2",
+        Instant::LockedUntil => {
+            "UPDATE users SET locked_until = CASE WHEN locked_until > $1 AND $1 > 0 THEN locked_until ELSE $1 END WHERE id = $2"
+        }
+        Instant::StepUpSince => {
+            "UPDATE users SET step_up_since = CASE WHEN step_up_since > $1 THEN step_up_since ELSE $1 END WHERE id = $2"
+        }
         Instant::GrantsSuspendedUntil => "UPDATE users SET grants_suspended_until = $1 WHERE id = $2",
         Instant::RotateSince => "UPDATE users SET rotate_since = $1 WHERE id = $2",
     };

@@ -49,7 +49,7 @@ pub enum ClientError {
     )]
     KeyChanged(String),
     #[error(
-        "the log is signed by another key than the one that was seen before: ask the operator, and take a new memory if he has renewed it"
+        "the log is signed by another key than the one that was seen before: ask the vault's operator whether it was renewed, and log in with a new --memory then"
     )]
     LogKeyChanged,
     #[error("log in first: `prunella vault login`")]
