@@ -131,12 +131,14 @@ impl Custody {
         let wanted = own.into_iter().filter(|domain| at.tier.domains().contains(domain));
         let fetched = join_all(wanted.map(|domain| self.point(at, domain))).await;
         let mut points = brought;
+        points.extend(fetched.into_iter().flatten());
+        // What was brought offline is proven by no one yet: it is asked only where it is needed.
         for point in self.deposited(at) {
-            if points.iter().all(|other| other.domain() != point.domain()) {
+            let is_missing = points.iter().all(|other| other.domain() != point.domain());
+            if is_missing && points.len() < at.tier.threshold() {
                 points.push(point);
             }
         }
-        points.extend(fetched.into_iter().flatten());
         let envelope =
             self.stores.objects.get(key(Kind::Envelope, at)).await?.ok_or(Error::Corrupt("the envelope"))?;
         if points.len() < at.tier.threshold() {

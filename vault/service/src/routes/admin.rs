@@ -301,14 +301,14 @@ pub(crate) async fn recover(
             return Err(Error::Conflict("the file's epoch is another by now: read it again"));
         }
         let brought =
-            with.points.iter().map(|(name, text)| point(&file, name, text)).collect::<Result<Vec<_>, _>>()?;
-        vault.custody.deposit(file.at(), &brought);
-        match vault.custody.open(&file, brought).await {
+            || with.points.iter().map(|(name, text)| point(&file, name, text)).collect::<Result<Vec<_>, _>>();
+        match vault.custody.open(&file, brought()?).await {
             Ok(inner) => {
                 vault.reseal(&file, &inner, &audit).await?;
                 Ok(StatusCode::NO_CONTENT)
             }
             Err(Error::Unavailable(_)) if file.tier != Tier::Low => {
+                vault.custody.deposit(file.at(), &brought()?);
                 let mut tx = vault.db.begin().await?;
                 rows::want_rotation(&mut tx, &file, vault.now().0).await?;
                 audit.note.push(("waits", "for the user's part".into()));
