@@ -287,12 +287,12 @@ impl Custody {
         try_join_all([objects, service, approver, cold].map(|store| store.delete(at(Kind::Part)))).await?;
         (self.on_step)(Step::PartsErased);
         objects.delete(at(Kind::Envelope)).await?;
-        let named = sqlx::query("SELECT 1 FROM files WHERE id = $1 AND body_epoch = $2 AND erased = 0")
-            .bind(&id)
-            .bind(epoch as i64)
-            .fetch_optional(self.db.pool())
-            .await?;
-        if named.is_none() {
+        let names_body = || {
+            let named = sqlx::query("SELECT 1 FROM files WHERE id = $1 AND body_epoch = $2 AND erased = 0");
+            named.bind(id.clone()).bind(epoch as i64)
+        };
+        let is_named = names_body().fetch_optional(self.db.pool()).await?.is_some();
+        if !is_named {
             try_join_all([objects, rare].map(|store| store.delete(at(Kind::Body)))).await?;
         }
         let mut tx = self.db.begin().await?;
@@ -307,6 +307,10 @@ impl Custody {
         .bind(from)
         .execute(&mut *tx)
         .await?;
+        if is_named && names_body().fetch_optional(&mut *tx).await?.is_none() {
+            // The body was given up while the rest went: the epoch stays as it is, and the janitor comes again for the body.
+            return Ok(());
+        }
         note(&mut tx, Epoch { file, epoch, tier: Tier::Low }, 0, "erased", now).await?;
         tx.commit().await?;
         (self.on_step)(Step::Erased);

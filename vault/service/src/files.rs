@@ -219,11 +219,11 @@ pub(crate) async fn describe(
     Ok(())
 }
 
-/// The epoch that holds the body may have been erased but for it: from now on the body goes too.
+/// The epoch that holds the body may have been erased but for it, or be about to: from now on the body goes too.
 async fn give_body_up(tx: &mut Tx, id: &str, now: i64) -> Result<(), Error> {
     sqlx::query(
         "UPDATE attempts SET state = $1, settled = $2
-         WHERE file = $3 AND state = $4 AND epoch = (SELECT body_epoch FROM files WHERE id = $3)",
+         WHERE file = $3 AND state IN ($1, $4) AND epoch = (SELECT body_epoch FROM files WHERE id = $3)",
     )
     .bind(custody::REPLACED)
     .bind(now)
