@@ -44,6 +44,9 @@ pub enum ClientError {
     Malformed(&'static str),
     #[error("no one sealed `{0}` to you")]
     NotForYou(String),
+    /// A version that fewer could open than the one before, without anybody having said so.
+    #[error("the version before is sealed to a {0} as well: give it again, or remove the file first")]
+    NotSealedTo(&'static str),
     #[error(
         "the keys of `{0}` are not those that were seen before: ask them, then forget the old ones with `vault keys forget`"
     )]
