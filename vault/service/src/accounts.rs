@@ -171,9 +171,10 @@ pub(crate) async fn revoke_tokens(tx: &mut Tx, user: &str, now: Timestamp) -> Re
     Ok(version)
 }
 
-/// Sets one of the account's instants; 0 takes it back. A lock, and what has begun, only ever becomes later.
+/// Sets one of the account's instants; 0 takes it back.
 pub(crate) async fn set_instant(tx: &mut Tx, user: &str, which: Instant, value: i64) -> Result<(), Error> {
     let statement = match which {
+        // A lock, and what has begun, only ever becomes later.
         Instant::LockedUntil => {
             "UPDATE users SET locked_until = CASE WHEN locked_until > $1 AND $1 > 0 THEN locked_until ELSE $1 END WHERE id = $2"
         }
