@@ -147,6 +147,7 @@ impl Vault {
         audit.session = Some((claims.sid.clone(), None));
         let user = accounts::by_id(&self.db, &claims.sub).await?.ok_or(refused.clone())?;
         audit.user = Some((user.id.clone(), user.name.clone()));
+        audit.device = self.devices.shown(&audit.origin, &user.id);
         let session = accounts::session(&self.db, &claims.sid).await?.ok_or(refused.clone())?;
         audit.session = Some((session.id.clone(), Some(Timestamp(session.created))));
         let counts = claims.tv == user.token_version
@@ -168,12 +169,11 @@ impl Vault {
 
     /// Signals of this request: none refuses by itself, and enough of them ask for a proof.
     async fn score(&self, audit: &Audit, user: &UserRow, session: &Session) -> Result<u32, Error> {
-        let shown = audit.origin.device.as_deref().and_then(|token| self.devices.check(token, &user.id));
         let mut score = 0;
         if audit.origin.network() != session.network {
             score += OTHER_NETWORK;
         }
-        if shown.as_deref() != Some(session.device.as_str()) {
+        if audit.device.as_deref() != Some(session.device.as_str()) {
             score += OTHER_DEVICE;
         }
         if score > 0 && self.throttle.failures(&self.db, &user.name, self.now()).await? >= FAILED_LOGINS_MIN {

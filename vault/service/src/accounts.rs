@@ -1,11 +1,13 @@
 //! Accounts, sessions and devices, as the database knows them.
 
 use crate::Error;
-use crate::clock::{random, random_id};
+use crate::access::Origin;
+use crate::clock::random_id;
 use crate::db::{Database, Tx};
 use crate::keyring::Ring;
 use crate::policy::Role;
-use crate::token::SESSION_MS;
+use crate::token::{SESSION_MS, Tokens};
+use crate::wire::Publish;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
 use prunella_schemas::Timestamp;
@@ -143,6 +145,21 @@ pub(crate) async fn set_password(db: &Database, id: &str, hash: &str) -> Result<
     Ok(())
 }
 
+/// Gives an account its keys, with the password that goes along; false when it has some.
+pub(crate) async fn publish_keys(
+    tx: &mut Tx,
+    id: &str,
+    keys: &Publish,
+    password: &str,
+) -> Result<bool, Error> {
+    let published = sqlx::query(
+        "UPDATE users SET wrap_key = $1, sign_key = $2, sealed_identity = $3, password = $4
+         WHERE id = $5 AND wrap_key = '' AND sign_key = ''",
+    );
+    let published = published.bind(&keys.wrap_key).bind(&keys.sign_key).bind(&keys.sealed_identity);
+    Ok(published.bind(password).bind(id).execute(&mut **tx).await?.rows_affected() == 1)
+}
+
 /// Makes all tokens of an account void, and its sessions with them.
 pub(crate) async fn revoke_tokens(tx: &mut Tx, user: &str, now: Timestamp) -> Result<i64, Error> {
     let bumped = sqlx::query_scalar(
@@ -166,8 +183,13 @@ pub(crate) async fn revoke_tokens(tx: &mut Tx, user: &str, now: Timestamp) -> Re
 /// Sets one of the account's instants; 0 takes it back.
 pub(crate) async fn set_instant(tx: &mut Tx, user: &str, which: Instant, value: i64) -> Result<(), Error> {
     let statement = match which {
-        Instant::LockedUntil => "UPDATE users SET locked_until = $1 WHERE id = $2",
-        Instant::StepUpSince => "UPDATE users SET step_up_since = $1 WHERE id = $2",
+        // A lock, and what has begun, only ever becomes later.
+        Instant::LockedUntil => {
+            "UPDATE users SET locked_until = CASE WHEN locked_until > $1 AND $1 > 0 THEN locked_until ELSE $1 END WHERE id = $2"
+        }
+        Instant::StepUpSince => {
+            "UPDATE users SET step_up_since = CASE WHEN step_up_since > $1 THEN step_up_since ELSE $1 END WHERE id = $2"
+        }
         Instant::GrantsSuspendedUntil => "UPDATE users SET grants_suspended_until = $1 WHERE id = $2",
         Instant::RotateSince => "UPDATE users SET rotate_since = $1 WHERE id = $2",
     };
@@ -264,11 +286,15 @@ pub(crate) async fn session(db: &Database, id: &str) -> Result<Option<Session>, 
     .transpose()
 }
 
-/// A refresh token: which session, and a secret of which the database knows the digest.
-pub(crate) fn refresh_token(session: &str) -> (String, String) {
-    let secret = hex::encode(random::<32>());
-    let digest = digest_of(&secret);
-    (format!("{session}.{secret}"), digest)
+/// When a session began, in milliseconds; `None` when there is no such session.
+pub(crate) async fn session_began(db: &Database, id: &str) -> Result<Option<i64>, Error> {
+    let began = sqlx::query_scalar("SELECT created FROM sessions WHERE id = $1").bind(id);
+    Ok(began.fetch_optional(db.pool()).await?)
+}
+
+/// What the database knows of a refresh token: the digest of its secret.
+pub(crate) fn digest_of_refresh(token: &str) -> String {
+    digest_of(token.split_once('.').map_or("", |(_, secret)| secret))
 }
 
 pub(crate) fn digest_of(secret: &str) -> String {
@@ -278,13 +304,14 @@ pub(crate) fn digest_of(secret: &str) -> String {
 /// Begins a session and gives its refresh token.
 pub(crate) async fn begin_session(
     tx: &mut Tx,
+    tokens: &Tokens,
     user: &str,
     device: &str,
     network: &str,
     now: Timestamp,
 ) -> Result<(String, String), Error> {
     let id = random_id();
-    let (token, digest) = refresh_token(&id);
+    let token = tokens.refresh(&id)?;
     sqlx::query(
         "INSERT INTO sessions (id, user_id, device, network, refresh, expires, ended, authenticated, created)
          VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $7)",
@@ -293,7 +320,7 @@ pub(crate) async fn begin_session(
     .bind(user)
     .bind(device)
     .bind(network)
-    .bind(digest)
+    .bind(digest_of_refresh(&token))
     .bind(now.plus_ms(SESSION_MS).0)
     .bind(now.0)
     .execute(&mut **tx)
@@ -334,6 +361,11 @@ impl Devices {
         let tag =
             hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &*key), format!("{device}.{user}").as_bytes());
         Ok((device.clone(), format!("{version}.{device}.{}", hex::encode(tag))))
+    }
+
+    /// The name of the device that a request shows, if it is one of this account.
+    pub(crate) fn shown(&self, origin: &Origin, user: &str) -> Option<String> {
+        self.check(origin.device.as_deref()?, user)
     }
 
     /// The name of the device, if the token is one of this account.

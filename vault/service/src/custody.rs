@@ -99,7 +99,13 @@ pub(crate) struct Deposit {
     points: Vec<(Domain, Zeroizing<[u8; 32]>)>,
 }
 
-/// Somebody to whom the user's part is sealed.
+/// Everybody to whom the user's part is sealed.
+pub(crate) struct Readers {
+    /// As of when: what ended later does not show in the epoch that is split for them.
+    pub since: i64,
+    pub all: Vec<Reader>,
+}
+
 pub(crate) struct Reader {
     pub user: String,
     pub key: PublicKey,
@@ -109,6 +115,8 @@ pub(crate) struct Reader {
 pub(crate) struct Attempt {
     pub at: Epoch,
     pub base: u64,
+    /// What was asked for after this is not in it.
+    since: i64,
 }
 
 impl Custody {
@@ -123,12 +131,14 @@ impl Custody {
         let wanted = own.into_iter().filter(|domain| at.tier.domains().contains(domain));
         let fetched = join_all(wanted.map(|domain| self.point(at, domain))).await;
         let mut points = brought;
+        points.extend(fetched.into_iter().flatten());
+        // What was brought offline is proven by no one yet: it is asked only where it is needed.
         for point in self.deposited(at) {
-            if points.iter().all(|other| other.domain() != point.domain()) {
+            let is_missing = points.iter().all(|other| other.domain() != point.domain());
+            if is_missing && points.len() < at.tier.threshold() {
                 points.push(point);
             }
         }
-        points.extend(fetched.into_iter().flatten());
         let envelope =
             self.stores.objects.get(key(Kind::Envelope, at)).await?.ok_or(Error::Corrupt("the envelope"))?;
         if points.len() < at.tier.threshold() {
@@ -164,12 +174,12 @@ impl Custody {
         base: u64,
         tier: Tier,
         inner: &[u8],
-        readers: &[Reader],
+        readers: &Readers,
     ) -> Result<Attempt, Error> {
         let epoch = self.reserve(file, base, tier).await?;
         (self.on_step)(Step::Reserved);
-        let attempt = Attempt { at: Epoch { file, epoch, tier }, base };
-        match self.write(attempt.at, inner, readers).await {
+        let attempt = Attempt { at: Epoch { file, epoch, tier }, base, since: readers.since };
+        match self.write(attempt.at, inner, &readers.all).await {
             Ok(()) => Ok(attempt),
             Err(error) => {
                 self.give_up(&attempt).await;
@@ -194,7 +204,7 @@ impl Custody {
         .await?;
         let moved = sqlx::query(
             "UPDATE files SET epoch = $1, tier_since = CASE WHEN tier = $2 THEN tier_since ELSE $3 END, tier = $2,
-                              epoch_since = $3, changed = $3
+                              epoch_since = $6, changed = $3
              WHERE id = $4 AND epoch = $5 AND erased = 0",
         )
         .bind(epoch)
@@ -202,6 +212,7 @@ impl Custody {
         .bind(now)
         .bind(&file)
         .bind(attempt.base as i64)
+        .bind(attempt.since)
         .execute(&mut **tx)
         .await?;
         replace(tx, &file, attempt.base as i64, now).await?;
@@ -209,6 +220,27 @@ impl Custody {
             return Err(Error::Conflict("the file was changed meanwhile: read it again"));
         }
         note(tx, attempt.at, attempt.base, "commit", now).await
+    }
+
+    /// Reserves an epoch for a body that is moved; the gate stays what it is.
+    pub(crate) async fn reserve_body(&self, file: &FileRow) -> Result<Attempt, Error> {
+        let since = (self.clock)().0;
+        let epoch = self.reserve(file.id, file.epoch, file.tier).await?;
+        Ok(Attempt { at: Epoch { epoch, ..file.at() }, base: file.epoch, since })
+    }
+
+    /// Passes the fence for a body alone: of its epoch there is nothing else, as of one that was erased but for its body.
+    pub(crate) async fn commit_body(&self, tx: &mut Tx, attempt: &Attempt) -> Result<(), Error> {
+        let now = (self.clock)().0;
+        let passed = sqlx::query(
+            "UPDATE attempts SET state = $1, settled = $2 WHERE file = $3 AND epoch = $4 AND state = $5",
+        );
+        let passed = passed.bind(ERASED).bind(now).bind(hex::encode(attempt.at.file.0));
+        let passed = passed.bind(attempt.at.epoch as i64).bind(ACTIVE).execute(&mut **tx).await?;
+        if passed.rows_affected() != 1 {
+            return Err(Error::Conflict("the move took too long: try again"));
+        }
+        note(tx, attempt.at, attempt.base, "body", now).await
     }
 
     /// To be called once the caller's transaction is durable.
@@ -255,12 +287,12 @@ impl Custody {
         try_join_all([objects, service, approver, cold].map(|store| store.delete(at(Kind::Part)))).await?;
         (self.on_step)(Step::PartsErased);
         objects.delete(at(Kind::Envelope)).await?;
-        let named = sqlx::query("SELECT 1 FROM files WHERE id = $1 AND body_epoch = $2 AND erased = 0")
-            .bind(&id)
-            .bind(epoch as i64)
-            .fetch_optional(self.db.pool())
-            .await?;
-        if named.is_none() {
+        let names_body = || {
+            let named = sqlx::query("SELECT 1 FROM files WHERE id = $1 AND body_epoch = $2 AND erased = 0");
+            named.bind(id.clone()).bind(epoch as i64)
+        };
+        let is_named = names_body().fetch_optional(self.db.pool()).await?.is_some();
+        if !is_named {
             try_join_all([objects, rare].map(|store| store.delete(at(Kind::Body)))).await?;
         }
         let mut tx = self.db.begin().await?;
@@ -275,10 +307,21 @@ impl Custody {
         .bind(from)
         .execute(&mut *tx)
         .await?;
+        if is_named && names_body().fetch_optional(&mut *tx).await?.is_none() {
+            // The body was given up while the rest went: the epoch stays as it is, and the janitor comes again for the body.
+            return Ok(());
+        }
         note(&mut tx, Epoch { file, epoch, tier: Tier::Low }, 0, "erased", now).await?;
         tx.commit().await?;
         (self.on_step)(Step::Erased);
         Ok(())
+    }
+
+    /// What is sealed from now on is sealed under this version of its domain's key, or a later one.
+    async fn keys_since(&self) -> Result<u32, Error> {
+        let objects = self.first.newest(Domain::Objects).await?;
+        let database = self.first.newest(Domain::Database).await?;
+        Ok(objects.min(database).min(self.second.newest(Domain::Service).await?))
     }
 
     /// The sealed part of a user, for that user.
@@ -306,6 +349,7 @@ impl Custody {
 
     async fn reserve(&self, file: FileId, base: u64, tier: Tier) -> Result<u64, Error> {
         let (id, now) = (hex::encode(file.0), (self.clock)().0);
+        let keys_since = self.keys_since().await?;
         let mut tx = self.db.begin().await?;
         let taken = sqlx::query(
             "UPDATE files SET next_epoch = next_epoch + 1 WHERE id = $1 AND epoch = $2 AND erased = 0 RETURNING next_epoch",
@@ -313,14 +357,12 @@ impl Custody {
         let row = taken.bind(&id).bind(base as i64).fetch_optional(&mut *tx).await?;
         let row = row.ok_or(Error::Conflict("the file was changed meanwhile: read it again"))?;
         let epoch = row.try_get::<i64, _>(0)? - 1;
-        sqlx::query("INSERT INTO attempts (file, epoch, base_epoch, state, started, settled) VALUES ($1, $2, $3, $4, $5, 0)")
-            .bind(&id)
-            .bind(epoch)
-            .bind(base as i64)
-            .bind(ACTIVE)
-            .bind(now)
-            .execute(&mut *tx)
-            .await?;
+        let attempt = sqlx::query(
+            "INSERT INTO attempts (file, epoch, base_epoch, state, started, settled, keys_since)
+             VALUES ($1, $2, $3, $4, $5, 0, $6)",
+        );
+        let attempt = attempt.bind(&id).bind(epoch).bind(base as i64).bind(ACTIVE).bind(now);
+        attempt.bind(i64::from(keys_since)).execute(&mut *tx).await?;
         let at = Epoch { file, epoch: epoch as u64, tier };
         note(&mut tx, at, base, "intent", now).await?;
         tx.commit().await?;

@@ -35,6 +35,8 @@ pub(crate) struct Audit {
     /// Whom it is about, if that is another account. An empty id: a name that no account has.
     pub subject: Option<(String, Option<String>)>,
     pub file: Option<(String, u64)>,
+    /// The device, once the token that it showed is proven. The token itself is a credential and is written nowhere.
+    pub device: Option<String>,
     pub bytes_in: Option<u64>,
     pub bytes_out: Option<u64>,
     /// What else there is to say, such as a tier or a grant.
@@ -50,6 +52,7 @@ impl Audit {
             session: None,
             subject: None,
             file: None,
+            device: None,
             bytes_in: None,
             bytes_out: None,
             note: Vec::new(),
@@ -101,7 +104,7 @@ impl Audit {
         event.user = self.subject.as_ref().map(|(id, name)| user_of_subject(id, name.as_deref()));
         event.src_endpoint = Some(Endpoint {
             ip: Some(self.origin.ip.to_string()),
-            uid: self.origin.device.clone(),
+            uid: self.device.clone(),
             ..Endpoint::default()
         });
         event.http_request = Some(HttpRequest {
@@ -170,6 +173,7 @@ fn class_of(operation: Operation) -> (Class, u8) {
         Lock => (ACCOUNT_CHANGE, 9),
         Unlock => (ACCOUNT_CHANGE, 12),
         RevokeTokens | ResetTrust | SuspendGrants => (ACCOUNT_CHANGE, 99),
+        PublishKeys => (ACCOUNT_CHANGE, 99),
         Login => (AUTHENTICATION, 1),
         Logout => (AUTHENTICATION, 2),
         Refresh => (AUTHENTICATION, 5),

@@ -45,13 +45,16 @@ pub(crate) struct FileRow {
     pub blob_sha256: String,
     pub changed: i64,
     pub tier_wanted: Tier,
+    /// Since when a higher tier than before is wanted; 0: never raised.
+    pub tier_wanted_since: i64,
     pub epoch_since: i64,
     pub rotate_wanted: i64,
     pub body_sha256: String,
 }
 
 const COLUMNS: &str = "f.id, f.owner, n.name, f.label, f.version, f.epoch, f.body_epoch, f.tier, f.tier_since, f.class, \
-                       f.size, f.blob_sha256, f.changed, f.tier_wanted, f.epoch_since, f.rotate_wanted, f.body_sha256 FROM files f JOIN names n ON n.file = f.id";
+                       f.size, f.blob_sha256, f.changed, f.tier_wanted, f.epoch_since, f.rotate_wanted, f.body_sha256, \
+                       f.tier_wanted_since FROM files f JOIN names n ON n.file = f.id";
 
 impl FileRow {
     pub(crate) fn at(&self) -> Epoch {
@@ -102,6 +105,7 @@ impl FileRow {
             epoch_since: row.try_get(14)?,
             rotate_wanted: row.try_get(15)?,
             body_sha256: row.try_get(16)?,
+            tier_wanted_since: row.try_get(17)?,
         })
     }
 }
@@ -151,14 +155,21 @@ pub(crate) async fn of_owner(
     rows.iter().map(FileRow::read).collect()
 }
 
-/// Makes room for a new file. It is not visible before its first epoch commits.
-pub(crate) async fn create(db: &Database, id: FileId, owner: &str, now: i64) -> Result<(), Error> {
+/// Makes room for a new file of a tier. It is not visible before its first epoch commits.
+pub(crate) async fn create(
+    db: &Database,
+    id: FileId,
+    owner: &str,
+    tier: Tier,
+    now: i64,
+) -> Result<(), Error> {
     let new = sqlx::query(
         "INSERT INTO files (id, owner, label, version, epoch, next_epoch, body_epoch, tier, tier_since, tier_wanted,
                             epoch_since, rotate_wanted, class, size, blob_sha256, body_sha256, created, changed, erased)
-         VALUES ($1, $2, '', 0, 0, 1, 0, 1, $3, 1, 0, 0, 'STANDARD', 0, '', '', $3, $3, 0)",
+         VALUES ($1, $2, '', 0, 0, 1, 0, 1, $3, $4, 0, 0, 'STANDARD', 0, '', '', $3, $3, 0)",
     );
-    new.bind(hex::encode(id.0)).bind(owner).bind(now).execute(db.pool()).await?;
+    let new = new.bind(hex::encode(id.0)).bind(owner).bind(now).bind(tier as i64);
+    new.execute(db.pool()).await?;
     Ok(())
 }
 
@@ -208,11 +219,11 @@ pub(crate) async fn describe(
     Ok(())
 }
 
-/// The epoch that holds the body may have been erased but for it: from now on the body goes too.
+/// The epoch that holds the body may have been erased but for it, or be about to: from now on the body goes too.
 async fn give_body_up(tx: &mut Tx, id: &str, now: i64) -> Result<(), Error> {
     sqlx::query(
         "UPDATE attempts SET state = $1, settled = $2
-         WHERE file = $3 AND state = $4 AND epoch = (SELECT body_epoch FROM files WHERE id = $3)",
+         WHERE file = $3 AND state IN ($1, $4) AND epoch = (SELECT body_epoch FROM files WHERE id = $3)",
     )
     .bind(custody::REPLACED)
     .bind(now)
@@ -223,36 +234,52 @@ async fn give_body_up(tx: &mut Tx, id: &str, now: i64) -> Result<(), Error> {
     Ok(())
 }
 
-/// Asks for a tier. What is asked for counts at once for who may open the file; the split follows.
-pub(crate) async fn want_tier(tx: &mut Tx, file: FileId, tier: Tier) -> Result<(), Error> {
-    let wanted = sqlx::query("UPDATE files SET tier_wanted = $1 WHERE id = $2").bind(tier as i64);
-    wanted.bind(hex::encode(file.0)).execute(&mut **tx).await?;
-    Ok(())
+/// Asks for a tier, if nobody has asked for another one meanwhile. What is asked for counts at once for who may open the
+/// file; the split follows.
+pub(crate) async fn want_tier(tx: &mut Tx, file: &FileRow, tier: Tier, now: i64) -> Result<(), Error> {
+    let wanted = sqlx::query(
+        "UPDATE files SET tier_wanted = $1, tier_wanted_since = CASE WHEN tier_wanted < $1 THEN $4 ELSE tier_wanted_since END
+         WHERE id = $2 AND tier_wanted = $3 AND erased = 0",
+    );
+    let wanted = wanted.bind(tier as i64).bind(file.hex()).bind(file.tier_wanted as i64).bind(now);
+    match wanted.execute(&mut **tx).await?.rows_affected() {
+        1 => Ok(()),
+        _ => Err(Error::Conflict("the file was changed meanwhile: read it again")),
+    }
 }
 
-/// Asks for a new gate key of one file.
+/// Asks for a new gate key of one file: an epoch that was begun until now does not do.
 pub(crate) async fn want_rotation(tx: &mut Tx, file: &FileRow, now: i64) -> Result<(), Error> {
-    let wanted =
-        sqlx::query("UPDATE files SET rotate_wanted = $1 WHERE id = $2").bind(now.max(file.epoch_since + 1));
-    wanted.bind(file.hex()).execute(&mut **tx).await?;
+    let wanted = sqlx::query("UPDATE files SET rotate_wanted = $1 WHERE id = $2");
+    wanted.bind(now.max(file.epoch_since) + 1).bind(file.hex()).execute(&mut **tx).await?;
     Ok(())
 }
 
 /// Asks for new gate keys of all files of a user.
 pub(crate) async fn want_rotation_of(tx: &mut Tx, owner: &str, now: i64) -> Result<u64, Error> {
     let wanted = sqlx::query(
-        "UPDATE files SET rotate_wanted = CASE WHEN epoch_since >= $1 THEN epoch_since + 1 ELSE $1 END
+        "UPDATE files SET rotate_wanted = CASE WHEN epoch_since > $1 THEN epoch_since + 1 ELSE $1 + 1 END
          WHERE owner = $2 AND epoch > 0 AND erased = 0",
     );
     Ok(wanted.bind(now).bind(owner).execute(&mut **tx).await?.rows_affected())
 }
 
-/// Asks for a higher tier of all files of a user; none is lowered.
-pub(crate) async fn want_tier_of(tx: &mut Tx, owner: &str, tier: Tier) -> Result<u64, Error> {
+/// Asks for new gate keys of all files of everybody.
+pub(crate) async fn want_rotation_of_all(tx: &mut Tx, now: i64) -> Result<u64, Error> {
     let wanted = sqlx::query(
-        "UPDATE files SET tier_wanted = $1 WHERE owner = $2 AND tier_wanted < $1 AND epoch > 0 AND erased = 0",
+        "UPDATE files SET rotate_wanted = CASE WHEN epoch_since > $1 THEN epoch_since + 1 ELSE $1 + 1 END
+         WHERE epoch > 0 AND erased = 0",
     );
-    Ok(wanted.bind(tier as i64).bind(owner).execute(&mut **tx).await?.rows_affected())
+    Ok(wanted.bind(now).execute(&mut **tx).await?.rows_affected())
+}
+
+/// Asks for a higher tier of all files of a user; none is lowered.
+pub(crate) async fn want_tier_of(tx: &mut Tx, owner: &str, tier: Tier, now: i64) -> Result<u64, Error> {
+    let wanted = sqlx::query(
+        "UPDATE files SET tier_wanted = $1, tier_wanted_since = $3
+         WHERE owner = $2 AND tier_wanted < $1 AND epoch > 0 AND erased = 0",
+    );
+    Ok(wanted.bind(tier as i64).bind(owner).bind(now).execute(&mut **tx).await?.rows_affected())
 }
 
 /// The lowest tier that is wanted of any file of a user; the highest when there is none.
@@ -282,11 +309,24 @@ pub(crate) async fn set_blob(tx: &mut Tx, file: &FileRow, blob_sha256: &str) -> 
     }
 }
 
-/// Says where the body lies.
-pub(crate) async fn set_class(tx: &mut Tx, file: &FileRow, class: Class) -> Result<bool, Error> {
-    let set = sqlx::query("UPDATE files SET class = $1 WHERE id = $2 AND body_epoch = $3 AND erased = 0");
-    let set = set.bind(class.name()).bind(file.hex()).bind(file.body_epoch as i64);
-    Ok(set.execute(&mut **tx).await?.rows_affected() == 1)
+/// Says where the body lies and of which epoch it is now, if it still is where it was.
+pub(crate) async fn move_body(
+    tx: &mut Tx,
+    file: &FileRow,
+    class: Class,
+    epoch: u64,
+    now: i64,
+) -> Result<(), Error> {
+    let id = file.hex();
+    give_body_up(tx, &id, now).await?;
+    let moved = sqlx::query(
+        "UPDATE files SET class = $1, body_epoch = $2 WHERE id = $3 AND body_epoch = $4 AND erased = 0",
+    );
+    let moved = moved.bind(class.name()).bind(epoch as i64).bind(&id).bind(file.body_epoch as i64);
+    match moved.execute(&mut **tx).await?.rows_affected() {
+        1 => Ok(()),
+        _ => Err(Error::Conflict("the file was changed meanwhile: read it again")),
+    }
 }
 
 /// Takes a file's name and its epoch away: from here on nothing opens it. The stores follow.

@@ -51,7 +51,7 @@ pub(crate) async fn act(
             accounts::set_instant(&mut tx, user, Instant::GrantsSuspendedUntil, end).await?;
         }
         Operation::ChangeTier => {
-            rows::want_tier_of(&mut tx, user, Tier::High).await?;
+            rows::want_tier_of(&mut tx, user, Tier::High, now.0).await?;
         }
         Operation::Rotate => {
             rows::want_rotation_of(&mut tx, user, now.0).await?;

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 use zeroize::Zeroizing;
 
-/// Most versions of one key that are kept. Whatever an older one sealed must have been sealed anew by then.
+/// Most versions of one key that are kept. None is forgotten while something is sealed under it.
 pub const VERSIONS_MAX: usize = 16;
 
 const CONTEXT: &[u8] = b"prunella/vault/keyring/v1";
@@ -26,8 +26,11 @@ pub trait KeyService: Send + Sync {
     async fn seal(&self, point: &Point) -> Result<Vec<u8>, Error>;
     /// Opens a part with whichever version of the key sealed it.
     async fn open(&self, record: &[u8], at: Epoch, domain: Domain) -> Result<Point, Error>;
-    /// Makes a new version the newest; what older ones sealed still opens.
-    async fn rotate(&self, domain: Domain) -> Result<u32, Error>;
+    /// The version under which parts of the domain are sealed now.
+    async fn newest(&self, domain: Domain) -> Result<u32, Error>;
+    /// Makes a new version the newest. What older ones sealed still opens: one from before `in_use` may be forgotten to make
+    /// room, and where there is no such one, it is a conflict.
+    async fn rotate(&self, domain: Domain, in_use: u32) -> Result<u32, Error>;
 }
 
 /// Keys in a file that is sealed under a key in another file; who has only one of both has nothing.
@@ -63,7 +66,7 @@ impl Ring {
         let before = keys.0.len();
         for name in names {
             if !keys.0.contains_key(*name) {
-                keys.add(name);
+                keys.add(name, u32::MAX)?;
             }
         }
         let ring = Ring { path: path.to_owned(), unseal, keys: RwLock::new(Keys::default()) };
@@ -87,11 +90,11 @@ impl Ring {
         versions.iter().find(|(known, _)| *known == version).map(|(_, key)| key.clone())
     }
 
-    /// Adds a version of a key and forgets the oldest when there are too many.
-    pub(crate) fn renew(&self, name: &'static str) -> Result<u32, Error> {
+    /// Adds a version of a key. When there are too many it forgets the oldest, if that is from before `in_use`.
+    pub(crate) fn renew(&self, name: &'static str, in_use: u32) -> Result<u32, Error> {
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
         let mut renewed = Keys(keys.0.clone());
-        let version = renewed.add(name);
+        let version = renewed.add(name, in_use)?;
         self.save(&renewed)?;
         *keys = renewed;
         Ok(version)
@@ -109,7 +112,7 @@ impl Ring {
 impl KeyService for Ring {
     async fn seal(&self, point: &Point) -> Result<Vec<u8>, Error> {
         let name = name_of(point.domain()).ok_or(Error::Unavailable("a key of this domain"))?;
-        let (version, key) = self.newest(name)?;
+        let (version, key) = Ring::newest(self, name)?;
         let key = DomainKey::new(point.domain(), key_id(name), version, key);
         point.seal(&key, &mut chance()).map_err(|_| Error::Corrupt("a part"))
     }
@@ -126,20 +129,30 @@ impl KeyService for Ring {
         opened.ok_or(Error::Corrupt("a part"))
     }
 
-    async fn rotate(&self, domain: Domain) -> Result<u32, Error> {
-        self.renew(name_of(domain).ok_or(Error::Unavailable("a key of this domain"))?)
+    async fn newest(&self, domain: Domain) -> Result<u32, Error> {
+        let name = name_of(domain).ok_or(Error::Unavailable("a key of this domain"))?;
+        Ring::newest(self, name).map(|(version, _)| version)
+    }
+
+    async fn rotate(&self, domain: Domain, in_use: u32) -> Result<u32, Error> {
+        self.renew(name_of(domain).ok_or(Error::Unavailable("a key of this domain"))?, in_use)
     }
 }
 
 impl Keys {
-    fn add(&mut self, name: &str) -> u32 {
+    fn add(&mut self, name: &str, in_use: u32) -> Result<u32, Error> {
         let versions = self.0.entry(name.to_owned()).or_default();
-        let version = versions.last().map_or(1, |(version, _)| version + 1);
-        versions.push((version, Zeroizing::new(random())));
-        if versions.len() > VERSIONS_MAX {
+        if versions.len() >= VERSIONS_MAX {
+            if versions.first().is_some_and(|(oldest, _)| *oldest >= in_use) {
+                return Err(Error::Conflict(
+                    "a file is still under the oldest key that is kept: its user must open it before the next rotation",
+                ));
+            }
             versions.remove(0);
         }
-        version
+        let version = versions.last().map_or(1, |(version, _)| version + 1);
+        versions.push((version, Zeroizing::new(random())));
+        Ok(version)
     }
 
     fn parse(sealed: &[u8], unseal: &[u8; 32]) -> Result<Self, Error> {
@@ -226,7 +239,7 @@ mod tests {
         let (old, new) = {
             let ring = Ring::open(&path, &unseal, &["objects"]).unwrap();
             let old = ring.seal(&points[0]).await.unwrap();
-            assert_eq!(ring.rotate(Domain::Objects).await, Ok(2));
+            assert_eq!(ring.rotate(Domain::Objects, 1).await, Ok(2));
             (old, ring.seal(&points[0]).await.unwrap())
         };
         let ring = Ring::open(&path, &unseal, &["objects"]).unwrap();
@@ -240,5 +253,18 @@ mod tests {
         assert!(matches!(Ring::open(&path, &unseal, &[]), Err(Error::Corrupt(_))));
         std::fs::remove_file(&unseal).unwrap();
         assert!(Ring::open(&path, &unseal, &[]).is_err(), "a lost key is not made anew beside an old ring");
+    }
+
+    #[test]
+    fn no_version_goes_that_is_in_use() {
+        let dir = tempfile::tempdir().unwrap();
+        let ring = Ring::open(&dir.path().join("ring"), &dir.path().join("key"), &["objects"]).unwrap();
+        for version in 2..=VERSIONS_MAX as u32 {
+            assert_eq!(ring.renew("objects", 1), Ok(version));
+        }
+        assert!(matches!(ring.renew("objects", 1), Err(Error::Conflict(_))));
+        assert!(ring.version("objects", 1).is_some());
+        assert_eq!(ring.renew("objects", 2), Ok(VERSIONS_MAX as u32 + 1));
+        assert!(ring.version("objects", 1).is_none() && ring.version("objects", 2).is_some());
     }
 }

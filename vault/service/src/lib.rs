@@ -8,6 +8,7 @@ mod access;
 mod accounts;
 pub mod client;
 mod clock;
+mod connections;
 mod custody;
 mod db;
 pub mod effect;

@@ -86,11 +86,15 @@ pub struct LocalStore {
 }
 
 impl LocalStore {
-    /// Makes the folders that are missing.
+    /// Makes the folders that are missing, and empties the staging folder: what a process that died has left there nobody
+    /// will come for. A store is one process's.
     pub fn open(name: &'static str, root: &Path) -> Result<Self, Error> {
         let staging = root.join("staging");
         let make = || -> std::io::Result<()> {
             std::fs::create_dir_all(&staging)?;
+            for left in std::fs::read_dir(&staging)? {
+                std::fs::remove_file(left?.path())?;
+            }
             for kind in Kind::ALL {
                 std::fs::create_dir_all(root.join(kind.letter()))?;
             }
@@ -235,6 +239,18 @@ mod tests {
         store.delete(key).await.unwrap();
         assert!(store.get(key).await.unwrap().is_none());
         assert_eq!(std::fs::read_dir(store.staging()).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_a_dead_process_has_left_in_staging_goes_with_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LocalStore::open("objects", dir.path()).unwrap();
+        let key = Key { kind: Kind::Body, file: FileId([1; 16]), epoch: 1 };
+        store.put(key, vec![7; 10]).await.unwrap();
+        std::fs::write(store.staging().join("left"), b"half a body").unwrap();
+        let store = LocalStore::open("objects", dir.path()).unwrap();
+        assert_eq!(std::fs::read_dir(store.staging()).unwrap().count(), 0);
+        assert_eq!(whole(&store, key, 0, 10).await, [7; 10]);
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::accounts::{self, UserRow};
-use crate::custody::{ABORTED, ACTIVE, ERASED, REPLACED, Reader};
+use crate::custody::{ABORTED, ACTIVE, COMMITTED, ERASED, REPLACED, Reader, Readers};
 use crate::event::Audit;
 use crate::files::{self, FileRow};
 use crate::grants;
@@ -10,7 +10,7 @@ use crate::service::Vault;
 use crate::wire::Progress;
 use futures_util::stream::{self, StreamExt};
 use prunella_vault_crypto::FileId;
-use prunella_vault_crypto::gate::Tier;
+use prunella_vault_crypto::gate::{Domain, Tier};
 use sqlx::Row;
 
 /// Renewals at once.
@@ -27,7 +27,8 @@ pub(crate) enum Renewed {
 }
 
 /// Everybody to whom the user's part is sealed: the owner, and those to whom the file is granted now.
-pub(crate) async fn readers_of(vault: &Vault, file: FileId, owner: &UserRow) -> Result<Vec<Reader>, Error> {
+pub(crate) async fn readers_of(vault: &Vault, file: FileId, owner: &UserRow) -> Result<Readers, Error> {
+    let since = vault.now().0;
     let mut readers = vec![Reader { user: owner.id.clone(), key: owner.wrap_key()? }];
     for grant in grants::of_file(&vault.db, &hex::encode(file.0), vault.now()).await? {
         if readers.iter().any(|reader| reader.user == grant.recipient) {
@@ -37,7 +38,7 @@ pub(crate) async fn readers_of(vault: &Vault, file: FileId, owner: &UserRow) -> 
             readers.push(Reader { key: user.wrap_key()?, user: user.id });
         }
     }
-    Ok(readers)
+    Ok(Readers { since, all: readers })
 }
 
 impl Vault {
@@ -74,7 +75,8 @@ impl Vault {
         Ok(attempt.at.epoch)
     }
 
-    /// One round over files that are due and can be opened without their users. Gives how many are done.
+    /// One round over files that are due and can be opened without their users. Gives how many are done; an error, if none is
+    /// and one at least is still to be done.
     pub(crate) async fn renew_due(&self, audit: &Audit) -> Result<usize, Error> {
         let rows = sqlx::query(
             "SELECT id FROM files WHERE (rotate_wanted > epoch_since OR tier_wanted <> tier) AND tier = 1
@@ -86,12 +88,8 @@ impl Vault {
             let Some(file) = files::by_id(&self.db, &id).await?.filter(FileRow::is_due) else {
                 return Ok(false);
             };
-            match self.renew(&file, audit).await {
-                Ok(done) => Ok(done == Renewed::Now),
-                // Somebody else was faster: the next round sees what is left.
-                Err(Error::Conflict(_)) => Ok(false),
-                Err(error) => Err(error),
-            }
+            // Somebody else may have been faster, without knowing what is wanted: that is a conflict, and another round.
+            self.renew(&file, audit).await.map(|done| done == Renewed::Now)
         });
         let done: Vec<Result<bool, Error>> = renewed.buffer_unordered(RENEWALS_MAX).collect().await;
         let count = done.iter().filter(|done| matches!(done, Ok(true))).count();
@@ -99,6 +97,18 @@ impl Vault {
             Some(error) if count == 0 => Err(error),
             _ => Ok(count),
         }
+    }
+
+    /// Makes new keys of the domains the newest. Refused where that would cost a key which a part still needs.
+    pub(crate) async fn rotate_keys(&self) -> Result<(), Error> {
+        let in_use = sqlx::query_scalar("SELECT MIN(keys_since) FROM attempts WHERE state IN ($1, $2, $3)");
+        let in_use = in_use.bind(ACTIVE).bind(COMMITTED).bind(REPLACED);
+        let in_use: Option<i64> = in_use.fetch_one(self.db.pool()).await?;
+        let in_use = in_use.map_or(u32::MAX, |version| u32::try_from(version).unwrap_or(0));
+        self.custody.first.rotate(Domain::Objects, in_use).await?;
+        self.custody.first.rotate(Domain::Database, in_use).await?;
+        self.custody.second.rotate(Domain::Service, in_use).await?;
+        Ok(())
     }
 
     /// How far the renewals of a user's files are.

@@ -2,11 +2,13 @@
 
 use crate::access::{Origin, RequestId};
 use crate::clock::random_id;
+use crate::connections::bounded;
 use crate::event::Audit;
 use crate::policy::Operation;
 use crate::problem::no_such_route;
 use crate::service::Vault;
 use crate::{Error, routes};
+use axum::body::{Body, to_bytes};
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{Next, from_fn};
@@ -27,6 +29,10 @@ use tokio::sync::Semaphore;
 const REQUESTS_MAX: usize = 256;
 /// Largest body of a request that is no upload, in bytes.
 const BODY_BYTES_MAX: usize = 256 * 1024;
+/// How long the body of such a request may take to come.
+const BODY_WAIT: Duration = Duration::from_secs(20);
+/// The one route whose body is streamed: how many at once and how slowly is its own to say.
+const UPLOAD: &str = "/upload";
 /// How often the janitor comes by.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 /// How long the outbox waits when the pipeline or the database is away.
@@ -37,11 +43,26 @@ const RETRY: Duration = Duration::from_secs(1);
 struct Limit(Arc<Semaphore>);
 
 impl Limit {
+    /// A request takes a place once all of it is there: who sends slowly, or nothing, holds a connection and no more.
     async fn pass(self, request: Request, next: Next) -> Result<Response, Error> {
+        if request.uri().path() == UPLOAD {
+            return Ok(next.run(request).await);
+        }
+        let request = whole(request).await?;
         let _permit =
             self.0.try_acquire().map_err(|_| Error::Unavailable("a free place for this request"))?;
         Ok(next.run(request).await)
     }
+}
+
+async fn whole(request: Request) -> Result<Request, Error> {
+    let (head, body) = request.into_parts();
+    let slow = |_| Error::Invalid(format!("the body did not come within {} s", BODY_WAIT.as_secs()));
+    let body = tokio::time::timeout(BODY_WAIT, to_bytes(body, BODY_BYTES_MAX)).await.map_err(slow)?;
+    let body = body.map_err(|_| {
+        Error::Invalid(format!("the body broke off, or is larger than {BODY_BYTES_MAX} bytes"))
+    })?;
+    Ok(Request::from_parts(head, Body::from(body)))
 }
 
 /// The whole application.
@@ -127,6 +148,7 @@ pub async fn serve(
     pipeline: Option<Arc<dyn Intake>>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
+    let listener = bounded(listener);
     let service = router(Arc::clone(&vault)).into_make_service_with_connect_info::<SocketAddr>();
     let beside = tokio::spawn(work(Arc::clone(&vault), pipeline));
     let served = axum::serve(listener, service).with_graceful_shutdown(shutdown).await;

@@ -21,11 +21,13 @@ use prunella_vault_crypto::gate::Domain;
 use prunella_vault_crypto::identity::{PrivateKey, PublicKey, Suite};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use zeroize::Zeroizing;
 
 /// Largest sealed body, in bytes, unless the configuration says otherwise: a little over 10 GiB.
 pub const UPLOAD_BYTES_MAX: u64 = 11 << 30;
+/// Most uploads in progress; further ones are answered 503.
+const UPLOADS_MAX: usize = 64;
 /// How long what was replaced is kept for readers that have begun, in milliseconds.
 pub const GRACE_MS: i64 = 60_000;
 /// How long an attempt may take before the janitor ends it, in milliseconds.
@@ -116,6 +118,8 @@ pub struct Vault {
     pub(crate) ring: Arc<Ring>,
     pub(crate) registration: bool,
     pub(crate) upload_bytes_max: u64,
+    /// Uploads in progress, bounded.
+    pub(crate) uploads: Semaphore,
     pub(crate) grace_ms: i64,
     pub(crate) attempt_ms_max: i64,
     pub(crate) tenant: Tenant,
@@ -210,6 +214,7 @@ impl Vault {
             ring: first,
             registration: config.registration,
             upload_bytes_max: config.upload_bytes_max,
+            uploads: Semaphore::new(UPLOADS_MAX),
             grace_ms: config.grace_ms,
             attempt_ms_max: config.attempt_ms_max,
             tenant: config.tenant,

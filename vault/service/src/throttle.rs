@@ -1,7 +1,9 @@
 //! Backing off from guesses, so that nobody can lock another out.
 //!
 //! Failures are counted for an account *as one network tries it*, and for a network over all accounts. A device that has
-//! logged in before has a count of its own, so that an attacker behind the same address does not slow its owner down.
+//! logged in before has a count of its own, so that an attacker behind the same address does not slow its owner down. What
+//! comes from this machine is not counted as a network: a proxy here that is not trusted to say who asks would make it one
+//! for all.
 
 use crate::Error;
 use crate::db::Database;
@@ -21,51 +23,76 @@ const MEMORY_MS: i64 = 60 * 60 * 1_000;
 pub(crate) struct Try<'a> {
     pub account: &'a str,
     pub network: &'a str,
+    /// It comes from this very machine: behind a proxy that nobody has said to trust, that is everybody.
+    pub is_local: bool,
     /// A device that the account knows.
     pub device: Option<&'a str>,
 }
 
+/// A try that was counted: under what, and until when each holds the next one up because of it.
+pub(crate) struct Counted(Vec<(String, i64)>);
+
 pub(crate) struct Throttle;
 
 impl Throttle {
-    /// Whether this try may go on; the answer is the same for accounts that do not exist.
-    pub(crate) async fn check(&self, db: &Database, attempt: &Try<'_>, now: Timestamp) -> Result<(), Error> {
-        for (bucket, _) in buckets(attempt) {
-            let until = sqlx::query("SELECT not_before FROM throttles WHERE bucket = $1").bind(bucket);
-            let until: i64 = match until.fetch_optional(db.pool()).await? {
-                Some(row) => row.try_get(0)?,
-                None => 0,
-            };
-            if until > now.0 {
-                return Err(Error::Throttled((until - now.0).div_euclid(1_000) as u64 + 1));
-            }
-        }
-        Ok(())
-    }
-
-    /// Counts a wrong password.
-    pub(crate) async fn failed(&self, db: &Database, attempt: &Try<'_>, now: Timestamp) -> Result<(), Error> {
+    /// Counts a try as a wrong one before its password is looked at, so that many at once are as many as one after the other;
+    /// who was right is taken out of the count again. Refused while there is something to wait for, which is not counted; the
+    /// answer is the same for accounts that do not exist.
+    pub(crate) async fn begin(
+        &self,
+        db: &Database,
+        attempt: &Try<'_>,
+        now: Timestamp,
+    ) -> Result<Counted, Error> {
         let mut tx = db.begin().await?;
+        let mut counted = Vec::new();
         let account = (account_bucket(attempt.account), i64::MAX);
         for (bucket, free) in buckets(attempt).into_iter().chain([account]) {
             let row = sqlx::query(
                 "INSERT INTO throttles (bucket, failures, not_before, touched) VALUES ($1, 1, 0, $2)
                  ON CONFLICT (bucket) DO UPDATE SET touched = $2, failures =
                    CASE WHEN throttles.touched < $3 THEN 1 ELSE throttles.failures + 1 END
-                 RETURNING failures",
+                 RETURNING failures, not_before",
             );
             let row = row.bind(&bucket).bind(now.0).bind(now.0 - MEMORY_MS).fetch_one(&mut *tx).await?;
+            let until: i64 = row.try_get(1)?;
+            if until > now.0 {
+                // What was counted goes with the transaction.
+                return Err(Error::Throttled((until - now.0).div_euclid(1_000) as u64 + 1));
+            }
             let wait = wait_ms(row.try_get::<i64, _>(0)?.saturating_sub(free));
+            let until = if wait > 0 { now.plus_ms(wait).0 } else { 0 };
             if wait > 0 {
                 let set = sqlx::query("UPDATE throttles SET not_before = $1 WHERE bucket = $2");
-                set.bind(now.plus_ms(wait).0).bind(&bucket).execute(&mut *tx).await?;
+                set.bind(until).bind(&bucket).execute(&mut *tx).await?;
             }
+            counted.push((bucket, until));
+        }
+        tx.commit().await?;
+        Ok(Counted(counted))
+    }
+
+    /// Takes a try out of the count: it was no guess. A wait that it had begun ends, unless others have made it longer.
+    pub(crate) async fn undo(&self, db: &Database, counted: &Counted) -> Result<(), Error> {
+        let mut tx = db.begin().await?;
+        for (bucket, until) in &counted.0 {
+            let undo = sqlx::query(
+                "UPDATE throttles SET failures = CASE WHEN failures > 0 THEN failures - 1 ELSE 0 END,
+                        not_before = CASE WHEN not_before = $1 THEN 0 ELSE not_before END WHERE bucket = $2",
+            );
+            undo.bind(until).bind(bucket).execute(&mut *tx).await?;
         }
         Ok(tx.commit().await?)
     }
 
     /// Forgets the failures of whoever has just proven the password; the network's own count stays.
-    pub(crate) async fn succeeded(&self, db: &Database, attempt: &Try<'_>) -> Result<(), Error> {
+    pub(crate) async fn succeeded(
+        &self,
+        db: &Database,
+        attempt: &Try<'_>,
+        counted: &Counted,
+    ) -> Result<(), Error> {
+        self.undo(db, counted).await?;
         let (own, _) = own_bucket(attempt);
         sqlx::query("DELETE FROM throttles WHERE bucket = $1").bind(own).execute(db.pool()).await?;
         Ok(())
@@ -91,6 +118,7 @@ impl Throttle {
 fn buckets(attempt: &Try<'_>) -> Vec<(String, i64)> {
     match attempt.device {
         Some(_) => vec![own_bucket(attempt)],
+        None if attempt.is_local => vec![own_bucket(attempt)],
         None => vec![own_bucket(attempt), (format!("network {}", attempt.network), FREE_OF_NETWORK)],
     }
 }
@@ -135,31 +163,62 @@ mod tests {
         }
     }
 
+    /// Whether a try could begin, without counting it.
+    async fn may(db: &Database, attempt: &Try<'_>, now: Timestamp) -> Result<(), Error> {
+        let counted = Throttle.begin(db, attempt, now).await?;
+        Throttle.undo(db, &counted).await
+    }
+
     #[tokio::test]
     async fn who_guesses_waits_and_the_owner_does_not() {
         let dir = tempfile::tempdir().unwrap();
         let db = Database::embedded(&dir.path().join("db")).await.unwrap();
-        let now = Timestamp(1_000_000_000);
-        let thief = Try { account: "alice", network: "203.0.113.0/24", device: None };
+        let mut now = Timestamp(1_000_000_000);
+        let thief = Try { account: "alice", network: "203.0.113.0/24", is_local: false, device: None };
         for _ in 0..40 {
-            Throttle.failed(&db, &thief, now).await.unwrap();
+            now = now.plus_ms(WAIT_MS_MAX);
+            Throttle.begin(&db, &thief, now).await.unwrap();
         }
-        assert_eq!(Throttle.check(&db, &thief, now).await, Err(Error::Throttled(901)));
-        assert_eq!(Throttle.check(&db, &thief, now.plus_ms(WAIT_MS_MAX)).await, Ok(()));
+        assert_eq!(may(&db, &thief, now).await, Err(Error::Throttled(901)));
+        assert_eq!(may(&db, &thief, now.plus_ms(WAIT_MS_MAX)).await, Ok(()));
         let elsewhere = Try { network: "198.51.100.0/24", ..thief };
         let known = Try { device: Some("laptop"), ..thief };
-        assert_eq!(Throttle.check(&db, &elsewhere, now).await, Ok(()), "the owner, from home");
-        assert_eq!(Throttle.check(&db, &known, now).await, Ok(()), "the owner, in the same café");
+        assert_eq!(may(&db, &elsewhere, now).await, Ok(()), "the owner, from home");
+        assert_eq!(may(&db, &known, now).await, Ok(()), "the owner, in the same café");
         assert_eq!(Throttle.failures(&db, "alice", now).await, Ok(40));
         // The same network against other accounts is held up as well, at last.
-        let spray = Try { account: "bob", ..thief };
-        assert_eq!(Throttle.check(&db, &spray, now).await, Ok(()));
-        for _ in 0..20 {
-            Throttle.failed(&db, &spray, now).await.unwrap();
+        let others: Vec<String> = (0..20).map(|number| format!("user {number}")).collect();
+        let spray = |account| Try { account, ..thief };
+        assert_eq!(may(&db, &spray("bob"), now).await, Ok(()));
+        let mut held_up = 0;
+        for account in &others {
+            held_up += u32::from(Throttle.begin(&db, &spray(account), now).await.is_err());
         }
-        let third = Try { account: "carol", ..thief };
-        assert!(matches!(Throttle.check(&db, &third, now).await, Err(Error::Throttled(_))));
+        assert!(held_up > 0);
+        let local = Try { network: "127.0.0.0/24", is_local: true, ..thief };
+        for account in (0..100).map(|number| format!("user {number}")) {
+            assert!(Throttle.begin(&db, &Try { account: &account, ..local }, now).await.is_ok(), "{account}");
+        }
         Throttle.sweep(&db, now.plus_ms(2 * MEMORY_MS)).await.unwrap();
         assert_eq!(Throttle.failures(&db, "alice", now).await, Ok(0));
+    }
+
+    #[tokio::test]
+    async fn guesses_at_once_are_as_many_as_one_after_the_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Database::embedded(&dir.path().join("db")).await.unwrap();
+        let now = Timestamp(1_000_000_000);
+        let guess = Try { account: "alice", network: "203.0.113.0/24", is_local: false, device: None };
+        let mut begun = Vec::new();
+        for _ in 0..20 {
+            // None of them has been told yet whether it was right.
+            begun.extend(Throttle.begin(&db, &guess, now).await.ok());
+        }
+        assert_eq!(begun.len() as i64, FREE + 1);
+        assert_eq!(Throttle.failures(&db, "alice", now).await, Ok(FREE + 1), "who must wait is not counted");
+        // One of them was right.
+        Throttle.succeeded(&db, &guess, &begun.pop().unwrap()).await.unwrap();
+        assert_eq!(Throttle.failures(&db, "alice", now).await, Ok(FREE));
+        assert_eq!(may(&db, &guess, now).await, Ok(()));
     }
 }

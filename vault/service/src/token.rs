@@ -1,8 +1,9 @@
 //! Tokens: short-lived HS256 with a key id, and refresh tokens that work once.
 
 use crate::Error;
-use crate::clock::random_id;
+use crate::clock::{random, random_id};
 use crate::keyring::Ring;
+use aws_lc_rs::hmac;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode};
 use prunella_schemas::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -51,6 +52,9 @@ pub(crate) struct Subject<'a> {
     pub authenticated: Timestamp,
 }
 
+/// Sets the refresh tokens apart from all else that the key signs.
+const REFRESH: &str = "prunella/vault/refresh/v1";
+
 impl Tokens {
     pub(crate) fn new(ring: Arc<Ring>) -> Self {
         Tokens { ring }
@@ -74,6 +78,25 @@ impl Tokens {
         };
         encode(&header, &claims, &EncodingKey::from_secret(&*key))
             .map_err(|_| Error::Unavailable("the token service"))
+    }
+
+    /// A refresh token: which session, and a secret that shows that it is of ours.
+    pub(crate) fn refresh(&self, session: &str) -> Result<String, Error> {
+        let (version, key) = self.ring.newest(KEY)?;
+        let random = hex::encode(random::<32>());
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &*key), &signed_refresh(session, &random));
+        Ok(format!("{session}.{random}.{version}.{}", hex::encode(tag)))
+    }
+
+    /// Whether this secret was one of a session's, once. Anybody can make a wrong one up; a spent one was stolen, or its thief
+    /// was faster.
+    pub(crate) fn was_issued(&self, session: &str, secret: &str) -> bool {
+        let fields: Vec<&str> = secret.split('.').collect();
+        let [random, version, tag] = fields[..] else { return false };
+        let key = version.parse().ok().and_then(|version| self.ring.version(KEY, version));
+        let (Some(key), Ok(tag)) = (key, hex::decode(tag)) else { return false };
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &*key);
+        hmac::verify(&key, &signed_refresh(session, random), &tag).is_ok()
     }
 
     /// What a token says, if one of our keys signed it and its time has come and not gone.
@@ -100,6 +123,10 @@ impl Tokens {
     }
 }
 
+fn signed_refresh(session: &str, random: &str) -> Vec<u8> {
+    format!("{REFRESH}\0{session}.{random}").into_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,12 +151,34 @@ mod tests {
             assert_eq!(claims.is_ok_and(|c| c.sub == "u" && c.tv == 3 && c.auth == 5), want, "{offset}");
         }
         // After a new key the old tokens run out; they are not cut off.
-        tokens.ring.renew(KEY).unwrap();
+        tokens.ring.renew(KEY, 1).unwrap();
         assert!(tokens.verify(&token, now).is_ok());
         assert_ne!(
             decode_header(tokens.issue(&SUBJECT, now).unwrap()).unwrap().kid,
             decode_header(&token).unwrap().kid
         );
+    }
+
+    #[test]
+    fn a_spent_refresh_token_is_told_from_one_that_was_made_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let tokens = tokens(&dir);
+        let token = tokens.refresh("s").unwrap();
+        let (session, secret) = token.split_once('.').unwrap();
+        assert!(tokens.was_issued(session, secret) && !tokens.was_issued("t", secret));
+        let (random, rest) = secret.split_once('.').unwrap();
+        let (version, tag) = rest.split_once('.').unwrap();
+        let reversed: String = random.chars().rev().collect();
+        for made_up in [
+            "",
+            random,
+            &format!("{random}.{version}."),
+            &format!("{reversed}.{rest}"),
+            &format!("{random}.2.{tag}"),
+            &format!("{secret}.x"),
+        ] {
+            assert!(!tokens.was_issued(session, made_up), "{made_up}");
+        }
     }
 
     #[test]

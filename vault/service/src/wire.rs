@@ -14,6 +14,9 @@ pub const LABEL_BYTES_MAX: usize = 2_048;
 pub const PART_HEADER: &str = "x-vault-part";
 /// Header with the epoch that the part is of.
 pub const EPOCH_HEADER: &str = "x-vault-epoch";
+/// Objects of up to so many bytes are fetched as a whole. Of a longer one a client may fetch the last chunk first, which
+/// proves the length; that is the one span which no bound of a share counts.
+pub const WHOLE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Header with the version of the body that is sent.
 pub const VERSION_HEADER: &str = "x-vault-version";
 
@@ -52,6 +55,21 @@ impl From<TierName> for Tier {
 pub struct Register {
     pub username: String,
     /// A password, or what a client derives from it so that the server never sees it.
+    pub password: String,
+    /// X-Wing public key, base64.
+    pub wrap_key: String,
+    /// Ed25519 public key, base64.
+    pub sign_key: String,
+    /// The identity, sealed by the client for its own other devices, base64; may be empty.
+    #[serde(default)]
+    pub sealed_identity: String,
+}
+
+/// The keys of an account that was imported, which are published once.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Publish {
+    /// What the client sends instead of the password from now on.
     pub password: String,
     /// X-Wing public key, base64.
     pub wrap_key: String,
@@ -260,7 +278,7 @@ pub struct ChangeClass {
 pub enum Level {
     /// A new gate key for each file.
     Gate,
-    /// New keys of the domains, then new gate keys under them.
+    /// New keys of the domains, then new gate keys under them, of everybody.
     Kek,
     /// The user's own keys: marked here, done by the client at the next log-in.
     Identity,

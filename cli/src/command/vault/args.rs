@@ -52,9 +52,16 @@ pub enum Verb {
     /// Log in; on another device this brings the keys along
     Login {
         username: String,
-        /// The account is an admin's, or of another system: the password itself is sent
+        /// The account is an admin's, or was imported: the password itself is sent. An imported one gets its keys
         #[arg(long)]
         plain: bool,
+    },
+    /// Take an account over from another system; its user logs in with `login --plain` once (admin)
+    Import {
+        username: String,
+        /// File with the hash of its password: argon2id (PHC) or bcrypt
+        #[arg(long, value_name = "FILE")]
+        hash: PathBuf,
     },
     /// End the session
     Logout,

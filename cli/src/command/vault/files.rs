@@ -7,7 +7,7 @@ use anyhow::Context;
 use indicatif::HumanBytes;
 use prunella_ledger::{Completeness, Entry, Integrity, Verifier};
 use prunella_runtime::clock;
-use prunella_vault::client::{Bounds, Client, Memory, Sealed};
+use prunella_vault::client::{Bounds, Client, ClientError, Found, Memory, Progress, Sealed};
 use prunella_vault::wire::{FileInfo, TierName};
 use serde_json::json;
 use std::io::IsTerminal;
@@ -67,7 +67,7 @@ pub async fn perform(app: &App, client: &mut Client, verb: &Verb) -> anyhow::Res
                 // An admin has no files, and names another's by id.
                 Err(error) if error.is_status(403) => client.harden(name, tier).await?,
                 // Without keys of its own a client cannot look up a name: an admin again.
-                Err(prunella_vault::client::ClientError::NotLoggedIn) => client.harden(name, tier).await?,
+                Err(ClientError::NotLoggedIn) => client.harden(name, tier).await?,
                 changed => changed?,
             };
             output::one(app.format, &changed, |info| match info.tier == info.tier_wanted {
@@ -99,7 +99,7 @@ async fn get(
     let tell = move |bytes| moving.inc(bytes);
     if to == Some(Path::new("-")) {
         let out = std::fs::File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
-        client.read(&found, tokio::fs::File::from_std(out), &tell).await.context(TO_STDOUT)?;
+        release(client, &found, out, sealed, &tell).await.context(TO_STDOUT)?;
         return Ok(());
     }
     let path = match to {
@@ -109,16 +109,24 @@ async fn get(
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let staged = tempfile::NamedTempFile::new_in(folder)
         .with_context(|| format!("cannot write to {}", folder.display()))?;
-    let out = tokio::fs::File::from_std(staged.reopen()?);
-    let bytes = match sealed {
-        true => client.read_sealed(&found, out, &tell).await?,
-        false => client.read(&found, out, &tell).await?,
-    };
+    let bytes = release(client, &found, staged.reopen()?, sealed, &tell).await?;
     staged.as_file().sync_all()?;
     staged.persist(&path).with_context(|| format!("cannot write {}", path.display()))?;
     bar.finish_and_clear();
     let got = json!({"name": found.name, "owner": found.owner, "bytes": bytes, "path": path});
     output::one(app.format, &got, |_| format!("{}: {bytes} bytes of {}, proven", path.display(), found.owner))
+}
+
+/// Writes what was asked for: the content, or the object as it is stored.
+async fn release(
+    client: &Client,
+    found: &Found,
+    out: std::fs::File,
+    sealed: bool,
+    tell: Progress<'_>,
+) -> Result<u64, ClientError> {
+    let out = tokio::fs::File::from_std(out);
+    if sealed { client.read_sealed(found, out, tell).await } else { client.read(found, out, tell).await }
 }
 
 /// The name that the owner gave it, as a file in this folder: the owner may be anybody.
@@ -193,7 +201,7 @@ pub fn verify(app: &App, memory: &Memory, file: &Path) -> anyhow::Result<Outcome
 }
 
 /// Fetches the ledger and checks all of it here.
-pub async fn log(app: &App, client: &Client) -> anyhow::Result<Outcome> {
+pub async fn log(app: &App, client: &mut Client) -> anyhow::Result<Outcome> {
     let (mut entries, mut after) = (Vec::<Entry>::new(), String::new());
     let last = loop {
         let page = client.logs(&after).await?;
@@ -205,6 +213,7 @@ pub async fn log(app: &App, client: &Client) -> anyhow::Result<Outcome> {
             None => break page,
         }
     };
+    client.memory.pin_log(&last.verifier_key)?;
     let verifier = Verifier::parse(&last.verifier_key).context("the log's key does not read")?;
     let report = prunella_ledger::verify(entries.into_iter().map(Ok), &[last.checkpoint], Some(&verifier));
     output::one(app.format, &report, |report| {

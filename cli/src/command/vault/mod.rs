@@ -55,7 +55,7 @@ async fn dispatch(app: &App, args: Vault) -> anyhow::Result<Outcome> {
         Verb::Login { username, plain } => {
             let password = password()?;
             match plain {
-                true => client.login_as(username, &password).await?,
+                true => client.login_plain(username, &password).await?,
                 false => drop(client.login(username, &password).await?),
             }
             output::one(app.format, &json!({"username": username}), |_| format!("logged in as {username}"))?;
@@ -89,6 +89,12 @@ fn has_run_out(error: &anyhow::Error) -> bool {
 async fn perform(app: &App, client: &mut Client, verb: &Verb) -> anyhow::Result<Outcome> {
     match verb {
         Verb::Logout => client.logout().await?,
+        Verb::Import { username, hash } => {
+            let account = client.import(username, &secret::read(hash)?).await?;
+            output::one(app.format, &account, |account| {
+                format!("imported {} ({}): the user logs in with --plain once", account.username, account.id)
+            })?;
+        }
         Verb::Put { .. } | Verb::Get { .. } | Verb::Ls | Verb::Rm { .. } | Verb::Harden { .. } => {
             return files::perform(app, client, verb).await;
         }

@@ -19,6 +19,8 @@ pub struct Memory {
     pub refresh_token: String,
     pub device_token: String,
     identity: String,
+    /// The key that signs the vault's log, as it was first seen.
+    log_key: String,
     /// Keys of others as they were first seen.
     pins: BTreeMap<String, Pin>,
     /// The newest version of each file: an older one is a rollback.
@@ -81,6 +83,15 @@ impl Memory {
         if *pinned == seen { Ok(()) } else { Err(ClientError::KeyChanged(username.to_owned())) }
     }
 
+    /// Remembers the key of the log at the first sight, and refuses another from then on: who can put a key of his own in its
+    /// place can sign another log.
+    pub fn pin_log(&mut self, verifier_key: &str) -> Result<(), ClientError> {
+        if self.log_key.is_empty() {
+            verifier_key.clone_into(&mut self.log_key);
+        }
+        if self.log_key == verifier_key { Ok(()) } else { Err(ClientError::LogKeyChanged) }
+    }
+
     /// Forgets the keys of somebody who says that they are new.
     pub fn forget(&mut self, username: &str) -> bool {
         self.pins.remove(username).is_some()
@@ -98,5 +109,23 @@ impl Memory {
     pub(crate) fn saw(&mut self, file: &str, version: u64) {
         let newest = self.seen.entry(file.to_owned()).or_default();
         *newest = version.max(*newest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_under_another_key_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("memory.json");
+        let mut memory = Memory::load(&path).unwrap();
+        memory.pin_log("vault+1+first").unwrap();
+        memory.save(&path).unwrap();
+        let mut memory = Memory::load(&path).unwrap();
+        assert!(memory.pin_log("vault+1+first").is_ok());
+        assert!(matches!(memory.pin_log("vault+2+second"), Err(ClientError::LogKeyChanged)));
+        assert!(memory.pin_log("vault+1+first").is_ok());
     }
 }

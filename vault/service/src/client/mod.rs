@@ -16,10 +16,10 @@ pub use share::Bounds;
 pub use verify::{Report, fingerprints, public_key, verify};
 
 use crate::wire::{
-    Account, Accounts, ChangeClass, ChangeTier, FileInfo, Files, Hook, Level, Login, Logs, Me, OfflineParts,
-    Progress as Rotation, PublicKeys, RecoverWith, Refresh, Register, Rotate, Shares, TierName, TokenPair,
+    Account, Accounts, ChangeClass, ChangeTier, FileInfo, Files, Hook, Import, Level, Login, Logs, Me,
+    OfflineParts, Progress as Rotation, PublicKeys, Publish, RecoverWith, Refresh, Register, Rotate, Shares, TierName, TokenPair,
 };
-use crate::{Class, Problem};
+use crate::{Class, Problem, Role};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use prunella_vault_crypto::gate::{Domain, Epoch, Point, Tier};
@@ -44,10 +44,17 @@ pub enum ClientError {
     Malformed(&'static str),
     #[error("no one sealed `{0}` to you")]
     NotForYou(String),
+    /// A version that fewer could open than the one before, without anybody having said so.
+    #[error("the version before is sealed to a {0} as well: give it again, or remove the file first")]
+    NotSealedTo(&'static str),
     #[error(
         "the keys of `{0}` are not those that were seen before: ask them, then forget the old ones with `vault keys forget`"
     )]
     KeyChanged(String),
+    #[error(
+        "the log is signed by another key than the one that was seen before: ask the vault's operator whether it was renewed, and log in with a new --memory then"
+    )]
+    LogKeyChanged,
     #[error("log in first: `prunella vault login`")]
     NotLoggedIn,
     #[error("{0}: {1}")]
@@ -116,6 +123,36 @@ impl Client {
         self.memory.username = username.to_owned();
         self.memory.keep_tokens(pair);
         Ok(())
+    }
+
+    /// Logs in with the password of another system. An account that was imported from there gets its keys, and its password
+    /// stays here from then on: the next time it is `login`.
+    pub async fn login_plain(&mut self, username: &str, password: &str) -> Result<(), ClientError> {
+        self.login_as(username, password).await?;
+        if self.me().await?.account.role != Role::User {
+            return Ok(());
+        }
+        match self.get::<PublicKeys>(&["keys", username]).await {
+            Err(error) if error.is_status(404) => {}
+            found => return found.map(drop),
+        }
+        let stretched = Stretched::new(username, password)?;
+        let identity = Identity::generate()?;
+        let body = Publish {
+            password: stretched.auth.to_string(),
+            wrap_key: BASE64.encode(identity.wrap.public().as_bytes()),
+            sign_key: BASE64.encode(identity.sign.verifying()?.0),
+            sealed_identity: identity.seal(username, &stretched)?,
+        };
+        self.done(self.http.post(self.url(&["me", "keys"])?).json(&body)).await?;
+        self.memory.keep_identity(&identity);
+        Ok(())
+    }
+
+    /// Takes an account over from another system, with the hash of its password: what an admin does.
+    pub async fn import(&self, username: &str, password_hash: &str) -> Result<Account, ClientError> {
+        let body = Import { username: username.to_owned(), password_hash: password_hash.to_owned() };
+        self.send(self.http.post(self.url(&["admin", "users"])?).json(&body)).await
     }
 
     /// Swaps the refresh token for a new pair.

@@ -1,7 +1,7 @@
 //! Getting: proves who signed it, which version it is and how long, before a byte of it is released.
 
 use super::{Client, ClientError, Identity, file_id, sign_key};
-use crate::wire::{FileInfo, Opened};
+use crate::wire::{FileInfo, Opened, WHOLE_BYTES_MAX};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use prunella_vault_crypto::Dek;
@@ -14,8 +14,6 @@ use reqwest::{RequestBuilder, Response};
 use std::ops::Range;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-/// Longest object that is fetched in one piece, in bytes.
-const WHOLE_MAX: u64 = 4 * 1024 * 1024;
 /// Chunks that are opened at once.
 const CHUNKS: usize = 16;
 
@@ -70,7 +68,7 @@ impl Client {
     ) -> Result<u64, ClientError> {
         let size = found.info.size;
         let written = |e| ClientError::File("the output".into(), e);
-        if size <= WHOLE_MAX {
+        if size <= WHOLE_BYTES_MAX {
             let object = self.fetch(found, 0..size).await?.bytes().await?;
             let (head, _) = object.split_first_chunk::<HEAD>().ok_or(ClientError::Malformed("object"))?;
             let last = body::last_chunk(object.len() as u64)?;

@@ -6,7 +6,7 @@ use crate::wire::{FileInfo, TierName};
 use aws_lc_rs::digest::{Context, SHA256};
 use prunella_schemas::Timestamp;
 use prunella_vault_crypto::body::{self, HEAD, Place};
-use prunella_vault_crypto::identity::PublicKey;
+use prunella_vault_crypto::identity::{Fingerprint, PublicKey};
 use prunella_vault_crypto::manifest::{Expected, Floor, Manifest, Mode, Verified, seal_name};
 use prunella_vault_crypto::stanza::{Kind, Stanza};
 use prunella_vault_crypto::stream::Sealer;
@@ -37,6 +37,9 @@ struct Base {
     previous: [u8; 32],
     /// Stanzas of those with whom the file is shared; their keys are sealed to anew.
     direct: Vec<PublicKey>,
+    /// Recovery keys and scopes that it is sealed to as well. Who these are the client is told each time: of a stanza alone
+    /// nobody can make another.
+    others: Vec<(Kind, Fingerprint)>,
 }
 
 impl Client {
@@ -81,7 +84,8 @@ impl Client {
 
     async fn base(&mut self, identity: &Identity, name: &str) -> Result<Base, ClientError> {
         let Some(old) = self.own(name).await? else {
-            return Ok(Base { file: FileId(random()), version: 1, previous: [0; 32], direct: Vec::new() });
+            let (direct, others) = (Vec::new(), Vec::new());
+            return Ok(Base { file: FileId(random()), version: 1, previous: [0; 32], direct, others });
         };
         let file: FileInfo = self.get(&["files", &old.id]).await?;
         let opened = self.opened(&file).await?;
@@ -96,7 +100,10 @@ impl Client {
         };
         let verified = Verified::open(&super::open::blob(&opened)?, &owner, &expected)?;
         let direct = self.recipients(&file.id, verified.manifest()).await?;
-        Ok(Base { file: expected.file, version: file.version + 1, previous: verified.hash(), direct })
+        let stanzas = verified.manifest().stanzas.iter();
+        let others = stanzas.filter(|stanza| matches!(stanza.kind, Kind::Recovery | Kind::Scope));
+        let others = others.map(|stanza| (stanza.kind, stanza.recipient)).collect();
+        Ok(Base { file: expected.file, version: file.version + 1, previous: verified.hash(), direct, others })
     }
 }
 
@@ -119,6 +126,13 @@ fn manifest(
     }
     if let Some(scope) = what.scope {
         stanzas.push(identity.scope(scope)?.scope().seal(dek, place, rng)?);
+    }
+    let is_there = |(kind, recipient): &(Kind, Fingerprint)| {
+        stanzas.iter().any(|stanza| stanza.kind == *kind && stanza.recipient == *recipient)
+    };
+    if let Some((kind, _)) = base.others.iter().find(|other| !is_there(other)) {
+        let what = if *kind == Kind::Recovery { "recovery key" } else { "scope" };
+        return Err(ClientError::NotSealedTo(what));
     }
     Ok(Manifest {
         mode: Mode::EndToEnd,

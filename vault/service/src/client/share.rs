@@ -6,7 +6,7 @@ use crate::wire::{NewShare, Share, ShareMode, Shares};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use prunella_vault_crypto::forward::Terms;
-use prunella_vault_crypto::identity::PublicKey;
+use prunella_vault_crypto::identity::{Fingerprint, PublicKey};
 use prunella_vault_crypto::manifest::Manifest;
 use prunella_vault_crypto::stanza::{Kind, Stanza};
 
@@ -104,20 +104,23 @@ impl Client {
         Ok(next.sign(&self.identity()?.sign)?)
     }
 
-    /// Those to whom a file is shared directly and still: a new version is sealed to them too.
+    /// Those to whom a file is shared directly and still: a new version is sealed to them too. Whom the server lists beyond
+    /// the stanzas that the owner has signed gets nothing.
     pub(crate) async fn recipients(
         &mut self,
         file: &str,
         manifest: &Manifest,
     ) -> Result<Vec<PublicKey>, ClientError> {
-        if !manifest.stanzas.iter().any(|stanza| stanza.kind == Kind::Direct) {
+        let signed: Vec<Fingerprint> =
+            manifest.stanzas.iter().filter(|s| s.kind == Kind::Direct).map(|s| s.recipient).collect();
+        if signed.is_empty() {
             return Ok(Vec::new());
         }
         let Shares { shares } = self.shares().await?;
         let mut keys = Vec::new();
         for share in shares.iter().filter(|s| s.file == file && s.mode == ShareMode::Direct) {
             let key = wrap_key(&self.keys_of(&share.recipient).await?)?;
-            if !keys.contains(&key) {
+            if signed.contains(&key.fingerprint()) && !keys.contains(&key) {
                 keys.push(key);
             }
         }

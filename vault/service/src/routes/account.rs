@@ -9,7 +9,7 @@ use crate::policy::{Operation, Role};
 use crate::service::Vault;
 use crate::throttle::Try;
 use crate::token::{ACCESS_MS, Subject};
-use crate::wire::{Account, Login, Me, PublicKeys, Refresh, Register, TokenPair};
+use crate::wire::{Account, Login, Me, PublicKeys, Publish, Refresh, Register, TokenPair};
 use crate::{Error, names};
 use axum::Json;
 use axum::extract::rejection::{FormRejection, JsonRejection};
@@ -46,16 +46,7 @@ async fn make_account(
     }
     names::account(&new.username)?;
     names::password(&new.password)?;
-    if new.sealed_identity.len() > IDENTITY_BYTES_MAX {
-        return Err(Error::TooLarge(IDENTITY_BYTES_MAX as u64));
-    }
-    base64("sealed_identity", &new.sealed_identity)?;
-    let wrap = base64("wrap_key", &new.wrap_key)?;
-    PublicKey::parse(Suite::XWing, &wrap)
-        .map_err(|_| Error::Invalid("wrap_key is not an X-Wing public key".into()))?;
-    if base64("sign_key", &new.sign_key)?.len() != 32 {
-        return Err(Error::Invalid("sign_key is not an Ed25519 public key".into()));
-    }
+    check_keys(&new.wrap_key, &new.sign_key, &new.sealed_identity)?;
     let password = vault.passwords.hash(Zeroizing::new(new.password)).await?;
     let now = vault.now();
     let mut tx = vault.db.begin().await?;
@@ -83,6 +74,49 @@ async fn make_account(
         created: now.0,
         rotate_since: 0,
     })
+}
+
+/// Whether these are keys at all. Whose they are, their owner's signatures will say.
+fn check_keys(wrap: &str, sign: &str, sealed_identity: &str) -> Result<(), Error> {
+    if sealed_identity.len() > IDENTITY_BYTES_MAX {
+        return Err(Error::TooLarge(IDENTITY_BYTES_MAX as u64));
+    }
+    base64("sealed_identity", sealed_identity)?;
+    PublicKey::parse(Suite::XWing, &base64("wrap_key", wrap)?)
+        .map_err(|_| Error::Invalid("wrap_key is not an X-Wing public key".into()))?;
+    if base64("sign_key", sign)?.len() != 32 {
+        return Err(Error::Invalid("sign_key is not an Ed25519 public key".into()));
+    }
+    Ok(())
+}
+
+/// Publishes the keys of the caller's account, which was imported without any: once. From then on its files can be sealed,
+/// and the password is what the client derives from it.
+#[utoipa::path(post, path = "/me/keys", tag = "account", request_body = Publish,
+    responses((status = 204), (status = 409, description = "The account has keys")))]
+pub(crate) async fn publish(
+    State(vault): Shared,
+    origin: Origin,
+    body: Result<Json<Publish>, JsonRejection>,
+) -> Result<StatusCode, Error> {
+    let mut audit = Audit::new(Operation::PublishKeys, origin);
+    let result = async {
+        let caller = vault.admit(&mut audit).await?;
+        let keys = json(body)?;
+        names::password(&keys.password)?;
+        check_keys(&keys.wrap_key, &keys.sign_key, &keys.sealed_identity)?;
+        let password = vault.passwords.hash(Zeroizing::new(keys.password.clone())).await?;
+        let mut tx = vault.db.begin().await?;
+        if !accounts::publish_keys(&mut tx, &caller.user.id, &keys, &password).await? {
+            return Err(Error::Conflict("the account has keys, and these are not replaced here"));
+        }
+        audit.done(&mut tx, vault.now()).await?;
+        tx.commit().await?;
+        vault.posted.notify_one();
+        Ok(StatusCode::NO_CONTENT)
+    };
+    let result = result.await;
+    vault.settle(&audit, result).await
 }
 
 /// The password form of OAuth 2.0. As much work for accounts that do not exist; 429 with Retry-After after wrong guesses.
@@ -113,35 +147,43 @@ async fn log_in(
     let now = vault.now();
     let user = accounts::by_name(&vault.db, &form.username).await?;
     let known = known_device(vault, audit, user.as_ref()).await?;
+    audit.device.clone_from(&known);
     let network = audit.origin.network();
-    let attempt = Try { account: &form.username, network: &network, device: known.as_deref() };
+    let is_local = audit.origin.ip.to_canonical().is_loopback();
+    let attempt = Try { account: &form.username, network: &network, is_local, device: known.as_deref() };
     audit.user = user.as_ref().map(|user| (user.id.clone(), user.name.clone()));
     audit.subject = Some(match &user {
         Some(user) => (user.id.clone(), Some(user.name.clone())),
         None => (String::new(), Some(form.username.clone())),
     });
-    vault.throttle.check(&vault.db, &attempt, now).await?;
+    let counted = vault.throttle.begin(&vault.db, &attempt, now).await?;
     let stored = user.as_ref().map(|user| user.password.clone());
-    let verdict = vault.passwords.verify(Zeroizing::new(form.password), stored).await?;
+    let verdict = match vault.passwords.verify(Zeroizing::new(form.password), stored).await {
+        Ok(verdict) => verdict,
+        Err(error) => {
+            vault.throttle.undo(&vault.db, &counted).await?;
+            return Err(error);
+        }
+    };
     let (Some(user), false) = (user, verdict == Verdict::Wrong) else {
-        vault.throttle.failed(&vault.db, &attempt, now).await?;
         return Err(Error::Unauthenticated);
     };
     // A right password of a locked account sounds like a wrong one, and is not counted as a guess.
     if user.is_locked(now) {
+        vault.throttle.undo(&vault.db, &counted).await?;
         return Err(Error::Unauthenticated);
     }
     if let Verdict::Renewed(hash) = verdict {
         accounts::set_password(&vault.db, &user.id, &hash).await?;
     }
-    vault.throttle.succeeded(&vault.db, &attempt).await?;
+    vault.throttle.succeeded(&vault.db, &attempt, &counted).await?;
     begin(vault, audit, &user, known, now).await
 }
 
 /// The device that the request shows, if the account knows it.
 async fn known_device(vault: &Vault, audit: &Audit, user: Option<&UserRow>) -> Result<Option<String>, Error> {
-    let (Some(user), Some(token)) = (user, &audit.origin.device) else { return Ok(None) };
-    let Some(device) = vault.devices.check(token, &user.id) else { return Ok(None) };
+    let Some(user) = user else { return Ok(None) };
+    let Some(device) = vault.devices.shown(&audit.origin, &user.id) else { return Ok(None) };
     Ok(accounts::knows_device(&vault.db, &device, &user.id).await?.then_some(device))
 }
 
@@ -161,8 +203,10 @@ async fn begin(
         accounts::remember_device(&mut tx, &device, &user.id, now).await?;
         audit.note.push(("device", "new".into()));
     }
+    audit.device = Some(device.clone());
     let network = audit.origin.network();
-    let (session, refresh_token) = accounts::begin_session(&mut tx, &user.id, &device, &network, now).await?;
+    let (session, refresh_token) =
+        accounts::begin_session(&mut tx, &vault.tokens, &user.id, &device, &network, now).await?;
     audit.session = Some((session.clone(), Some(now)));
     audit.done(&mut tx, now).await?;
     tx.commit().await?;
@@ -202,14 +246,19 @@ async fn renew(
     let user = accounts::by_id(&vault.db, &session.user).await?.ok_or(Error::Unauthenticated)?;
     audit.session = Some((session.id.clone(), Some(Timestamp(session.created))));
     audit.user = Some((user.id.clone(), user.name.clone()));
+    audit.device = vault.devices.shown(&audit.origin, &user.id);
     let now = vault.now();
     let is_refused = session.refused_until > now.0 || user.is_locked(now);
     if session.ended != 0 || session.expires <= now.0 || is_refused {
         return Err(Error::Unauthenticated);
     }
-    let (refresh_token, digest) = accounts::refresh_token(&session.id);
+    let refresh_token = vault.tokens.refresh(&session.id)?;
+    let digest = accounts::digest_of_refresh(&refresh_token);
     let mut tx = vault.db.begin().await?;
     if !accounts::swap_refresh(&mut tx, &session.id, &accounts::digest_of(secret), &digest).await? {
+        if !vault.tokens.was_issued(&session.id, secret) {
+            return Err(Error::Unauthenticated);
+        }
         audit.note.push(("reuse", "a refresh token was shown twice: the session is over".into()));
         accounts::end_session(&mut tx, &session.id, now).await?;
         tx.commit().await?;

@@ -21,8 +21,9 @@ use axum::http::StatusCode;
 use prunella_vault_crypto::gate::{Domain, Point, Tier};
 use zeroize::Zeroizing;
 
-/// Rotates keys of a user: `gate` and `kek` go file by file, those of MEDIUM and HIGH when their user opens them next;
-/// `identity` is marked here and done by the client.
+/// Rotates keys: `gate` those of a user's files, `kek` those of the domains and with them the gates of everybody's files;
+/// both go file by file, those of MEDIUM and HIGH when their user opens them next. `identity` is marked here and done by the
+/// client. 409: a file still needs the oldest key of the domains that is kept.
 #[utoipa::path(post, path = "/rotateKey/{userID}", tag = "custody", params(("userID" = String, Path)),
     request_body = Rotate, responses((status = 202, body = Progress), (status = 404)))]
 pub(crate) async fn rotate(
@@ -36,19 +37,21 @@ pub(crate) async fn rotate(
         let caller = vault.admit(&mut audit).await?;
         let level = json(body)?.level;
         let user = subject(&vault, &mut audit, &caller, &user).await?;
-        let now = vault.now();
         if level == Level::Kek {
             if caller.user.role != Role::Admin {
                 return Err(Error::Forbidden);
             }
-            vault.custody.first.rotate(Domain::Objects).await?;
-            vault.custody.first.rotate(Domain::Database).await?;
-            vault.custody.second.rotate(Domain::Service).await?;
+            vault.rotate_keys().await?;
         }
+        // Read after the keys are there: what was begun before is done again.
+        let now = vault.now();
         let mut tx = vault.db.begin().await?;
         match level {
-            Level::Gate | Level::Kek => {
+            Level::Gate => {
                 rows::want_rotation_of(&mut tx, &user.id, now.0).await?;
+            }
+            Level::Kek => {
+                rows::want_rotation_of_all(&mut tx, now.0).await?;
             }
             Level::Identity => accounts::set_instant(&mut tx, &user.id, Instant::RotateSince, now.0).await?,
         }
@@ -156,13 +159,15 @@ pub(crate) async fn logs(
         };
         vault.record(&audit).await?;
         vault.log.sequence().await?;
+        // Read before the entries: what is linked meanwhile may be on the page, and nothing that it commits to is missing.
+        let checkpoint = vault.log.checkpoint().await?;
         let (entries, last) = vault.log.page(after, page.rows()).await?;
         let is_full = entries.len() as i64 == page.rows();
         let written = |entry| serde_json::to_value(entry).map_err(|_| Error::Corrupt("the ledger"));
         Ok(Logs {
             next: last.filter(|_| is_full).map(|seq| seq.to_string()),
             entries: entries.iter().map(written).collect::<Result<_, _>>()?,
-            checkpoint: vault.log.checkpoint().await?,
+            checkpoint,
             verifier_key: vault.log.verifier_key(),
         })
     };
@@ -296,14 +301,14 @@ pub(crate) async fn recover(
             return Err(Error::Conflict("the file's epoch is another by now: read it again"));
         }
         let brought =
-            with.points.iter().map(|(name, text)| point(&file, name, text)).collect::<Result<Vec<_>, _>>()?;
-        vault.custody.deposit(file.at(), &brought);
-        match vault.custody.open(&file, brought).await {
+            || with.points.iter().map(|(name, text)| point(&file, name, text)).collect::<Result<Vec<_>, _>>();
+        match vault.custody.open(&file, brought()?).await {
             Ok(inner) => {
                 vault.reseal(&file, &inner, &audit).await?;
                 Ok(StatusCode::NO_CONTENT)
             }
             Err(Error::Unavailable(_)) if file.tier != Tier::Low => {
+                vault.custody.deposit(file.at(), &brought()?);
                 let mut tx = vault.db.begin().await?;
                 rows::want_rotation(&mut tx, &file, vault.now().0).await?;
                 audit.note.push(("waits", "for the user's part".into()));

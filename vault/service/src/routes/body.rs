@@ -9,15 +9,19 @@ use futures_util::StreamExt;
 use prunella_vault_crypto::body::HEAD;
 use prunella_vault_crypto::manifest::BYTES_MAX as MANIFEST_BYTES_MAX;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, timeout};
 
 const LENGTH: usize = 4;
 /// Most bytes that may still be manifest and length.
 const TAIL_MAX: usize = MANIFEST_BYTES_MAX + LENGTH;
 /// Bytes that are hashed and written at once.
 const PIECE: usize = 256 * 1024;
-/// The message of a stream that took too long between two pieces.
-const PIECE_WAIT_MAX: std::time::Duration = std::time::Duration::from_secs(30);
+/// Longest wait between two pieces.
+const PIECE_WAIT_MAX: Duration = Duration::from_secs(30);
+/// An upload that is slower than this on the whole is ended: bytes per second, after a start of [`PIECE_WAIT_MAX`].
+const RATE_MIN: u64 = 16 * 1024;
 
 /// A received object: in the staging folder, durable, not yet believed.
 pub(super) struct Received {
@@ -50,14 +54,15 @@ pub(super) async fn receive(body: Body, folder: &Path, bytes_max: u64) -> Result
         size: 0,
     };
     let mut tail: Vec<u8> = Vec::with_capacity(TAIL_MAX + PIECE);
-    let mut pieces = body.into_data_stream();
-    while let Some(piece) = tokio::time::timeout(PIECE_WAIT_MAX, pieces.next())
-        .await
-        .map_err(|_| Error::Invalid("the upload stalled: send it again".into()))?
-    {
+    let (mut pieces, begun) = (body.into_data_stream(), Instant::now());
+    let stalled = || Error::Invalid("the upload stalled: send it again".into());
+    while let Some(piece) = timeout(PIECE_WAIT_MAX, pieces.next()).await.map_err(|_| stalled())? {
         let piece = piece.map_err(|_| Error::Invalid("the upload broke off: send it again".into()))?;
         if sink.size + (tail.len() + piece.len()) as u64 > bytes_max.saturating_add(TAIL_MAX as u64) {
             return Err(Error::TooLarge(bytes_max));
+        }
+        if is_too_slow(sink.size + tail.len() as u64, begun.elapsed()) {
+            return Err(stalled());
         }
         tail.extend_from_slice(&piece);
         if tail.len() >= TAIL_MAX + PIECE {
@@ -84,6 +89,11 @@ pub(super) async fn receive(body: Body, folder: &Path, bytes_max: u64) -> Result
         .try_into()
         .map_err(|_| Error::Unavailable("the cryptographic library"))?;
     Ok(Received { staged, manifest, head, sha256, size: sink.size })
+}
+
+/// Whether so many bytes are too few for the time that they took.
+fn is_too_slow(bytes: u64, took: Duration) -> bool {
+    took.saturating_sub(PIECE_WAIT_MAX).as_secs() > bytes / RATE_MIN
 }
 
 /// The end of the object and the manifest.
@@ -164,5 +174,19 @@ mod tests {
         assert!(received(framed(&object, b"m"), 200).await.is_ok());
         assert_eq!(received(framed(&object, b"m"), 199).await, Err(Error::TooLarge(199)));
         assert_eq!(received(vec![1; 600_000], 199).await, Err(Error::TooLarge(199)));
+    }
+
+    #[test]
+    fn an_upload_that_trickles_is_told_from_one_that_flows() {
+        for (bytes, seconds, want) in [
+            (0, 30, false),
+            (0, 32, true),
+            (RATE_MIN, 31, false),
+            (RATE_MIN, 32, true),
+            (10 << 30, 24 * 60 * 60, false),
+            (1 << 20, 24 * 60 * 60, true),
+        ] {
+            assert_eq!(is_too_slow(bytes, Duration::from_secs(seconds)), want, "{bytes} in {seconds} s");
+        }
     }
 }

@@ -9,7 +9,9 @@ use crate::grants::{self, GrantRow, Right};
 use crate::objects::Span;
 use crate::policy::Operation;
 use crate::service::Vault;
-use crate::wire::{EPOCH_HEADER, Opened, PART_HEADER, ShareMode, Turned, VERSION_HEADER};
+use crate::wire::{
+    EPOCH_HEADER, Opened, PART_HEADER, ShareMode, Turned, VERSION_HEADER, WHOLE_BYTES_MAX,
+};
 use crate::{Error, names};
 use axum::Json;
 use axum::body::Body;
@@ -18,6 +20,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use prunella_vault_crypto::body::last_chunk;
 use prunella_vault_crypto::forward::{Grant, ReKey};
 use prunella_vault_crypto::gate::{Domain, Point, Tier};
 use prunella_vault_crypto::manifest::{Expected, Floor, Verified};
@@ -62,7 +65,8 @@ pub(crate) async fn manifest(
     vault.settle(&audit, result).await.map(Json)
 }
 
-/// The sealed object, or a span of it. It passes the gate as the manifest does.
+/// The sealed object, or a span of it. It passes the gate as the manifest does. Each counts as a download of a bounded share,
+/// but for the last chunk of an object of more than 4 MiB.
 #[utoipa::path(get, path = "/download/{filename}", tag = "files",
     params(("filename" = String, Path, description = "A name of one's own, or an id"),
            ("range" = Option<String>, Header, description = "One span of bytes (RFC 9110)"),
@@ -96,13 +100,20 @@ async fn send(
     let body = body.ok_or(Error::Conflict("the file was changed meanwhile: read it again"))?;
     audit.bytes_out = Some(span.end - span.start);
     let mut tx = vault.db.begin().await?;
-    if let (Right::Granted(grant), 0) = (&right, span.start) {
+    if let Right::Granted(grant) = &right
+        && !is_proof_of_length(&span, file.size)
+    {
         grants::use_up(&mut tx, &grant.id).await?;
     }
     audit.done(&mut tx, vault.now()).await?;
     tx.commit().await?;
     vault.posted.notify_one();
     Ok(answer(&file, range, span, body))
+}
+
+/// The last chunk of a long object, which a client fetches before the object itself.
+fn is_proof_of_length(span: &Range<u64>, size: u64) -> bool {
+    size > WHOLE_BYTES_MAX && last_chunk(size).is_ok_and(|last| last == *span)
 }
 
 fn answer(file: &FileRow, range: Option<Range<u64>>, span: Range<u64>, body: Span) -> Response {

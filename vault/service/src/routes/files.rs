@@ -1,5 +1,6 @@
 //! Files: what is there, who may see it, and the ends of it: deletion, tier, class.
 
+use super::body::Staged;
 use super::download::{inner, visible};
 use super::{Shared, json};
 use crate::Error;
@@ -7,6 +8,7 @@ use crate::access::{Caller, Origin};
 use crate::event::Audit;
 use crate::files::{self as rows, Class, FileRow};
 use crate::grants::Right;
+use crate::objects::Key;
 use crate::policy::Operation;
 use crate::renew::Renewed;
 use crate::service::Vault;
@@ -151,18 +153,29 @@ async fn move_tier(
     let file = any_or_own(vault, &caller, filename, Operation::ChangeTier).await?;
     audit.about(&file);
     let is_lower = (tier as u8) < file.guarded_as() as u8;
-    if is_lower && (!asked.confirm || now.0 - file.tier_since < DWELL_MS) {
+    let since = file.tier_since.max(file.tier_wanted_since);
+    if is_lower && (!asked.confirm || now.0 - since < DWELL_MS) {
         return Err(Error::Conflict("a lower tier takes a day in the higher one, and `confirm`"));
     }
     let mut tx = vault.db.begin().await?;
-    rows::want_tier(&mut tx, file.id, tier).await?;
+    rows::want_tier(&mut tx, &file, tier, now.0).await?;
     audit.note.push(("tier_wanted", crate::outbox::tier_name(tier).to_owned()));
     audit.done(&mut tx, now).await?;
     tx.commit().await?;
     let file = rows::by_id(&vault.db, &file.hex()).await?.ok_or(Error::Missing("file"))?;
     let renewed = match (file.is_due(), file.tier) {
         (false, _) => Renewed::Now,
-        (true, Tier::Low) => vault.renew(&file, audit).await?,
+        (true, Tier::Low) => match vault.renew(&file, audit).await {
+            Ok(renewed) => renewed,
+            // What is asked for stands, and whoever was faster did not know of it.
+            Err(error) => {
+                vault.renewals.notify_one();
+                match error {
+                    Error::Conflict(_) => Renewed::Waits,
+                    error => return Err(error),
+                }
+            }
+        },
         (true, _) if headers.contains_key(crate::wire::PART_HEADER) => {
             vault.reseal(&file, &inner(vault, headers, &file).await?, audit).await?;
             Renewed::Now
@@ -208,35 +221,48 @@ async fn move_class(
         Class::Standard => (&stores.rare, &stores.objects),
         Class::StandardIa => (&stores.objects, &stores.rare),
     };
-    copy(from.as_ref(), to.as_ref(), &file).await?;
-    let now = vault.now();
-    let mut tx = vault.db.begin().await?;
-    if !rows::set_class(&mut tx, &file, class).await? {
-        return Err(Error::Conflict("the file was changed meanwhile: read it again"));
+    // The copy has a name of its own, by an epoch that nobody else has: whoever moves the body at the same time, neither
+    // deletes what the other has written.
+    let attempt = vault.custody.reserve_body(&file).await?;
+    let moved = async {
+        copy(from.as_ref(), to.as_ref(), &file, attempt.at.epoch).await?;
+        let now = vault.now();
+        let mut tx = vault.db.begin().await?;
+        rows::move_body(&mut tx, &file, class, attempt.at.epoch, now.0).await?;
+        vault.custody.commit_body(&mut tx, &attempt).await?;
+        rows::want_rotation(&mut tx, &file, now.0).await?;
+        audit.note.push(("class", class.name().to_owned()));
+        audit.done(&mut tx, now).await?;
+        tx.commit().await.map_err(Error::from)
+    };
+    if let Err(error) = moved.await {
+        vault.custody.give_up(&attempt).await;
+        return Err(error);
     }
-    rows::want_rotation(&mut tx, &file, now.0).await?;
-    audit.note.push(("class", class.name().to_owned()));
-    audit.done(&mut tx, now).await?;
-    tx.commit().await?;
     vault.posted.notify_one();
     vault.renewals.notify_one();
-    from.delete(file.body()).await?;
+    // Nothing names it any more. Should the store be away, the janitor finds it with its epoch.
+    if let Err(error) = from.delete(file.body()).await {
+        tracing::warn!(%error, "a body that was moved is left to the janitor");
+    }
     let file = rows::by_id(&vault.db, &file.hex()).await?.ok_or(Error::Missing("file"))?;
     Ok(describe(&file, None))
 }
 
-/// Copies a body and proves the copy by the digest that its owner signed.
+/// Copies a body, as that of another epoch, and proves the copy by the digest that its owner signed.
 async fn copy(
     from: &dyn crate::objects::ObjectStore,
     to: &dyn crate::objects::ObjectStore,
     file: &FileRow,
+    epoch: u64,
 ) -> Result<(), Error> {
     use aws_lc_rs::digest::{Context, SHA256};
     use tokio::io::AsyncWriteExt;
     let failed = |e: std::io::Error| Error::store("the object store", &e);
-    let mut span = from.read(file.body(), 0, file.size).await?.ok_or(Error::Corrupt("the body"))?;
-    let path = to.staging().join(crate::clock::random_id());
-    let mut copy = tokio::fs::File::from_std(crate::objects::create(&path).map_err(failed)?);
+    let span = from.read(file.body(), 0, file.size).await?;
+    let mut span = span.ok_or(Error::Conflict("the file was changed meanwhile: read it again"))?;
+    let staged = Staged(to.staging().join(crate::clock::random_id()));
+    let mut copy = tokio::fs::File::from_std(crate::objects::create(&staged.0).map_err(failed)?);
     let mut hash = Context::new(&SHA256);
     while let Some((piece, rest)) = span.piece().await.map_err(failed)? {
         hash.update(&piece);
@@ -246,10 +272,9 @@ async fn copy(
     copy.flush().await.map_err(failed)?;
     copy.sync_data().await.map_err(failed)?;
     if hex::encode(hash.finish()) != file.body_sha256 {
-        let _ = std::fs::remove_file(&path);
         return Err(Error::Corrupt("the body"));
     }
-    to.take(file.body(), &path).await
+    to.take(Key { epoch, ..file.body() }, &staged.0).await
 }
 
 /// A file of the caller's own; another's sounds like none.

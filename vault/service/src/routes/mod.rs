@@ -25,6 +25,7 @@ pub(crate) fn api() -> OpenApiRouter<Arc<Vault>> {
         .routes(routes!(account::refresh))
         .routes(routes!(account::logout))
         .routes(routes!(account::me))
+        .routes(routes!(account::publish))
         .routes(routes!(account::keys))
         .routes(routes!(upload::upload))
         .routes(routes!(download::manifest))

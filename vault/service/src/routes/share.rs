@@ -160,8 +160,8 @@ async fn renewed(
         }
     };
     let mut readers = readers_of(vault, file.id, &caller.user).await?;
-    if readers.iter().all(|reader| reader.user != recipient.id) {
-        readers.push(crate::custody::Reader { user: recipient.id.clone(), key: recipient.wrap_key()? });
+    if readers.all.iter().all(|reader| reader.user != recipient.id) {
+        readers.all.push(crate::custody::Reader { user: recipient.id.clone(), key: recipient.wrap_key()? });
     }
     vault.custody.prepare(file.id, file.epoch, file.tier, inner, &readers).await.map(Some)
 }

@@ -59,6 +59,7 @@ async fn take(
     body: Body,
 ) -> Result<FileInfo, Error> {
     let caller = vault.admit(audit).await?;
+    let _permit = vault.uploads.try_acquire().map_err(|_| Error::Unavailable("a free place for this upload"))?;
     let Query(asked) = query.map_err(|e| Error::Invalid(e.body_text()))?;
     names::file(&asked.name)?;
     names::label(&asked.label)?;
@@ -125,7 +126,7 @@ async fn place(
     let tier = old.map_or(asked.tier.map_or(Tier::Low, Tier::from), FileRow::guarded_as);
     let base = old.map_or(0, |old| old.epoch);
     if old.is_none() {
-        rows::create(&vault.db, id, &caller.user.id, vault.now().0).await?;
+        rows::create(&vault.db, id, &caller.user.id, tier, vault.now().0).await?;
     }
     let readers = readers_of(vault, id, &caller.user).await?;
     let attempt = vault.custody.prepare(id, base, tier, &received.manifest, &readers).await?;
@@ -144,7 +145,6 @@ async fn place(
         vault.custody.stores.objects.take(body, &received.staged.0).await?;
         let mut tx = vault.db.begin().await?;
         rows::describe(&mut tx, &caller.user.id, id, &content).await?;
-        rows::want_tier(&mut tx, id, tier).await?;
         vault.custody.commit(&mut tx, &attempt).await?;
         audit.note.push(("tier", crate::outbox::tier_name(tier).to_owned()));
         audit.note.push(("version", content.version.to_string()));
@@ -157,5 +157,7 @@ async fn place(
     }
     vault.custody.committed();
     vault.posted.notify_one();
+    // A hardening or a rotation that was asked for meanwhile is not in this epoch.
+    vault.renewals.notify_one();
     rows::by_id(&vault.db, &hex::encode(id.0)).await?.ok_or(Error::Missing("file"))
 }

@@ -33,6 +33,14 @@ async fn tokens_end() {
     alice.login("alice", PASSWORD).await.unwrap();
     assert_eq!(get(&mut alice, "file").await.unwrap(), b"content");
 
+    // Who knows the session's name, and no token of it, ends nothing.
+    let session = alice.memory.refresh_token.split_once('.').unwrap().0.to_owned();
+    for secret in ["", "0", &"0".repeat(64), "0.1.0", &format!("{}.1.{}", "0".repeat(64), "0".repeat(64))] {
+        let guess = serde_json::json!({"refresh_token": format!("{session}.{secret}")}).to_string();
+        assert_eq!(server.raw(Method::POST, "/token/refresh", "", guess.into_bytes()).await.0, 401);
+    }
+    assert!(alice.refresh().await.is_ok());
+
     let before = Client::new(&server.base, alice.memory.clone()).unwrap();
     alice.logout().await.unwrap();
     assert!(before.me().await.unwrap_err().is_status(401), "after the log-out");
@@ -55,6 +63,14 @@ async fn a_lock_holds_until_it_ends_and_sounds_like_a_wrong_token() {
     alice.login("alice", PASSWORD).await.unwrap();
 
     admin.act_on("alice", "lock", &Hook::default()).await.unwrap();
+    assert!(alice.me().await.unwrap_err().is_status(401));
+    admin.act_on("alice", "unlock", &Hook::default()).await.unwrap();
+    assert!(alice.me().await.is_ok());
+    // Of two locks the longer one counts.
+    admin.act_on("alice", "lock", &Hook::default()).await.unwrap();
+    let shorter = Hook { expires: server.clock.now().0 + 60_000, ..Hook::default() };
+    admin.act_on("alice", "lock", &shorter).await.unwrap();
+    server.clock.advance(60_000);
     assert!(alice.me().await.unwrap_err().is_status(401));
     admin.act_on("alice", "unlock", &Hook::default()).await.unwrap();
     assert!(alice.me().await.is_ok());
@@ -164,5 +180,21 @@ async fn imported_accounts_log_in_with_their_old_password() {
         let mut old = server.client();
         old.login_as("old", "an old password").await.unwrap();
         assert!(old.me().await.is_ok());
+        assert!(put(&mut old, "file", b"content", TierName::Low).await.is_err(), "it has no keys");
     }
+    // With keys of its own it is an account as any other, and the old password is not sent again.
+    let mut old = server.client();
+    old.login_plain("old", "an old password").await.unwrap();
+    put(&mut old, "file", b"content", TierName::Medium).await.unwrap();
+    let mut elsewhere = server.client();
+    elsewhere.login("old", "an old password").await.unwrap();
+    assert_eq!(get(&mut elsewhere, "file").await.unwrap(), b"content");
+    assert!(elsewhere.login_as("old", "an old password").await.unwrap_err().is_status(401));
+    let keys = serde_json::json!({
+        "password": "another password", "wrap_key": elsewhere.keys("old").await.unwrap().wrap_key,
+        "sign_key": elsewhere.keys("old").await.unwrap().sign_key,
+    });
+    let again = keys.to_string().into_bytes();
+    let again = server.raw(Method::POST, "/me/keys", &old.memory.access_token, again).await;
+    assert_eq!(again.0, 409, "{}", again.1);
 }

@@ -1,10 +1,16 @@
 //! What is stored, and what becomes of it when it is lost, altered or put back.
 
 use crate::server::{PASSWORD, Server, get, noise, put};
-use prunella_vault::client::{Client, Memory};
-use prunella_vault::wire::TierName;
+use axum::http::Method;
+use prunella_vault::client::{Bounds, Client, Memory};
+use prunella_vault::wire::{Level, TierName};
+use prunella_vault::{Class, OnStep, Step};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 const TIERS: [TierName; 3] = [TierName::Low, TierName::Medium, TierName::High];
 
@@ -162,7 +168,6 @@ async fn alice_file(alice: &mut Client, server: &Server) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_class_moves_the_body_and_renews_the_gate() {
-    use prunella_vault::Class;
     let server = Server::start().await;
     let mut alice = server.user("alice").await;
     let content = noise(700_000);
@@ -173,10 +178,10 @@ async fn a_class_moves_the_body_and_renews_the_gate() {
     assert!(get(&mut alice, "file").await.unwrap() == content);
     let renewed = async {
         while alice.list("").await.unwrap().0[0].1.epoch == info.epoch {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(20), renewed).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), renewed).await.unwrap();
     alice.change_class("file", Class::Standard).await.unwrap();
     assert_eq!((server.stored("objects/b/").len(), server.stored("objects-ia/b/").len()), (1, 0));
     assert!(get(&mut alice, "file").await.unwrap() == content);
@@ -198,5 +203,171 @@ async fn a_tier_is_lowered_after_a_day_and_a_confirmation_only() {
     );
     let lower = alice.change_tier("file", TierName::Low, true).await.unwrap();
     assert_eq!(lower.tier, TierName::Low);
+    assert_eq!(get(&mut alice, "file").await.unwrap(), b"content");
+}
+
+/// Holds the next change that comes to a step, until it is let go.
+struct Stop {
+    armed: Arc<AtomicBool>,
+    reached: UnboundedReceiver<()>,
+    go: mpsc::Sender<()>,
+}
+
+fn stop_at(at: Step) -> (OnStep, Stop) {
+    let armed = Arc::new(AtomicBool::new(false));
+    let (reach, reached) = unbounded_channel();
+    let (go, wait) = mpsc::channel();
+    let (is_armed, wait) = (Arc::clone(&armed), Mutex::new(wait));
+    let on_step = Arc::new(move |step: Step| {
+        if step == at && is_armed.swap(false, Ordering::SeqCst) {
+            reach.send(()).unwrap();
+            tokio::task::block_in_place(|| wait.lock().unwrap().recv()).unwrap();
+        }
+    });
+    (on_step, Stop { armed, reached, go })
+}
+
+/// Alice puts the next version of `file`; `meanwhile` happens when all of it is written and nothing is committed.
+async fn put_while(
+    server: &Server,
+    alice: &Client,
+    mut stop: Stop,
+    tier: TierName,
+    meanwhile: impl Future<Output = ()>,
+) {
+    let mut putting = Client::new(&server.base, alice.memory.clone()).unwrap();
+    stop.armed.store(true, Ordering::SeqCst);
+    let put = tokio::spawn(async move { put(&mut putting, "file", b"next", tier).await.map(drop) });
+    stop.reached.recv().await.unwrap();
+    meanwhile.await;
+    stop.go.send(()).unwrap();
+    put.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hardening_is_not_lost_to_an_upload_under_way() {
+    let (on_step, stop) = stop_at(Step::ReadBack);
+    let server = Server::start_with(on_step).await;
+    let mut alice = server.user("alice").await;
+    let info = put(&mut alice, "file", b"content", TierName::Medium).await.unwrap();
+    let admin = server.admin().await;
+    let harden = async {
+        assert_eq!(admin.harden(&info.id, TierName::High).await.unwrap().tier_wanted, TierName::High);
+    };
+    put_while(&server, &alice, stop, TierName::Medium, harden).await;
+    let (files, _) = alice.list("").await.unwrap();
+    assert_eq!((files[0].1.version, files[0].1.tier_wanted), (2, TierName::High));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_that_ends_while_an_upload_is_under_way_still_renews_the_gate() {
+    let (on_step, stop) = stop_at(Step::ReadBack);
+    let server = Server::start_with(on_step).await;
+    let (mut alice, _bob) = (server.user("alice").await, server.user("bob").await);
+    put(&mut alice, "file", b"content", TierName::Medium).await.unwrap();
+    let share = alice.share("file", "bob", Bounds::default()).await.unwrap();
+    let unshare = async { alice.unshare(&share.id).await.unwrap() };
+    put_while(&server, &alice, stop, TierName::Medium, unshare).await;
+    // The epoch that has just come was split for Bob too.
+    assert_eq!(alice.rotation("alice").await.unwrap().waiting_for_user, 1);
+    assert_eq!(get(&mut alice, "file").await.unwrap(), b"next");
+    assert_eq!(alice.rotation("alice").await.unwrap().waiting_for_user, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hardening_that_waits_cannot_be_undone_at_once() {
+    let server = Server::start().await;
+    let mut alice = server.user("alice").await;
+    let info = put(&mut alice, "file", b"content", TierName::Medium).await.unwrap();
+    server.clock.advance(24 * 60 * 60 * 1_000);
+    alice.login("alice", PASSWORD).await.unwrap();
+    let admin = server.admin().await;
+    admin.harden(&info.id, TierName::High).await.unwrap();
+    let undone = alice.change_tier("file", TierName::Medium, true).await;
+    assert!(undone.unwrap_err().is_status(409), "the day begins with the hardening");
+    server.clock.advance(24 * 60 * 60 * 1_000);
+    alice.login("alice", PASSWORD).await.unwrap();
+    assert_eq!(alice.change_tier("file", TierName::Medium, true).await.unwrap().tier_wanted, TierName::Medium);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_who_move_one_body_leave_it_somewhere() {
+    let server = Server::start().await;
+    let mut alice = server.user("alice").await;
+    let content = noise(200_000);
+    put(&mut alice, "file", &content, TierName::Medium).await.unwrap();
+    let movers = [Class::StandardIa, Class::Standard, Class::StandardIa, Class::Standard].map(|class| {
+        let mover = Client::new(&server.base, alice.memory.clone()).unwrap();
+        tokio::spawn(async move {
+            for _ in 0..15 {
+                if let Err(error) = mover.change_class("file", class).await {
+                    // Another mover was faster, or the body is where it is no more.
+                    assert!(error.is_status(409), "{error}");
+                }
+            }
+        })
+    });
+    for mover in movers {
+        mover.await.unwrap();
+    }
+    assert!(get(&mut alice, "file").await.unwrap() == content);
+    // What the losers wrote goes with their attempts.
+    let bodies = || server.stored("objects/b/").len() + server.stored("objects-ia/b/").len();
+    let alone = async {
+        while bodies() != 1 {
+            server.clock.advance(1_000);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), alone).await.unwrap();
+    assert!(get(&mut alice, "file").await.unwrap() == content);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_the_domains_are_kept_as_long_as_a_part_of_anybody_needs_them() {
+    let server = Server::start().await;
+    let (mut alice, mut bob) = (server.user("alice").await, server.user("bob").await);
+    put(&mut alice, "file", b"of alice", TierName::Low).await.unwrap();
+    put(&mut bob, "low", b"of bob", TierName::Low).await.unwrap();
+    put(&mut bob, "medium", b"of bob", TierName::Medium).await.unwrap();
+    let admin = server.admin().await;
+    admin.rotate("alice", Level::Kek).await.unwrap();
+    assert_eq!(admin.rotation("bob").await.unwrap().waiting_for_user, 1, "the keys are everybody's");
+    // A key ring holds sixteen versions, and Bob, who has the first, is away.
+    let mut refused = 0;
+    for _ in 0..20 {
+        match admin.rotate("alice", Level::Kek).await {
+            Ok(_) => {}
+            Err(error) if error.is_status(409) => refused += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(refused > 0);
+    assert_eq!(get(&mut alice, "file").await.unwrap(), b"of alice");
+    for name in ["low", "medium"] {
+        assert_eq!(get(&mut bob, name).await.unwrap(), b"of bob", "{name}");
+    }
+    // Bob's opening has renewed his gate: once the old epochs are gone, there is room.
+    let room = async {
+        while admin.rotate("alice", Level::Kek).await.is_err() {
+            server.clock.advance(1_000);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), room).await.unwrap();
+    assert_eq!(get(&mut bob, "medium").await.unwrap(), b"of bob");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn points_that_nobody_has_proven_shut_nobody_out() {
+    let server = Server::start().await;
+    let mut alice = server.user("alice").await;
+    let info = put(&mut alice, "file", b"content", TierName::Medium).await.unwrap();
+    let admin = server.admin().await;
+    let zeros = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let forged = serde_json::json!({"epoch": info.epoch, "points": {"cold": zeros}}).to_string();
+    let path = format!("/admin/files/{}/recover", info.id);
+    let refused = server.raw(Method::POST, &path, &admin.memory.access_token, forged.into_bytes()).await;
+    assert!(refused.0 >= 400, "{refused:?}");
     assert_eq!(get(&mut alice, "file").await.unwrap(), b"content");
 }

@@ -9,6 +9,7 @@ use prunella_vault::wire::TierName;
 async fn every_operation_is_an_event_with_who_what_and_outcome() {
     let server = Server::start().await;
     let (mut alice, mut bob) = (server.user("alice").await, server.user("bob").await);
+    let device = alice.memory.device_token.clone();
     let info = put(&mut alice, "file", b"content", TierName::Low).await.unwrap();
     get(&mut bob, &info.id).await.unwrap_err();
     let share = alice.share("file", "bob", Bounds::default()).await.unwrap();
@@ -47,6 +48,14 @@ async fn every_operation_is_an_event_with_who_what_and_outcome() {
             assert!(event["prunella"].is_null() && event["metadata"]["uid"].is_string());
         }
     }
+    // A device is known by its name; the token that proves it is a credential.
+    let (name, token) = (device.split('.').nth(1).unwrap(), device.as_str());
+    for operation in ["login", "upload", "download", "unshare"] {
+        for event in server.events(operation, 1).await {
+            assert!(!event.to_string().contains(token), "{operation}");
+        }
+    }
+    assert_eq!(server.events("upload", 1).await[0]["src_endpoint"]["uid"], name);
     let download = &server.events("download", 1).await[0];
     assert_eq!(download["file"]["uid"], info.id.as_str());
     assert_eq!(download["traffic"]["bytes_out"], info.size);
@@ -89,6 +98,26 @@ async fn the_ledger_holds_all_of_it_and_shows_what_is_changed() {
     assert_eq!(check(entries[..entries.len() - 1].to_vec()).completeness, Completeness::Truncated);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_ledger_is_whole_whenever_it_is_read() {
+    let server = Server::start().await;
+    let (alice, admin) = (server.user("alice").await, server.admin().await);
+    let busy = tokio::spawn(async move {
+        loop {
+            alice.me().await.unwrap();
+        }
+    });
+    for _ in 0..40 {
+        let logs = admin.logs("").await.unwrap();
+        assert!(logs.next.is_none(), "one page has all of it");
+        let entries = logs.entries.into_iter().map(|e| Ok(serde_json::from_value(e).unwrap()));
+        let verifier = Verifier::parse(&logs.verifier_key).unwrap();
+        let report = verify(entries, &[logs.checkpoint], Some(&verifier));
+        assert_eq!((report.integrity, report.completeness), (Integrity::Ok, Completeness::Ok), "{report:?}");
+    }
+    busy.abort();
+}
+
 #[test]
 fn the_description_names_every_route() {
     let document = prunella_vault::openapi();
@@ -99,6 +128,7 @@ fn the_description_names_every_route() {
         "/token/refresh",
         "/logout",
         "/me",
+        "/me/keys",
         "/upload",
         "/manifest/{filename}",
         "/download/{filename}",

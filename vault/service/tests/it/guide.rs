@@ -1,7 +1,7 @@
 //! The walk of docs/guide/vault.md: two users, a file, a share, its end, a rotation, and the dumps of all stores.
 
 use crate::server::{Server, get, noise, put, put_in};
-use prunella_vault::client::Bounds;
+use prunella_vault::client::{Bounds, ClientError, Sealed};
 use prunella_vault::wire::{Level, TierName};
 use std::time::Duration;
 
@@ -76,6 +76,28 @@ async fn a_share_by_proxy_opens_the_scope_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_next_version_is_sealed_to_whom_the_one_before_was() {
+    let server = Server::start().await;
+    let mut alice = server.user("alice").await;
+    let keys = alice.keys("alice").await.unwrap();
+    let offline = prunella_vault::client::public_key(&keys.wrap_key).unwrap();
+    let mut next = async |scope: Option<&str>, recovery| {
+        let (tier, now) = (TierName::Low, prunella_schemas::Timestamp(1));
+        let what = Sealed { name: "file", size: 7, tier, scope, recovery, now };
+        alice.put(&what, std::io::Cursor::new(b"content".to_vec()), |_| ()).await.map(|info| info.version)
+    };
+    let is_refused =
+        |put: Result<u64, ClientError>| assert!(matches!(put, Err(ClientError::NotSealedTo(_))), "{put:?}");
+    assert_eq!(next(None, None).await.unwrap(), 1);
+    assert_eq!(next(Some("project"), None).await.unwrap(), 2);
+    is_refused(next(None, None).await);
+    is_refused(next(Some("another"), Some(offline.clone())).await);
+    assert_eq!(next(Some("project"), Some(offline.clone())).await.unwrap(), 3);
+    is_refused(next(Some("project"), None).await);
+    assert_eq!(next(Some("project"), Some(offline)).await.unwrap(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bounds_of_a_share_hold() {
     let server = Server::start().await;
     let (mut alice, mut bob) = (server.user("alice").await, server.user("bob").await);
@@ -120,4 +142,26 @@ async fn rotation_of_many_files_comes_to_an_end_by_itself() {
     let mut again = server.client();
     again.memory = alice.memory.clone();
     assert_eq!(get(&mut again, "file 7").await.unwrap(), noise(7_000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn downloads_are_counted_however_they_are_asked_for() {
+    let server = Server::start().await;
+    let (mut alice, mut bob) = (server.user("alice").await, server.user("bob").await);
+    let once = Bounds { expires: 0, downloads_max: 1 };
+    for (name, size) in [("small", 1_000), ("large", 5 << 20)] {
+        let content = noise(size);
+        let info = put(&mut alice, name, &content, TierName::Low).await.unwrap();
+        let share = alice.share(name, "bob", once).await.unwrap();
+        let ask = async |range: &str| {
+            let request = reqwest::Client::new().get(format!("{}/download/{}", server.base, info.id));
+            let request = request.bearer_auth(&bob.memory.access_token).header("range", range);
+            request.send().await.unwrap().status().as_u16()
+        };
+        assert_eq!((ask("bytes=1-").await, ask("bytes=1-").await), (206, 404), "{name}");
+        alice.unshare(&share.id).await.unwrap();
+        alice.share(name, "bob", once).await.unwrap();
+        assert!(get(&mut bob, &info.id).await.unwrap() == content, "{name}");
+        assert!(get(&mut bob, &info.id).await.unwrap_err().is_status(404), "{name}");
+    }
 }

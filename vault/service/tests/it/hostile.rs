@@ -2,8 +2,10 @@
 
 use crate::server::{Server, get, noise, put};
 use axum::http::Method;
-use prunella_vault::client::Bounds;
+use prunella_vault::client::{Bounds, ClientError};
 use prunella_vault::wire::TierName;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn odd_names_and_sizes_come_back_as_they_were() {
@@ -190,4 +192,44 @@ async fn a_key_that_was_swapped_is_noticed() {
         .await;
     let refused = alice.share("file", "bob", Bounds::default()).await.unwrap_err().to_string();
     assert!(refused.contains("not those that were seen before"), "{refused}");
+}
+
+/// The database may list whom it likes: a new version goes to those to whom the owner signed the one before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_that_the_owner_never_gave_gets_no_key() {
+    let server = Server::start().await;
+    let (mut alice, mut bob) = (server.user("alice").await, server.user("bob").await);
+    let mut mallory = server.user("mallory").await;
+    let info = put(&mut alice, "file", b"content", TierName::Low).await.unwrap();
+    alice.share("file", "bob", Bounds::default()).await.unwrap();
+    server
+        .tamper(
+            "INSERT INTO grants (id, file, owner, recipient, mode, expires, downloads_left, revoked, signed, rekey, created)
+             SELECT 'forged', file, owner, (SELECT id FROM users WHERE name = 'mallory'), mode, 0, -1, 0, '', '', created
+             FROM grants",
+        )
+        .await;
+    put(&mut alice, "file", b"next", TierName::Low).await.unwrap();
+    assert_eq!(get(&mut bob, &info.id).await.unwrap(), b"next");
+    let refused = get(&mut mallory, &info.id).await.unwrap_err();
+    assert!(matches!(refused, ClientError::NotForYou(_)), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sends_no_body_holds_nobody_up() {
+    let server = Server::start().await;
+    let alice = server.user("alice").await;
+    let address = server.base.trim_start_matches("http://");
+    let mut idle = Vec::new();
+    for _ in 0..300 {
+        let mut connection = TcpStream::connect(address).await.unwrap();
+        let head = "POST /login HTTP/1.1\r\nhost: vault\r\ncontent-type: application/x-www-form-urlencoded\r\n\
+                    content-length: 100\r\n\r\n";
+        connection.write_all(head.as_bytes()).await.unwrap();
+        idle.push(connection);
+    }
+    for _ in 0..20 {
+        alice.me().await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
 }
