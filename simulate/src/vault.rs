@@ -12,6 +12,7 @@ use crate::run::{
     BACKGROUND_BATCH_MAX, Before, LOOK_MS, Options, Progress, QUIET_MS, REFUSALS_ENOUGH, SETTLED_MS,
     SimulateError, approve, drain, is_pending,
 };
+use crate::suite::{OPERATOR, Outcome, take_back};
 use crate::target::Seen;
 use crate::watch::Prunella;
 use attack::{Attempt, Journal};
@@ -75,6 +76,15 @@ pub async fn run(options: Options, resident: Resident) -> Result<Report, Simulat
     observed.receipts = before.without(prunella.receipts().await?, receipt_uid);
     observed.plans = prunella.plans().await.unwrap_or_default();
     Ok(Report::of(options.scenario, options.intensity, options.seed, &observed))
+}
+
+/// The same as a rehearsal: what waits for a person is approved, and every restriction is taken back.
+pub async fn rehearse(mut options: Options, resident: Resident) -> Result<Outcome, SimulateError> {
+    options.approve_as.get_or_insert_with(|| OPERATOR.to_owned());
+    let prunella = Prunella::new(&options.base_url, options.bearer.clone())?;
+    let clock = options.clock.clone();
+    let report = run(options, resident).await?;
+    take_back(&prunella, &report, || clock()).await
 }
 
 /// The attacker's own calls, each with the id of its event and when that was durable, as the pipeline tells it.

@@ -26,7 +26,7 @@ fn faults_name_the_file_the_playbook_and_what_is_known() {
         &[
             "`p`",
             "tokens.burn",
-            "known: tokens.revoke, session.kill, account.lock, trust.reset, notify.webhook",
+            "known: tokens.revoke, session.kill, account.lock, trust.reset, storage.harden_tier, keys.rotate, notify.webhook",
         ],
     );
     check(&with("{ severity_min: low }", "[]"), &["`p`", "no actions"]);
