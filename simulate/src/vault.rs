@@ -51,8 +51,7 @@ pub async fn run(options: Options, resident: Resident) -> Result<Report, Simulat
         (options.progress)(Progress::Background { sent, total });
     }
     drain(&options, &prunella).await?;
-    let mut observed =
-        Observed { principal: Some(whose), background_events: total, ..Observed::default() };
+    let mut observed = Observed { principal: Some(whose), background_events: total, ..Observed::default() };
     let started = (options.clock)();
     let journal = Journal::default();
     let (standing, watched) = watch::channel(attack::Standing::default());
@@ -69,9 +68,11 @@ pub async fn run(options: Options, resident: Resident) -> Result<Report, Simulat
     drain(&options, &prunella).await?;
     let attempts = journal.take();
     let principal = observed.principal.clone().unwrap_or_default();
-    observed.stepped_up =
-        attempts.iter().find(|attempt| attempt.asked_to_step_up).map(|attempt| attempt.at);
-    observed.journal = told(attempts, &prunella.events(&principal, started).await?);
+    observed.stepped_up = attempts.iter().find(|attempt| attempt.asked_to_step_up).map(|attempt| attempt.at);
+    let events = prunella.events(&principal, started).await?;
+    observed.journal = told(attempts, &events);
+    let uid = |event: &Value| text(event, "/prunella/event_uid");
+    observed.event_uids = events.iter().filter_map(uid).collect();
     observed.findings = before.without(prunella.findings().await?, finding_uid);
     observed.receipts = before.without(prunella.receipts().await?, receipt_uid);
     observed.plans = prunella.plans().await.unwrap_or_default();
@@ -89,7 +90,6 @@ pub async fn rehearse(mut options: Options, resident: Resident) -> Result<Outcom
 
 /// The attacker's own calls, each with the id of its event and when that was durable, as the pipeline tells it.
 fn told(attempts: Vec<Attempt>, events: &[Value]) -> Vec<Seen> {
-    let text = |event: &Value, pointer: &str| event.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
     let by_request: BTreeMap<String, (Option<String>, Option<Timestamp>)> = events
         .iter()
         .filter_map(|event| {
@@ -103,6 +103,10 @@ fn told(attempts: Vec<Attempt>, events: &[Value]) -> Vec<Seen> {
         Seen { event_id: event_id.unwrap_or_default(), operation, at, verdict, durable }
     };
     attempts.into_iter().map(seen).collect()
+}
+
+fn text(event: &Value, pointer: &str) -> Option<String> {
+    event.pointer(pointer).and_then(Value::as_str).map(str::to_owned)
 }
 
 /// Watches Prunella until the attacker is refused for good and a receipt says so, or until time is up.
@@ -122,7 +126,9 @@ async fn look(
         let findings = before.without(prunella.findings().await?, finding_uid);
         let receipts = before.without(prunella.receipts().await?, receipt_uid);
         let now = (options.clock)();
-        let named = |finding: &&Value| finding.pointer("/prunella/principal").and_then(Value::as_str) == principal.as_deref();
+        let named = |finding: &&Value| {
+            finding.pointer("/prunella/principal").and_then(Value::as_str) == principal.as_deref()
+        };
         let hits: Vec<&Value> = findings.iter().filter(named).collect();
         let uids: BTreeSet<String> = hits.iter().map(|finding| finding_uid(finding).to_owned()).collect();
         let about = receipts.iter().filter(|receipt| concerns(receipt, &uids, principal.as_deref()));

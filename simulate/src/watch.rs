@@ -134,7 +134,8 @@ impl Prunella {
         let (limit, since) = (LIST_MAX.to_string(), since.millis().to_string());
         let query = [("principal", principal), ("since", since.as_str()), ("limit", limit.as_str())];
         let answer = self.get("/api/events", &query).await?;
-        let none = || SimulateError::Answer { url: self.url("/api/events"), detail: "no list in it".to_owned() };
+        let none =
+            || SimulateError::Answer { url: self.url("/api/events"), detail: "no list in it".to_owned() };
         rows(answer, "event").ok_or_else(none)
     }
 

@@ -37,7 +37,8 @@ pub fn run(app: &App, args: SimulateAttack) -> anyhow::Result<Outcome> {
         SimulateAttack::Run(args) => {
             let scenario: Scenario = args.scenario.parse().map_err(|e| Refusal(anyhow::anyhow!("{e}")))?;
             if is_on_vault(&args, scenario).map_err(Refusal)? {
-                let report = pipeline::runtime()?.block_on(on_vault(app, &args, scenario)).map_err(Refusal)?;
+                let report =
+                    pipeline::runtime()?.block_on(on_vault(app, &args, scenario)).map_err(Refusal)?;
                 return told(app, &report, scenario);
             }
             if args.into != "embedded"

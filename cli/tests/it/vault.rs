@@ -45,8 +45,7 @@ fn up_serves_the_vault_judges_its_events_and_acts_on_it() {
     // Somebody guesses, in spite of being told to wait; a person then has the account locked, at the vault.
     let guess = b"grant_type=password&username=alice&password=guess".to_vec();
     let form = [("content-type", "application/x-www-form-urlencoded")];
-    let answers: Vec<u16> =
-        (0..24).map(|_| up.post("/vault/login", &form, guess.clone()).status).collect();
+    let answers: Vec<u16> = (0..24).map(|_| up.post("/vault/login", &form, guess.clone()).status).collect();
     assert!(answers.starts_with(&[401; 5]) && answers.ends_with(&[429]), "{answers:?}");
     let finding = wait_for("the guessing to be found", || {
         let rows = up.get("/api/threats").json()["rows"].as_array().unwrap().clone();
@@ -60,16 +59,20 @@ fn up_serves_the_vault_judges_its_events_and_acts_on_it() {
         plans.iter().find(of).map(|row| row["plan"].clone())
     };
     let revoked = wait_for("the tokens to be revoked", || {
+        // What the thief has is the client's memory.
         alice(&["ls"], b"");
         state("tokens.revoke", "verified")
     });
-    assert_eq!((&revoked["steps"][0]["provider"], &revoked["steps"][0]["prior"]["version"]), (&"vault".into(), &1.into()));
-    alice(&["login", "alice"], PASSWORD).with(0);
-    alice(&["ls"], b"").with(0);
+    let step = &revoked["steps"][0];
+    assert_eq!((&step["provider"], &step["prior"]["version"]), (&"vault".into(), &1.into()), "{step}");
+    alice(&["ls"], b"").with(2).says(&["log in again"]);
+    assert!(state("account.lock", "awaiting_approval").is_some(), "a lock is for a person to approve");
 
     // One vault, one process.
     let (listen, none) = ("127.0.0.1:0", "--closed");
-    run(&["vault", "serve", "--data-dir", &data, "--listen", listen, none]).with(3).says(&["another process"]);
+    run(&["vault", "serve", "--data-dir", &data, "--listen", listen, none])
+        .with(3)
+        .says(&["another process"]);
     let (stopped, _) = up.stop();
     stopped.with(0);
     run(&["ledger", "verify", "--data-dir", &data]).with(0);
@@ -90,7 +93,10 @@ fn attacks_on_the_vault_are_found_and_refused_at_its_door() {
         }
         assert_eq!((&report["scenario"], &report["evidence"]), (&(*name).into(), &"refused_call".into()));
         assert!(report["principal"].as_str().unwrap().starts_with("vault:user:"), "{report}");
-        assert!(report["last_accepted_ms"].is_i64() && report["refused_calls"].as_u64() >= Some(5), "{report}");
+        assert!(
+            report["last_accepted_ms"].is_i64() && report["refused_calls"].as_u64() >= Some(5),
+            "{report}"
+        );
         assert_eq!(report["findings_on_background"], 0, "{report}");
     }
 }

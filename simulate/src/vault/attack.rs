@@ -83,7 +83,8 @@ impl Attacker<'_> {
         let (sent, accepted, refused) = (self.sent, self.accepted, self.refused);
         (self.options.progress)(Progress::Attack { sent, scripted: sent, accepted, refused });
         self.standing.send_replace(self.now);
-        let operation = if asked_to_step_up { format!("{operation} (step-up)") } else { operation.to_owned() };
+        let operation =
+            if asked_to_step_up { format!("{operation} (step-up)") } else { operation.to_owned() };
         if let Ok(mut attempts) = self.journal.0.lock() {
             attempts.push(Attempt { request, operation, at, verdict, asked_to_step_up });
         }
@@ -170,7 +171,11 @@ async fn take_all(
 }
 
 /// The owner at work beside the thief. Whoever is told to log in does so, and goes on.
-async fn work(mut owner: Visitor, resident: &Resident, mut stop: Receiver<bool>) -> Result<(), SimulateError> {
+async fn work(
+    mut owner: Visitor,
+    resident: &Resident,
+    mut stop: Receiver<bool>,
+) -> Result<(), SimulateError> {
     for number in 0.. {
         let Some(file) = resident.files.get(number % resident.files.len().max(1)) else { return Ok(()) };
         if !on(&mut stop, Duration::from_millis(WORK_PAUSE_MS)).await {

@@ -35,7 +35,8 @@ pub struct Answer {
 impl Visitor {
     /// `base` such as `http://127.0.0.1:7766/vault`, which must believe what this machine says of addresses.
     pub fn new(base: &str, address: String, agent: &'static str) -> Result<Self, SimulateError> {
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_millis(REQUEST_MS_MAX)).build();
+        let http =
+            reqwest::Client::builder().no_proxy().timeout(Duration::from_millis(REQUEST_MS_MAX)).build();
         let http = http.map_err(|e| unreachable(base, &e))?;
         let (token, device) = (String::new(), String::new());
         Ok(Visitor { http, base: base.to_owned(), address, agent, token, device })

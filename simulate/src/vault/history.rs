@@ -10,12 +10,13 @@ use crate::operation::log_normal;
 use crate::scenario::Scenario;
 use crate::{Rng, stream};
 use prunella_schemas::ocsf::{
-    API_ACTIVITY, AUTHENTICATION, Account, Actor, Api, Class, DATASTORE_ACTIVITY, Endpoint, FILE_HOSTING, File,
-    HttpRequest, Metadata, OCSF_VERSION, Product, STATUS_SUCCESS, Service, Session, Traffic as Bytes, User,
+    API_ACTIVITY, AUTHENTICATION, Account, Actor, Api, Class, DATASTORE_ACTIVITY, Endpoint, FILE_HOSTING,
+    File, HttpRequest, Metadata, OCSF_VERSION, Product, STATUS_SUCCESS, Service, Session, Traffic as Bytes,
+    User,
 };
 use prunella_schemas::{Event, Timestamp};
 use rand::RngExt;
-use rand_distr::{Distribution, Pareto};
+use rand_distr::{Distribution, Gamma};
 
 /// Where the user works.
 pub fn home() -> String {
@@ -31,16 +32,18 @@ const DAY_MS: i64 = 24 * HOUR_MS;
 const DAYS: i64 = 2;
 /// The hours of the day at which work begins and ends.
 const WORK: (i64, i64) = (8, 18);
-/// Enough that something is known of the user, and so much that the order and pace of their work are.
-const EVENTS: usize = 400;
-const EVENTS_OF_HABIT: usize = 9_000;
+/// Events of a day: enough that something is known of the user, and so many that the order and pace of their work are.
+const EVENTS: usize = 200;
+const EVENTS_OF_HABIT: usize = 2_200;
 /// Median of a download, in bytes, and the sigma of the log-normal.
-const BYTES: (f64, f64) = (60_000.0, 0.4);
+const BYTES: (f64, f64) = (65_000.0, 0.15);
+/// Shape of the gamma distribution of gaps: people act in bursts, below 1.
+const BURSTS: f64 = 0.6;
 /// How much later it is where a scraper is than where everybody else sleeps: then it is two in the afternoon.
 const BY_DAY_MS: i64 = 11 * HOUR_MS;
 
 /// What users do, by weight: operation, class and activity, weight.
-const HABITS: [(&str, Class, u8, u32); 7] = [
+const HABITS: [(&str, Class, u8, u32); 8] = [
     ("list", DATASTORE_ACTIVITY, 8, 6),
     ("inspect", FILE_HOSTING, 17, 6),
     ("open", FILE_HOSTING, 14, 4),
@@ -48,12 +51,13 @@ const HABITS: [(&str, Class, u8, u32); 7] = [
     ("upload", FILE_HOSTING, 1, 2),
     ("shares", DATASTORE_ACTIVITY, 8, 1),
     ("me", API_ACTIVITY, 2, 1),
+    ("login", AUTHENTICATION, 1, 1),
 ];
 
 /// One line of JSON for each event, oldest first.
 pub fn of(resident: &Resident, scenario: Scenario, seed: u64, now: Timestamp) -> Vec<Vec<u8>> {
     let is_day = scenario == Scenario::PredictableScraper;
-    let a_day = if is_day { EVENTS_OF_HABIT } else { EVENTS } / DAYS as usize;
+    let a_day = if is_day { EVENTS_OF_HABIT } else { EVENTS };
     let mut rng = stream(seed, "vault history", now.millis().unsigned_abs());
     let zone_ms = Traffic::live(seed, now).zone_ms + if is_day { BY_DAY_MS } else { 0 };
     let midnight = (now.0 + zone_ms).div_euclid(DAY_MS) * DAY_MS - zone_ms;
@@ -87,9 +91,9 @@ pub fn of(resident: &Resident, scenario: Scenario, seed: u64, now: Timestamp) ->
     events.iter().map(line).collect()
 }
 
-/// People act in bursts: most gaps are short, and some are a hundred times as long.
+/// In no unit: the day decides.
 fn gap(rng: &mut Rng) -> f64 {
-    Pareto::new(1.0, 1.2).map_or(1.0_f64, |gaps| gaps.sample(rng)).min(100.0)
+    Gamma::new(BURSTS, 1.0).map_or(1.0, |gaps| gaps.sample(rng))
 }
 
 fn habit(rng: &mut Rng) -> (&'static str, Class, u8, u32) {
@@ -170,7 +174,7 @@ mod tests {
         let now = Timestamp(1_795_000_000_000);
         let lines = of(&resident, Scenario::InsiderBulkDownload, 7, now);
         assert_eq!(lines, of(&resident, Scenario::InsiderBulkDownload, 7, now));
-        assert!(lines.len() > EVENTS && lines.len() < EVENTS + 10);
+        assert_eq!(lines.len(), DAYS as usize * (EVENTS + 1));
         let times: Vec<i64> = lines
             .iter()
             .map(|line| serde_json::from_slice::<serde_json::Value>(line).unwrap()["time"].as_i64().unwrap())

@@ -47,14 +47,7 @@ impl Origin {
     /// The vault itself, when nobody asks.
     pub(crate) fn own() -> Self {
         let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        Origin {
-            ip,
-            agent: None,
-            device: None,
-            request: random_id(),
-            is_own: true,
-            bearer: None,
-        }
+        Origin { ip, agent: None, device: None, request: random_id(), is_own: true, bearer: None }
     }
 
     /// The network: 24 bits of IPv4, 48 of IPv6, so that a moving lease is no stranger.

@@ -149,7 +149,12 @@ pub(crate) async fn revoke_tokens(tx: &mut Tx, user: &str, now: Timestamp) -> Re
         "UPDATE users SET token_version = token_version + 1, tokens_not_before = $2 WHERE id = $1
          RETURNING token_version",
     );
-    let version = bumped.bind(user).bind(now.plus_ms(1).0).fetch_optional(&mut **tx).await?.ok_or(Error::Missing("account"))?;
+    let version = bumped
+        .bind(user)
+        .bind(now.plus_ms(1).0)
+        .fetch_optional(&mut **tx)
+        .await?
+        .ok_or(Error::Missing("account"))?;
     sqlx::query("UPDATE sessions SET ended = $1 WHERE user_id = $2 AND ended = 0")
         .bind(now.0)
         .bind(user)

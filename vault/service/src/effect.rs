@@ -143,7 +143,8 @@ impl VaultEffector {
             Ok(()) => Ok(Outcome::Done { detail }),
             Err(found) => {
                 let (what, who) = (&step.operation, &user.name);
-                let detail = format!("`{what}` of {who} is {found}, and was {expected} when this was planned");
+                let detail =
+                    format!("`{what}` of {who} is {found}, and was {expected} when this was planned");
                 Ok(Outcome::Conflict { detail })
             }
         }

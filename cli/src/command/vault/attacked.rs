@@ -25,11 +25,7 @@ const LARGE_FILES: (usize, usize) = (16, 8 * 1024 * 1024);
 
 /// A pipeline in `folder` with a vault in it, and the user of the scenario. They came before the pipeline: it knows of what
 /// they do from then on.
-pub async fn serve(
-    config: &Config,
-    folder: &Path,
-    scenario: Scenario,
-) -> anyhow::Result<(Served, Resident)> {
+pub async fn serve(config: &Config, folder: &Path, scenario: Scenario) -> anyhow::Result<(Served, Resident)> {
     let own = prunella_vault::Config::new(&folder.join(within::FOLDER), clock::wall())?;
     Vault::init(&own, "admin", Zeroizing::new(PASSWORD.to_owned())).await?;
     let vault = Vault::open(own).await?;

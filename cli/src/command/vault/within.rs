@@ -35,9 +35,9 @@ pub async fn open(config: &Config) -> anyhow::Result<Option<Arc<Vault>>> {
 
 /// Puts the vault within the response's reach.
 pub fn reach(mut settings: Settings, vault: Option<&Arc<Vault>>) -> Settings {
-    settings.effectors.extend(
-        vault.map(|vault| Arc::new(VaultEffector::new(Arc::clone(vault))) as Arc<dyn Effector>),
-    );
+    settings
+        .effectors
+        .extend(vault.map(|vault| Arc::new(VaultEffector::new(Arc::clone(vault))) as Arc<dyn Effector>));
     settings
 }
 

@@ -156,7 +156,13 @@ mod tests {
 
     fn call(at: i64, session: &str, began: i64, refusal: Option<&str>) -> Call {
         let (session, refusal) = (Some(session.to_owned()), refusal.map(str::to_owned));
-        Call { at: Timestamp(at), operation: "download".into(), session, began: Some(Timestamp(began)), refusal }
+        Call {
+            at: Timestamp(at),
+            operation: "download".into(),
+            session,
+            began: Some(Timestamp(began)),
+            refusal,
+        }
     }
 
     #[test]

@@ -189,7 +189,12 @@ async fn what_makes_no_sense_changes_nothing() {
     assert!(hand.effector.preflight("tokens.grant").await.is_err());
     assert!(hand.effector.preflight(LOCK).await.is_ok());
     hand.target = "vault:user:nobody".into();
-    let nobody = Step { operation: LOCK.into(), target: hand.target.clone(), desired: json!({"value": 1}), ..Step::default() };
+    let nobody = Step {
+        operation: LOCK.into(),
+        target: hand.target.clone(),
+        desired: json!({"value": 1}),
+        ..Step::default()
+    };
     assert!(matches!(hand.apply(&nobody).await, Outcome::Failed { .. }));
 }
 
