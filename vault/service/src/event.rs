@@ -101,7 +101,8 @@ impl Audit {
         event.user = self.subject.as_ref().map(|(id, name)| user_of_subject(id, name.as_deref()));
         event.src_endpoint = Some(Endpoint {
             ip: Some(self.origin.ip.to_string()),
-            uid: self.origin.device.clone(),
+            // Its name, and not the token that proves it.
+            uid: self.origin.device.as_deref().and_then(|token| token.split('.').nth(1)).map(cut),
             ..Endpoint::default()
         });
         event.http_request = Some(HttpRequest {
