@@ -22,6 +22,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("contain-exfiltration.yaml", include_str!("../playbooks/contain-exfiltration.yaml")),
     ("contain-destruction.yaml", include_str!("../playbooks/contain-destruction.yaml")),
     ("step-up.yaml", include_str!("../playbooks/step-up.yaml")),
+    ("step-up-entropy.yaml", include_str!("../playbooks/step-up-entropy.yaml")),
     ("tell-people.yaml", include_str!("../playbooks/tell-people.yaml")),
 ];
 

@@ -77,6 +77,8 @@ pub struct Observed {
     pub principal: Option<String>,
     pub background_events: u64,
     pub journal: Vec<Seen>,
+    /// The same calls by the pipeline's own ids, where those are known.
+    pub event_uids: Vec<String>,
     pub findings: Vec<Value>,
     pub plans: Vec<Value>,
     pub receipts: Vec<Value>,
@@ -162,7 +164,8 @@ fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
 impl Report {
     pub fn of(scenario: Scenario, intensity: Intensity, seed: u64, observed: &Observed) -> Self {
         let journal = &observed.journal;
-        let attack: BTreeSet<String> = journal.iter().map(|seen| seen.event_id.clone()).collect();
+        let ids = journal.iter().map(|seen| &seen.event_id).chain(&observed.event_uids);
+        let attack: BTreeSet<String> = ids.cloned().collect();
         let principal = observed.principal.as_deref();
         let (hits, others): (Vec<&Value>, Vec<&Value>) =
             observed.findings.iter().partition(|finding| is_about(finding, &attack, principal));

@@ -12,6 +12,7 @@ use crate::run::{
     BACKGROUND_BATCH_MAX, Before, LOOK_MS, Options, Progress, QUIET_MS, REFUSALS_ENOUGH, SETTLED_MS,
     SimulateError, approve, drain, is_pending,
 };
+use crate::suite::{OPERATOR, Outcome, take_back};
 use crate::target::Seen;
 use crate::watch::Prunella;
 use attack::{Attempt, Journal};
@@ -68,17 +69,27 @@ pub async fn run(options: Options, resident: Resident) -> Result<Report, Simulat
     let attempts = journal.take();
     let principal = observed.principal.clone().unwrap_or_default();
     observed.stepped_up = attempts.iter().find(|attempt| attempt.asked_to_step_up).map(|attempt| attempt.at);
-    observed.journal = told(attempts, &prunella.events(&principal, started).await?);
+    let events = prunella.events(&principal, started).await?;
+    observed.journal = told(attempts, &events);
+    let uid = |event: &Value| text(event, "/prunella/event_uid");
+    observed.event_uids = events.iter().filter_map(uid).collect();
     observed.findings = before.without(prunella.findings().await?, finding_uid);
     observed.receipts = before.without(prunella.receipts().await?, receipt_uid);
     observed.plans = prunella.plans().await.unwrap_or_default();
     Ok(Report::of(options.scenario, options.intensity, options.seed, &observed))
 }
 
+/// The same as a rehearsal: what waits for a person is approved, and every restriction is taken back.
+pub async fn rehearse(mut options: Options, resident: Resident) -> Result<Outcome, SimulateError> {
+    options.approve_as.get_or_insert_with(|| OPERATOR.to_owned());
+    let prunella = Prunella::new(&options.base_url, options.bearer.clone())?;
+    let clock = options.clock.clone();
+    let report = run(options, resident).await?;
+    take_back(&prunella, &report, || clock()).await
+}
+
 /// The attacker's own calls, each with the id of its event and when that was durable, as the pipeline tells it.
 fn told(attempts: Vec<Attempt>, events: &[Value]) -> Vec<Seen> {
-    let text =
-        |event: &Value, pointer: &str| event.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
     let by_request: BTreeMap<String, (Option<String>, Option<Timestamp>)> = events
         .iter()
         .filter_map(|event| {
@@ -92,6 +103,10 @@ fn told(attempts: Vec<Attempt>, events: &[Value]) -> Vec<Seen> {
         Seen { event_id: event_id.unwrap_or_default(), operation, at, verdict, durable }
     };
     attempts.into_iter().map(seen).collect()
+}
+
+fn text(event: &Value, pointer: &str) -> Option<String> {
+    event.pointer(pointer).and_then(Value::as_str).map(str::to_owned)
 }
 
 /// Watches Prunella until the attacker is refused for good and a receipt says so, or until time is up.

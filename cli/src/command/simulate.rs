@@ -3,9 +3,10 @@
 use crate::args::{Intensity as Level, Run, SimulateAttack, Suite as SuiteArgs, Target};
 use crate::client;
 #[cfg(feature = "vault")]
-use crate::command::vault::attacked;
+use crate::command::vault::attacked::serve as serve_vault;
 use crate::config::Config;
 use crate::output::Format;
+#[cfg(not(feature = "vault"))]
 use crate::pipeline::Served;
 use crate::{App, Outcome, Refusal, output, pipeline, progress};
 use anyhow::Context;
@@ -14,11 +15,9 @@ use prunella_runtime::clock;
 use prunella_schemas::plan::Mode;
 use prunella_schemas::port::LedgerView;
 use prunella_simulate::scenario::CATALOG;
-#[cfg(feature = "vault")]
-use prunella_simulate::suite::{OPERATOR, take_back};
 use prunella_simulate::suite::{Percentiles, attacks, rehearse};
-#[cfg(feature = "vault")]
-use prunella_simulate::watch::Prunella;
+#[cfg(not(feature = "vault"))]
+use prunella_simulate::vault::Resident;
 use prunella_simulate::{Front, Intensity, Options, Progress, Report, Scenario, Suite, Traffic};
 use std::fs::File;
 use std::io::BufWriter;
@@ -84,25 +83,14 @@ fn is_on_vault(args: &Run, scenario: Scenario) -> anyhow::Result<bool> {
     Ok(is_vault)
 }
 
-#[cfg(feature = "vault")]
 async fn on_vault(app: &App, args: &Run, scenario: Scenario) -> anyhow::Result<Report> {
     let folder = tempfile::tempdir().context("cannot make a temporary directory")?;
-    let served = attacked::serve(&app.loaded.config, folder.path()).await?;
-    let report = async {
-        let resident = attacked::resident(&served, scenario).await?;
-        let (options, bar) = shown(options(args, scenario, &served.url()), String::new());
-        let report = prunella_simulate::vault::run(options, resident).await;
-        bar.finish_and_clear();
-        Ok::<_, anyhow::Error>(report?)
-    };
-    let report = report.await;
+    let (served, resident) = serve_vault(&app.loaded.config, folder.path(), scenario).await?;
+    let (options, bar) = shown(options(args, scenario, &served.url()), String::new());
+    let report = prunella_simulate::vault::run(options, resident).await;
+    bar.finish_and_clear();
     served.stop().await?;
-    report
-}
-
-#[cfg(not(feature = "vault"))]
-async fn on_vault(_: &App, _: &Run, _: Scenario) -> anyhow::Result<Report> {
-    anyhow::bail!("this build has no vault: build with `--features vault`")
+    Ok(report?)
 }
 
 /// Every attack, each in an instance and a ledger of its own, one after the other: they are timed.
@@ -123,19 +111,22 @@ async fn rehearsal(
     intensity: Intensity,
 ) -> anyhow::Result<prunella_simulate::Outcome> {
     let folder = tempfile::tempdir().context("cannot make a temporary directory")?;
-    let served = match scenario.entry().target {
+    let (served, resident) = match scenario.entry().target {
         Front::Cloud => {
             let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-            pipeline::serve(&throwaway(&app.loaded.config, folder.path(), listen)).await?
+            (pipeline::serve(&throwaway(&app.loaded.config, folder.path(), listen)).await?, None)
         }
-        Front::Vault => serve_vault(&app.loaded.config, folder.path()).await?,
+        Front::Vault => {
+            let (served, resident) = serve_vault(&app.loaded.config, folder.path(), scenario).await?;
+            (served, Some(resident))
+        }
     };
     let mut options = Options::new(scenario, &served.url(), clock::wall());
     (options.seed, options.intensity) = (seed, intensity);
     let (options, bar) = shown(options, format!("{scenario}, seed {seed}: "));
-    let rehearsed = match scenario.entry().target {
-        Front::Cloud => rehearse(options).await.map_err(anyhow::Error::from),
-        Front::Vault => rehearse_on_vault(&served, options).await,
+    let rehearsed = match resident {
+        None => rehearse(options).await,
+        Some(resident) => prunella_simulate::vault::rehearse(options, resident).await,
     };
     bar.finish_and_clear();
     let anchor = served.embedded.ledger.checkpoint().await?;
@@ -213,28 +204,8 @@ async fn attack(app: &App, args: &Run, scenario: Scenario) -> anyhow::Result<Rep
     Ok(result?)
 }
 
-#[cfg(feature = "vault")]
-use attacked::serve as serve_vault;
-
-#[cfg(feature = "vault")]
-async fn rehearse_on_vault(
-    served: &Served,
-    mut options: Options,
-) -> anyhow::Result<prunella_simulate::Outcome> {
-    let resident = attacked::resident(served, options.scenario).await?;
-    options.approve_as = Some(OPERATOR.to_owned());
-    let report = prunella_simulate::vault::run(options, resident).await?;
-    let prunella = Prunella::new(&served.url(), None)?;
-    Ok(take_back(&prunella, &report, || (clock::wall())()).await?)
-}
-
 #[cfg(not(feature = "vault"))]
-async fn serve_vault(_: &Config, _: &Path) -> anyhow::Result<Served> {
-    anyhow::bail!("this build has no vault: build with `--features vault`")
-}
-
-#[cfg(not(feature = "vault"))]
-async fn rehearse_on_vault(_: &Served, _: Options) -> anyhow::Result<prunella_simulate::Outcome> {
+async fn serve_vault(_: &Config, _: &Path, _: Scenario) -> anyhow::Result<(Served, Resident)> {
     anyhow::bail!("this build has no vault: build with `--features vault`")
 }
 

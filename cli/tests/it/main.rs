@@ -39,4 +39,6 @@ mod running;
 mod schema;
 mod simulate;
 mod start;
+#[cfg(feature = "vault")]
+mod vault;
 mod webhook;

@@ -10,11 +10,13 @@ mod aws_s3_storage_class;
 mod aws_sessions_revoke;
 mod cloud;
 mod event_caep;
+mod keys_rotate;
 mod notify_pagerduty;
 mod notify_slack;
 mod notify_webhook;
 mod session_kill;
 mod setting;
+mod storage_harden_tier;
 mod text;
 mod tokens_revoke;
 mod trust_reset;
@@ -27,10 +29,12 @@ pub use aws_s3_default_encryption::AwsS3DefaultEncryption;
 pub use aws_s3_storage_class::AwsS3StorageClass;
 pub use aws_sessions_revoke::AwsSessionsRevoke;
 pub use event_caep::EventCaep;
+pub use keys_rotate::KeysRotate;
 pub use notify_pagerduty::NotifyPagerDuty;
 pub use notify_slack::NotifySlack;
 pub use notify_webhook::NotifyWebhook;
 pub use session_kill::SessionKill;
+pub use storage_harden_tier::StorageHardenTier;
 pub use text::PAYLOAD_BYTES_MAX;
 pub use tokens_revoke::TokensRevoke;
 pub use trust_reset::TrustReset;
@@ -46,6 +50,8 @@ pub const CATALOG: &[&'static dyn Action] = &[
     &SessionKill,
     &AccountLock,
     &TrustReset,
+    &StorageHardenTier,
+    &KeysRotate,
     &AwsKeyDeactivate,
     &AwsSessionsRevoke,
     &AwsPrincipalQuarantine,
@@ -149,6 +155,12 @@ pub struct NotApplicable(pub String);
 /// Who keeps an account: the vault those of its users, and our own state those that applications ask for.
 pub fn keeper(target: &str, ours: &'static str) -> &'static str {
     if target.starts_with("vault:") { "vault" } else { ours }
+}
+
+/// The user of the vault whom a finding is about, if it is about one.
+fn of_vault(finding: &Finding) -> Vec<String> {
+    let is_user = finding.principal().starts_with("vault:user:");
+    is_user.then(|| finding.principal().to_owned()).into_iter().collect()
 }
 
 /// The state of `target` among those read.

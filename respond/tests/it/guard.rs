@@ -209,7 +209,7 @@ fn settings_that_make_no_sense_are_refused() {
     check(|c| c.budgets.global.max = 1_000_000, "at most 10000");
     check(
         |c| c.horizons_ms = [("x".to_owned(), 1)].into(),
-        "unknown action `x`; known: tokens.revoke, session.kill, account.lock, trust.reset, aws.key.deactivate",
+        "unknown action `x`; known: tokens.revoke, session.kill, account.lock, trust.reset, storage.harden_tier, keys.rotate, aws.key.deactivate",
     );
     assert!(serde_json::from_str::<Config>(r#"{"budget":{}}"#).is_err(), "unknown keys are errors");
     assert_eq!(serde_json::from_str::<Config>("{}").unwrap(), Config::default());

@@ -583,3 +583,41 @@ fn probe_to_the_end(world: &mut World, reply: impl Fn() -> prunella_schemas::Rep
         world.reply(reply());
     }
 }
+
+#[test]
+fn what_the_vault_keeps_is_set_at_the_vault() {
+    const EVE: &str = "vault:user:eve";
+    let text = "id: v\nmatch: { techniques: [T1530] }\nactions: [{ action: tokens.revoke, mode: auto }, \
+                { action: account.lock, mode: auto }, { action: storage.harden_tier, mode: auto }, \
+                { action: keys.rotate, mode: auto }]";
+    let mut world = World::new(auto(), &[text]);
+    world.find(EVE, "T1530");
+    let reads: Vec<_> = world.sent.iter().filter_map(|t| t.order.clone()).collect();
+    let found = |operation: &str| match operation {
+        "tokens.set_not_before" => serde_json::json!({"not_before": 0, "version": 1}),
+        "storage.harden_tier" => serde_json::json!({"tier": "LOW"}),
+        "keys.rotate" => serde_json::json!({"since": 5}),
+        _ => serde_json::json!({"value": 0, "version": 0}),
+    };
+    assert_eq!(reads.len(), 4);
+    for (order, transition) in reads.into_iter().zip(world.sent.clone()) {
+        let Order::Read { reads } = order else { panic!("{order:?}") };
+        assert_eq!((reads[0].provider.as_str(), reads[0].target.as_str()), ("vault", EVE));
+        world.reply_to(transition.plan_uid, 0, state("vault", EVE, found(&reads[0].operation)));
+    }
+    let steps: Vec<_> = world.sent.iter().filter(|t| t.to == PlanState::Approved).collect();
+    let shown = |t: &&prunella_schemas::Transition| {
+        let step = &t.plan.steps[0];
+        format!("{} {} {} undo {}", step.provider, step.operation, step.desired, t.plan.undo.len())
+    };
+    let shown: Vec<String> = steps.iter().map(shown).collect();
+    expect![[r#"
+        vault tokens.set_not_before {"not_before":1800000000000} undo 0
+        vault account.lock {"value":1800014400010} undo 1
+        vault storage.harden_tier {"tier":"HIGH"} undo 0
+        vault keys.rotate {"since":1800000000000} undo 0"#]]
+    .assert_eq(&shown.join("\n"));
+    let mut other = World::new(auto(), &[text]);
+    other.find(ANN, "T1530");
+    assert_eq!(other.sent.len(), 2, "elsewhere nothing is hardened: {:?}", other.states());
+}

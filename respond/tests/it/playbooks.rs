@@ -26,7 +26,7 @@ fn faults_name_the_file_the_playbook_and_what_is_known() {
         &[
             "`p`",
             "tokens.burn",
-            "known: tokens.revoke, session.kill, account.lock, trust.reset, aws.key.deactivate",
+            "known: tokens.revoke, session.kill, account.lock, trust.reset, storage.harden_tier, keys.rotate, aws.key.deactivate",
         ],
     );
     check(&with("{ severity_min: low }", "[]"), &["`p`", "no actions"]);

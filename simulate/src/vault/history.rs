@@ -1,6 +1,7 @@
 //! History: what a user of the vault did in the two days before, as the vault would have written it.
 //!
-//! It is night where the user lives when the attack begins ([`crate::Traffic::live`]), and the user works by day.
+//! The user works by day. It is night there when the attack begins ([`crate::Traffic::live`]), but for the program that
+//! goes unnoticed among the day's work.
 
 use super::Resident;
 use crate::background::Traffic;
@@ -15,7 +16,7 @@ use prunella_schemas::ocsf::{
 };
 use prunella_schemas::{Event, Timestamp};
 use rand::RngExt;
-use rand_distr::{Distribution, Pareto};
+use rand_distr::{Distribution, Gamma};
 
 /// Where the user works.
 pub fn home() -> String {
@@ -27,17 +28,22 @@ pub const AGENT: &str = "prunella-vault/0.1";
 
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
+/// Days of work before this one.
 const DAYS: i64 = 2;
 /// The hours of the day at which work begins and ends.
 const WORK: (i64, i64) = (8, 18);
-/// Enough that something is known of the user, and so much that the order and pace of their work are.
-const EVENTS: usize = 400;
-const EVENTS_OF_HABIT: usize = 9_000;
+/// Events of a day: enough that something is known of the user, and so many that the order and pace of their work are.
+const EVENTS: usize = 200;
+const EVENTS_OF_HABIT: usize = 2_200;
 /// Median of a download, in bytes, and the sigma of the log-normal.
-const BYTES: (f64, f64) = (20_000.0, 1.0);
+const BYTES: (f64, f64) = (65_000.0, 0.15);
+/// Shape of the gamma distribution of gaps: people act in bursts, below 1.
+const BURSTS: f64 = 0.6;
+/// How much later it is where a scraper is than where everybody else sleeps: then it is two in the afternoon.
+const BY_DAY_MS: i64 = 11 * HOUR_MS;
 
 /// What users do, by weight: operation, class and activity, weight.
-const HABITS: [(&str, Class, u8, u32); 7] = [
+const HABITS: [(&str, Class, u8, u32); 8] = [
     ("list", DATASTORE_ACTIVITY, 8, 6),
     ("inspect", FILE_HOSTING, 17, 6),
     ("open", FILE_HOSTING, 14, 4),
@@ -45,30 +51,35 @@ const HABITS: [(&str, Class, u8, u32); 7] = [
     ("upload", FILE_HOSTING, 1, 2),
     ("shares", DATASTORE_ACTIVITY, 8, 1),
     ("me", API_ACTIVITY, 2, 1),
+    ("login", AUTHENTICATION, 1, 1),
 ];
 
 /// One line of JSON for each event, oldest first.
 pub fn of(resident: &Resident, scenario: Scenario, seed: u64, now: Timestamp) -> Vec<Vec<u8>> {
-    let wanted = if scenario == Scenario::PredictableScraper { EVENTS_OF_HABIT } else { EVENTS };
+    let is_day = scenario == Scenario::PredictableScraper;
+    let a_day = if is_day { EVENTS_OF_HABIT } else { EVENTS };
     let mut rng = stream(seed, "vault history", now.millis().unsigned_abs());
-    let zone_ms = Traffic::live(seed, now).zone_ms;
+    let zone_ms = Traffic::live(seed, now).zone_ms + if is_day { BY_DAY_MS } else { 0 };
     let midnight = (now.0 + zone_ms).div_euclid(DAY_MS) * DAY_MS - zone_ms;
-    let mut events = Vec::with_capacity(wanted);
-    for day in (1..=DAYS).rev() {
+    let mut events = Vec::with_capacity(a_day * (DAYS as usize + 1));
+    for day in (0..=DAYS).rev() {
         let begin = Timestamp(midnight - day * DAY_MS + WORK.0 * HOUR_MS);
         let until = Timestamp(midnight - day * DAY_MS + WORK.1 * HOUR_MS);
         let session = format!("{:032x}", rng.random::<u128>());
         let desk = Desk { resident, session, began: begin };
+        let gaps: Vec<f64> = (0..a_day).map(|_| gap(&mut rng)).collect();
+        let unit_ms = until.since_ms(begin) as f64 / gaps.iter().sum::<f64>();
         events.push(desk.event(begin, "login", AUTHENTICATION, 1, &mut rng));
-        let mean_ms = until.since_ms(begin) / (wanted as i64 / DAYS).max(1);
-        let mut time = begin;
-        for _ in 0..wanted / DAYS as usize {
-            time = time.plus_ms(gap(mean_ms, &mut rng));
+        let mut passed = 0.0_f64;
+        for gap in gaps {
+            passed += gap;
             let (operation, class, activity, _) = habit(&mut rng);
-            events.push(desk.event(time.min(until), operation, class, activity, &mut rng));
+            let time = begin.plus_ms((passed * unit_ms) as i64);
+            events.push(desk.event(time, operation, class, activity, &mut rng));
         }
     }
-    events.sort_by_key(|event| event.time);
+    // What has not come yet has not happened.
+    events.retain(|event| event.time < now);
     let line = |event: &Event| {
         let mut value = serde_json::to_value(event).unwrap_or_default();
         // Facts of the pipeline are the pipeline's to add.
@@ -80,10 +91,9 @@ pub fn of(resident: &Resident, scenario: Scenario, seed: u64, now: Timestamp) ->
     events.iter().map(line).collect()
 }
 
-/// People act in bursts: most gaps are short, and some are long.
-fn gap(mean_ms: i64, rng: &mut Rng) -> i64 {
-    let least = mean_ms as f64 / 6.0;
-    Pareto::new(least, 1.2).map_or(least, |gaps| gaps.sample(rng)).min(mean_ms as f64 * 20.0) as i64
+/// In no unit: the day decides.
+fn gap(rng: &mut Rng) -> f64 {
+    Gamma::new(BURSTS, 1.0).map_or(1.0, |gaps| gaps.sample(rng))
 }
 
 fn habit(rng: &mut Rng) -> (&'static str, Class, u8, u32) {
@@ -164,7 +174,7 @@ mod tests {
         let now = Timestamp(1_795_000_000_000);
         let lines = of(&resident, Scenario::InsiderBulkDownload, 7, now);
         assert_eq!(lines, of(&resident, Scenario::InsiderBulkDownload, 7, now));
-        assert!(lines.len() > EVENTS && lines.len() < EVENTS + 10);
+        assert_eq!(lines.len(), DAYS as usize * (EVENTS + 1));
         let times: Vec<i64> = lines
             .iter()
             .map(|line| serde_json::from_slice::<serde_json::Value>(line).unwrap()["time"].as_i64().unwrap())

@@ -182,9 +182,17 @@ impl Vault {
         Ok(score)
     }
 
-    /// Writes a refusal down and hands it on. What cannot be written down is said to the log, and refused all the same.
+    /// Writes a refusal down, unless there were too many like it, and hands it on. What cannot be written down is said to
+    /// the log, and refused all the same.
     pub(crate) async fn settle<T>(&self, audit: &Audit, result: Result<T, Error>) -> Result<T, Error> {
-        if let Err(error) = &result {
+        let session = audit.session.as_ref().map(|(session, _)| session.as_str());
+        if let Err(error) = &result
+            && let Some(left_out) = self.refusals.admit(&audit.origin, session, self.now())
+        {
+            let mut audit = audit.clone();
+            if left_out > 0 {
+                audit.note.push(("refusals_left_out", left_out.to_string()));
+            }
             let written = async {
                 let mut tx = self.db.begin().await?;
                 audit.refused(&mut tx, error, self.now()).await?;

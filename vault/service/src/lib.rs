@@ -27,6 +27,7 @@ mod password;
 mod policy;
 mod problem;
 mod proxy;
+mod refusals;
 mod renew;
 mod routes;
 mod server;

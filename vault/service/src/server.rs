@@ -161,7 +161,11 @@ pub async fn serve(
 impl Vault {
     /// The end: what was answered is in the ledger, and with the pipeline if there is one, before we go.
     pub async fn finish(&self, pipeline: Option<&dyn Intake>) {
-        if let Err(error) = hand_over(self, pipeline).await {
+        let done = async {
+            hand_over(self, pipeline).await?;
+            self.log.prune(pipeline.is_some()).await
+        };
+        if let Err(error) = done.await {
             tracing::warn!(%error, "the last entries are linked and handed over at the next start");
         }
         self.close().await;

@@ -11,6 +11,7 @@ use crate::objects::{LocalStore, ObjectStore};
 use crate::password::Passwords;
 use crate::policy::{Policy, Role};
 use crate::proxy::Proxies;
+use crate::refusals::Refusals;
 use crate::throttle::Throttle;
 use crate::token::{self, Tokens};
 use crate::{Error, names};
@@ -124,6 +125,7 @@ pub struct Vault {
     pub(crate) attempt_ms_max: i64,
     pub(crate) tenant: Tenant,
     pub(crate) proxies: Proxies,
+    pub(crate) refusals: Refusals,
     hold: Mutex<Option<Hold>>,
     /// Something is in the outbox.
     pub(crate) posted: Notify,
@@ -219,6 +221,7 @@ impl Vault {
             attempt_ms_max: config.attempt_ms_max,
             tenant: config.tenant,
             proxies: config.proxies,
+            refusals: Refusals::default(),
             hold: Mutex::new(Some(hold)),
             posted: Notify::new(),
             renewals: Notify::new(),

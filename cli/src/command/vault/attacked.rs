@@ -13,6 +13,7 @@ use prunella_vault::client::{Client, Memory, Sealed, Stretched};
 use prunella_vault::wire::TierName;
 use std::net::SocketAddr;
 use std::path::Path;
+use tokio::net::TcpListener;
 use zeroize::Zeroizing;
 
 /// Nobody is to guess it, and nobody needs it after the run.
@@ -22,22 +23,34 @@ const FILES: (usize, usize) = (12, 64 * 1024);
 /// Of one who is to take more than people do: 128 MiB.
 const LARGE_FILES: (usize, usize) = (16, 8 * 1024 * 1024);
 
-/// A pipeline in `folder` with a vault in it.
-pub async fn serve(config: &Config, folder: &Path) -> anyhow::Result<Served> {
+/// A pipeline in `folder` with a vault in it, and the user of the scenario. They came before the pipeline: it knows of what
+/// they do from then on.
+pub async fn serve(config: &Config, folder: &Path, scenario: Scenario) -> anyhow::Result<(Served, Resident)> {
+    let own = prunella_vault::Config::new(&folder.join(within::FOLDER), clock::wall())?;
+    Vault::init(&own, "admin", Zeroizing::new(PASSWORD.to_owned())).await?;
+    let vault = Vault::open(own).await?;
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("cannot listen on the loopback")?;
+    let address = listener.local_addr()?;
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let until = async move {
+        // A dropped sender means the same as a sent word: stop.
+        let _ = stopped.await;
+    };
+    let serving = tokio::spawn(prunella_vault::serve(vault, listener, None, until));
+    let resident = resident(&format!("http://{address}"), scenario).await;
+    drop(stop);
+    serving.await.context("the vault was cut short")?.context("the vault ended with an error")?;
     let mut config = throwaway(config, folder, SocketAddr::from(([127, 0, 0, 1], 0)));
     // The attack comes from many networks, as a proxy in front would tell.
     config.vault.trusted_proxies = vec!["127.0.0.1".to_owned()];
     config.vault.enabled = true;
-    config.vault.registration = true;
-    let own = prunella_vault::Config::new(&folder.join(within::FOLDER), clock::wall())?;
-    Vault::init(&own, "admin", Zeroizing::new(PASSWORD.to_owned())).await?;
-    pipeline::serve(&config).await
+    Ok((pipeline::serve(&config).await?, resident?))
 }
 
 /// A user with files, sealed and put as anybody would.
-pub async fn resident(served: &Served, scenario: Scenario) -> anyhow::Result<Resident> {
+async fn resident(server: &str, scenario: Scenario) -> anyhow::Result<Resident> {
     let username = scenario.entry().victim;
-    let mut client = Client::new(&format!("{}/vault", served.url()), Memory::default())?;
+    let mut client = Client::new(server, Memory::default())?;
     let account = client.register(username, PASSWORD).await.context("cannot make the simulated user")?;
     client.login(username, PASSWORD).await?;
     let (count, size) = if scenario == Scenario::InsiderBulkDownload { LARGE_FILES } else { FILES };
