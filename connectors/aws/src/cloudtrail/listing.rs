@@ -6,7 +6,7 @@ use super::object::{Bucket, Fetch, Listed, content_hash};
 use super::place::{OWED_MAX, Place, Round};
 use super::{body, lock};
 use crate::fault::Trouble;
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use prunella_schemas::limits::INTAKE_BYTES_MAX;
 use prunella_schemas::port::{Clock, Cursor, Page, SourceError};
 use prunella_schemas::{Tenant, Timestamp};
@@ -69,7 +69,7 @@ impl Listing {
         let lost = place.come_back(ahead.until().max(start), start);
         let branches = self.branches().await?;
         let wanted = self.gather(&mut place, &branches, &mut ahead).await?;
-        let fetched = fetch_all(&self.bucket, wanted).await;
+        let fetched = fetch_each(&self.bucket, wanted).collect().await;
         let mut page = Page { caught_up: place.round.is_none(), ..Page::default() };
         page.problems.extend((lost > 0).then(|| {
             format!(
@@ -219,10 +219,13 @@ pub fn remember(place: &mut Place, key: &str, tag: &str, content: [u8; 32]) {
 }
 
 /// Fetches a few at a time; the answers come in the order of the questions.
-pub async fn fetch_all(bucket: &Bucket, wanted: Vec<Listed>) -> Vec<(Listed, Result<Fetch, Trouble>)> {
-    let fetches = wanted.into_iter().map(|listed| async move {
+pub fn fetch_each(
+    bucket: &Bucket,
+    wanted: Vec<Listed>,
+) -> impl Stream<Item = (Listed, Result<Fetch, Trouble>)> + Send {
+    let fetches = wanted.into_iter().map(move |listed| async move {
         let fetch = bucket.fetch_current(&listed.key, &listed.tag).await;
         (listed, fetch)
     });
-    futures_util::stream::iter(fetches).buffered(FETCHES_MAX).collect().await
+    futures_util::stream::iter(fetches).buffered(FETCHES_MAX)
 }
