@@ -103,10 +103,16 @@ fn listed(item: BlobItem) -> Option<Listed> {
         born: properties.creation_time.map_or(Timestamp::ZERO, timestamp),
         bytes: properties.content_length.unwrap_or_default(),
         version: properties.etag.map(|etag| etag.to_string()).unwrap_or_default(),
-        closes: appended.then(|| hour.unwrap_or(modified).plus_ms(HOUR_MS + GRACE_MS)),
+        closes: appended.then(|| closes(hour, modified)),
         tells: hour.map(|hour| hour.plus_ms(HOUR_MS).min(modified)),
         name,
     })
+}
+
+/// When an append blob gets no more. Its hour had begun when it was written, whatever its folder says: what is named for the
+/// future must not be held open until then.
+fn closes(hour: Option<Timestamp>, modified: Timestamp) -> Timestamp {
+    hour.map_or(modified, |hour| hour.min(modified)).plus_ms(HOUR_MS + GRACE_MS)
 }
 
 /// The hour that a folder such as `/y=2026/m=11/d=21/h=07/m=00/` stands for.
@@ -131,6 +137,16 @@ fn timestamp(time: OffsetDateTime) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_blob_is_held_open_for_its_hour_and_no_longer_than_one_after_it_was_written() {
+        let (hour, open_ms) = (Timestamp(1_000_000_000), HOUR_MS + GRACE_MS);
+        let check =
+            |hour: Option<Timestamp>, modified, want: Timestamp| assert_eq!(closes(hour, modified), want);
+        check(Some(hour), hour.plus_ms(HOUR_MS / 2), hour.plus_ms(open_ms));
+        check(Some(hour.plus_ms(1_000 * HOUR_MS)), hour, hour.plus_ms(open_ms));
+        check(None, hour, hour.plus_ms(open_ms));
+    }
 
     #[test]
     fn the_folder_says_the_hour() {

@@ -1,8 +1,8 @@
 //! CloudTrail's digest files: signed, chained, and naming every log file that AWS wrote in an hour. Each is checked, and so
 //! is that everything it names was read and is what AWS wrote.
 
-use super::layout::{self, Branch, DIGESTS};
-use super::object::{Bucket, Fetch, content_hash, inflate};
+use super::layout::{self, Ahead, Branch, DIGESTS};
+use super::object::{Bucket, Fetch, Listed, content_hash, inflate};
 use super::place::{Known, Link, OWED_MAX, Place};
 use super::{listing::remember, lock};
 use crate::fault::{Call, Trouble, explain};
@@ -12,10 +12,10 @@ use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use aws_sdk_cloudtrail::primitives::DateTime;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use prunella_schemas::Timestamp;
 use prunella_schemas::port::{Audited, SourceError};
+use prunella_schemas::{Id, Timestamp};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 /// Digests of one page.
@@ -24,6 +24,8 @@ const DIGESTS_MAX: usize = 32;
 const FOUND_MAX: usize = 32;
 /// Public keys that are kept.
 const KEYS_MAX: usize = 1_024;
+/// Digests that are not believed and are remembered, so that each is told once.
+const REFUSED_MAX: usize = 16 * 1_024;
 const DAY_MS: i64 = 24 * 3_600_000;
 
 /// What AWS signs with.
@@ -33,6 +35,8 @@ pub struct Auditor {
     keys: Mutex<BTreeMap<String, Vec<u8>>>,
     /// Keys were supplied; AWS is not asked for others.
     supplied: bool,
+    /// What was not believed, by key and tag. Only spares checking it again: the next process tells it again.
+    refused: Mutex<BTreeSet<Id>>,
 }
 
 /// What the digests of a page say.
@@ -80,22 +84,33 @@ impl Auditor {
             };
             keys.insert(fingerprint.to_owned(), key);
         }
-        Ok(Auditor { config, supplied: !keys.is_empty(), keys: Mutex::new(keys) })
+        let supplied = !keys.is_empty();
+        Ok(Auditor { config, supplied, keys: Mutex::new(keys), refused: Mutex::default() })
     }
 
-    /// Checks the digests that are new. `place` is a listing that has just caught up.
-    pub async fn audit(&self, bucket: &Bucket, place: &mut Place) -> Result<Audit, SourceError> {
+    /// Checks the digests that are new. `place` is a listing that has just caught up, which remembers every file since the
+    /// minute `start`.
+    pub async fn audit(
+        &self,
+        bucket: &Bucket,
+        place: &mut Place,
+        mut ahead: Ahead,
+        start: u32,
+    ) -> Result<Audit, SourceError> {
         let mut audit = Audit::default();
+        // No digest of AWS's is there, and the next that is must not be behind it.
+        place.digests.retain(|_, link| minute_of(&link.key).is_some_and(|minute| minute <= ahead.until()));
         for branch in bucket.branches(&[DIGESTS]).await.map_err(Trouble::stops)? {
-            for key in self.new_digests(bucket, place, &branch).await? {
+            for listed in self.new_digests(bucket, place, &branch, &mut ahead).await? {
                 if audit.audited.written as usize >= DIGESTS_MAX * FOUND_MAX || audit.found.len() >= FOUND_MAX
                 {
                     audit.more = true;
                     return Ok(audit);
                 }
-                self.check(bucket, place, &branch, &key, &mut audit).await?;
+                self.check(bucket, place, &branch, &listed, start, &mut audit).await?;
             }
         }
+        audit.problems.extend(ahead.problem());
         Ok(audit)
     }
 
@@ -105,7 +120,8 @@ impl Auditor {
         bucket: &Bucket,
         place: &Place,
         branch: &Branch,
-    ) -> Result<Vec<String>, SourceError> {
+        ahead: &mut Ahead,
+    ) -> Result<Vec<Listed>, SourceError> {
         let logs = branch.prefix.replace(&format!("/{DIGESTS}/"), "/CloudTrail/");
         let floor = place.branches.get(&logs).map_or(0, |seen| seen.floor);
         let links = place.digests.iter().filter(|(_, link)| link.key.starts_with(&branch.prefix));
@@ -117,9 +133,12 @@ impl Auditor {
         let mut fresh = Vec::new();
         loop {
             let (listed, more) = bucket.list(&branch.prefix, &after).await.map_err(Trouble::stops)?;
-            for object in &listed {
+            for object in listed {
                 after.clone_from(&object.key);
                 let Some(minute) = minute_of(&object.key) else { continue };
+                if ahead.holds(minute, &object.key) || lock(&self.refused).contains(&mark(&object)) {
+                    continue;
+                }
                 let last = place.digests.get(chain_of(&object.key));
                 let is_new = match last {
                     Some(link) => object.key > link.key,
@@ -127,30 +146,46 @@ impl Auditor {
                     None => minute > floor.saturating_add(60),
                 };
                 if is_new {
-                    fresh.push((minute, object.key.clone()));
+                    fresh.push((minute, object));
                 }
             }
             if !more || fresh.len() >= DIGESTS_MAX {
                 break;
             }
         }
-        fresh.sort();
+        fresh.sort_by(|(a, x), (b, y)| (a, &x.key).cmp(&(b, &y.key)));
         fresh.truncate(DIGESTS_MAX);
-        Ok(fresh.into_iter().map(|(_, key)| key).collect())
+        Ok(fresh.into_iter().map(|(_, object)| object).collect())
     }
+
+    fn refuse(&self, listed: &Listed, problem: String, audit: &mut Audit) {
+        audit.problems.push(problem);
+        let mut refused = lock(&self.refused);
+        if refused.len() < REFUSED_MAX {
+            refused.insert(mark(listed));
+        }
+    }
+
+    /// A link is kept only of what AWS signed: anybody who may write to the bucket can put something in its place.
 
     async fn check(
         &self,
         bucket: &Bucket,
         place: &mut Place,
         branch: &Branch,
-        key: &str,
+        listed: &Listed,
+        start: u32,
         audit: &mut Audit,
     ) -> Result<(), SourceError> {
+        let key = listed.key.as_str();
         let fetch = match bucket.fetch(key, None).await {
             Ok(fetch) => fetch,
             Err(Trouble::Gone(text)) => {
-                audit.problems.push(text);
+                self.refuse(listed, text, audit);
+                return Ok(());
+            }
+            Err(Trouble::Denied(text)) => {
+                audit.problems.push(format!("{text}; it is tried again"));
                 return Ok(());
             }
             Err(other) => return Err(other.stops()),
@@ -158,23 +193,32 @@ impl Auditor {
         let signature = fetch.metadata.get("signature").cloned().unwrap_or_default();
         let content = inflate(&fetch.bytes).unwrap_or_default();
         let hash = hex::encode(digest(&SHA256, &content));
-        let last = place.digests.insert(
-            chain_of(key).to_owned(),
-            Link { key: key.to_owned(), signature: signature.clone(), hash: hash.clone() },
-        );
         let Ok(digest) = serde_json::from_slice::<Digest>(&content) else {
-            audit.problems.push(format!("the digest {key} cannot be read; its hour cannot be checked"));
+            let problem = format!("the digest {key} cannot be read; its hour cannot be checked");
+            self.refuse(listed, problem, audit);
             return Ok(());
         };
         if let Err(problem) = self.is_signed(branch, &digest, bucket, key, &hash, &signature).await? {
-            audit.problems.push(format!("the digest {key} {problem}; what it says is not believed"));
+            let problem = format!("the digest {key} {problem}; what it says is not believed");
+            self.refuse(listed, problem, audit);
             return Ok(());
         }
+        let link = Link { key: key.to_owned(), signature, hash };
+        let last = place.digests.insert(chain_of(key).to_owned(), link);
         if let Some(problem) = last.and_then(|last| break_in(&last, &digest)) {
             audit.problems.push(format!("the chain of digests is broken at {key}: {problem}"));
         }
+        let mut forgotten = Vec::new();
         for file in &digest.log_files {
-            reconcile(bucket, place, file, audit).await?;
+            if !reconcile(bucket, place, file, start, audit).await? {
+                forgotten.push(&file.s3_object);
+            }
+        }
+        if let Some(first) = forgotten.first() {
+            audit.problems.push(format!(
+                "{} files that the digest {key} names are not remembered, such as {first}: whether they were read cannot be told",
+                forgotten.len()
+            ));
         }
         Ok(())
     }
@@ -234,22 +278,27 @@ impl Auditor {
     }
 }
 
-/// One file that AWS says it wrote, beside what was read.
+/// One file that AWS says it wrote, beside what was read. `false`: it lies after `start`, and is not remembered all the same.
 async fn reconcile(
     bucket: &Bucket,
     place: &mut Place,
     file: &LogFile,
+    start: u32,
     audit: &mut Audit,
-) -> Result<(), SourceError> {
+) -> Result<bool, SourceError> {
     let key = &file.s3_object;
-    let Some(minute) = layout::minute_of(key) else { return Ok(()) };
+    let Some(minute) = layout::minute_of(key) else { return Ok(true) };
     let branch = place.branches.iter().rev().find(|(prefix, _)| key.starts_with(prefix.as_str()));
     let known = branch.map_or(Known::New, |(_, seen)| seen.known(minute, key));
     let wrote = hex::decode(&file.hash_value).unwrap_or_default();
     let is_same = |content: &[u8]| wrote.len() == 32 && wrote.starts_with(content);
     let altered = || format!("{key} is not what AWS wrote: it was changed before it was read");
     match known {
-        Known::Old => return Ok(()),
+        Known::Old if minute < start => return Ok(true),
+        Known::Old => {
+            audit.audited.written += 1;
+            return Ok(false);
+        }
         Known::Read(content) => {
             if !place.owed.contains(key) {
                 audit.audited.read += 1;
@@ -280,7 +329,11 @@ async fn reconcile(
         },
     }
     audit.audited.written += 1;
-    Ok(())
+    Ok(true)
+}
+
+fn mark(listed: &Listed) -> Id {
+    Id::derive("s3_digest", &[listed.key.as_bytes(), listed.tag.as_bytes()])
 }
 
 /// Why `digest` does not follow `last`.
@@ -289,7 +342,9 @@ fn break_in(last: &Link, digest: &Digest) -> Option<String> {
         None => {
             Some(format!("it begins anew, after {}; logging was stopped, or digests were deleted", last.key))
         }
-        Some(previous) if *previous != last.key => Some(format!("{previous}, which it follows, is missing")),
+        Some(previous) if *previous != last.key => {
+            Some(format!("{previous}, which it follows, is missing or was not believed"))
+        }
         Some(previous) => {
             let same_hash = digest.previous_digest_hash_value.as_deref() == Some(last.hash.as_str());
             let same_signature = digest.previous_digest_signature.as_deref() == Some(last.signature.as_str());

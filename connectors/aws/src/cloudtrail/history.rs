@@ -41,9 +41,29 @@ pub struct History {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Position {
     v: u32,
-    /// Everything before was read, in ms since 1970.
+    /// Everything before was read when it had long appeared, in ms since 1970.
     from: i64,
+    /// Where the next window begins: from `from` up to now, and from the start again.
+    #[serde(default)]
+    scan: i64,
     window_ms: i64,
+}
+
+impl Position {
+    /// Before a window is read at `now`. What was read too early and has appeared by now is read before anything after it,
+    /// so that a long backlog is not read twice.
+    fn before(self, now: i64) -> Self {
+        let scan = if self.scan <= now - SETTLES_MS { self.from } else { self.scan };
+        Position { scan, ..self }
+    }
+
+    /// After the window up to `to` was read at `now`. What lies so close to `now` that it may lack events is not done with,
+    /// and nothing after it is.
+    fn after(self, to: i64, now: i64) -> Self {
+        let is_next = self.scan <= self.from;
+        let from = if is_next { self.from.max(to.min(now - SETTLES_MS)) } else { self.from };
+        Position { from, scan: if to >= now { from } else { to }, ..self }
+    }
 }
 
 impl History {
@@ -64,26 +84,25 @@ impl History {
         let mut position = self.position(cursor, now)?;
         let mut page = Page::default();
         let (events, to) = loop {
-            let to = (position.from + position.window_ms).min(now);
-            let calls_max = if to - position.from <= SECOND_MS { CALLS_OF_A_SECOND_MAX } else { CALLS_MAX };
-            match self.window(position.from, to, calls_max).await? {
+            let to = (position.scan + position.window_ms).min(now);
+            let calls_max = if to - position.scan <= SECOND_MS { CALLS_OF_A_SECOND_MAX } else { CALLS_MAX };
+            match self.window(position.scan, to, calls_max).await? {
                 Some(events) => break (events, to),
-                None if to - position.from <= SECOND_MS => {
-                    let second = Timestamp(position.from);
+                None if to - position.scan <= SECOND_MS => {
+                    let second = Timestamp(position.scan);
                     page.problems.push(format!("the second of {second} has more events than LookupEvents can give; read the trail's bucket"));
                     break (Vec::new(), to);
                 }
-                None => position.window_ms = whole((to - position.from) / 2).max(SECOND_MS),
+                None => position.window_ms = whole((to - position.scan) / 2).max(SECOND_MS),
             }
         };
         if events.len() < FEW_EVENTS {
             position.window_ms = (position.window_ms * 2).min(WINDOW_MS_MAX);
         }
         page.caught_up = to >= now;
-        position.from = if page.caught_up { position.from.max(to - SETTLES_MS) } else { to };
         page.bodies.extend(self.body(&events));
         // Numbers alone: serde_json cannot fail on them.
-        page.next = Cursor(serde_json::to_string(&position).unwrap_or_default());
+        page.next = Cursor(serde_json::to_string(&position.after(to, now)).unwrap_or_default());
         Ok(page)
     }
 
@@ -91,14 +110,16 @@ impl History {
         let oldest = now - HISTORY_MS;
         let since = self.settings.since()?.map_or(oldest, Timestamp::millis);
         let mut position = match cursor.0.as_str() {
-            "" => Position { v: 1, from: whole(since), window_ms: WINDOW_MS },
+            "" => Position { v: 1, from: whole(since), scan: whole(since), window_ms: WINDOW_MS },
             text => serde_json::from_str(text).map_err(|e| {
                 SourceError::Invalid(format!("the stored cursor is not one of a history ({e}); give the source another name to begin anew"))
             })?,
         };
-        position.from = position.from.clamp(oldest, now - SECOND_MS);
+        let settled = (now - SETTLES_MS).max(since).min(now - SECOND_MS);
+        position.from = position.from.clamp(oldest, settled);
+        position.scan = position.scan.clamp(position.from, now - SECOND_MS);
         position.window_ms = position.window_ms.clamp(SECOND_MS, WINDOW_MS_MAX);
-        Ok(position)
+        Ok(position.before(now))
     }
 
     /// Every event of a window, oldest first, each once; `None` when that would take too many calls.
@@ -176,4 +197,31 @@ fn order(event: &Event) -> (Option<i64>, Option<&str>, Option<&str>) {
 /// Whole seconds: LookupEvents knows no parts.
 fn whole(ms: i64) -> i64 {
     ms - ms.rem_euclid(SECOND_MS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_lack_events_is_read_again_however_the_windows_fall() {
+        const MINUTE: i64 = 60 * SECOND_MS;
+        let now = 100 * MINUTE;
+        let check = |from: i64, scan: i64, to: i64, want: (i64, i64)| {
+            let position = Position { v: 1, from: from * MINUTE, scan: scan * MINUTE, window_ms: WINDOW_MS };
+            let next = position.after(to * MINUTE, now);
+            assert_eq!((next.from / MINUTE, next.scan / MINUTE), want, "{position:?} {to}");
+        };
+        check(10, 10, 70, (70, 70));
+        check(70, 70, 90, (85, 90));
+        check(85, 90, 95, (85, 95));
+        check(85, 95, 100, (85, 85));
+        check(85, 85, 100, (85, 85));
+        check(40, 40, 100, (85, 85));
+        check(40, 60, 70, (40, 70));
+        check(95, 95, 100, (95, 95));
+        let position = Position { v: 1, from: 0, scan: 10 * MINUTE, window_ms: WINDOW_MS };
+        assert_eq!(position.before(24 * MINUTE), position);
+        assert_eq!(position.before(25 * MINUTE).scan, 0);
+    }
 }

@@ -6,6 +6,8 @@ use prunella_schemas::Timestamp;
 pub const LOGS: [&str; 2] = ["CloudTrail", "CloudTrail-Insight"];
 pub const DIGESTS: &str = "CloudTrail-Digest";
 const MINUTE_MS: i64 = 60_000;
+/// How far a name may be ahead of our clock, in minutes.
+const AHEAD_MINUTES: u32 = 60;
 
 /// The files of one kind, account and region: everything below one prefix that sorts by time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,6 +65,49 @@ pub fn minute(time: Timestamp) -> u32 {
     u32::try_from(time.millis().max(0) / MINUTE_MS).unwrap_or(u32::MAX)
 }
 
+/// Files that are named for a time that has not come yet. CloudTrail writes none; whoever may write to the bucket can, and
+/// what is remembered of a branch must not follow them.
+#[derive(Debug)]
+pub struct Ahead {
+    until: u32,
+    count: usize,
+    first: String,
+}
+
+impl Ahead {
+    pub fn of(now: Timestamp) -> Self {
+        Ahead { until: minute(now).saturating_add(AHEAD_MINUTES), count: 0, first: String::new() }
+    }
+
+    /// The last minute that a name may have.
+    pub fn until(&self) -> u32 {
+        self.until
+    }
+
+    /// Whether the file of this minute is one of them; it is counted then.
+    pub fn holds(&mut self, minute: u32, key: &str) -> bool {
+        if minute <= self.until {
+            return false;
+        }
+        if self.count == 0 {
+            key.clone_into(&mut self.first);
+        }
+        self.count += 1;
+        true
+    }
+
+    /// What a person must know of them.
+    pub fn problem(&self) -> Option<String> {
+        let Ahead { count, first, .. } = self;
+        (*count > 0).then(|| {
+            format!(
+                "{count} files are named for a time more than {AHEAD_MINUTES} minutes ahead, such as {first}: CloudTrail \
+                 writes none, and they are not read before; look who wrote them"
+            )
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,5 +134,14 @@ mod tests {
         check("AWSLogs/1/Config/r/2024/07/31/1_Config_r_20240731T1230Z_x.json.gz", false);
         check("AWSLogs/1/CloudTrail/r/2024/07/31/1_CloudTrail_r_2024073ÄT1230Z_x.json.gz", false);
         check("", false);
+    }
+
+    #[test]
+    fn a_name_may_be_an_hour_ahead() {
+        let mut ahead = Ahead::of(time_of(1_000));
+        assert!(!ahead.holds(1_060, "a") && ahead.problem().is_none());
+        assert!(ahead.holds(1_061, "b") && ahead.holds(u32::MAX, "c"));
+        let said = ahead.problem().unwrap();
+        assert!(said.starts_with("2 files") && said.contains("such as b:"), "{said}");
     }
 }

@@ -1,12 +1,12 @@
 //! Reads a bucket by listing it: branch by branch, in the order of time, with a look-back for what comes late.
 
 use super::digest::Auditor;
-use super::layout::{self, Branch, LOGS};
+use super::layout::{self, Ahead, Branch, LOGS};
 use super::object::{Bucket, Fetch, Listed, content_hash};
 use super::place::{OWED_MAX, Place, Round};
 use super::{body, lock};
 use crate::fault::Trouble;
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use prunella_schemas::limits::INTAKE_BYTES_MAX;
 use prunella_schemas::port::{Clock, Cursor, Page, SourceError};
 use prunella_schemas::{Tenant, Timestamp};
@@ -62,13 +62,25 @@ impl Listing {
 
     pub async fn read(&self, cursor: &Cursor) -> Result<Page, SourceError> {
         let mut place = Place::read(cursor)?;
+        let now = (self.clock)();
+        let (mut ahead, late_minutes) = (Ahead::of(now), self.bucket.settings.late_hours.saturating_mul(60));
+        // Nothing before is expected any more.
+        let start = layout::minute(now).saturating_sub(late_minutes).max(self.since()?);
+        let lost = place.come_back(ahead.until().max(start), start);
         let branches = self.branches().await?;
-        let wanted = self.gather(&mut place, &branches).await?;
-        let fetched = fetch_all(&self.bucket, wanted).await;
+        let wanted = self.gather(&mut place, &branches, &mut ahead).await?;
+        let fetched = fetch_each(&self.bucket, wanted).collect().await;
         let mut page = Page { caught_up: place.round.is_none(), ..Page::default() };
+        page.problems.extend((lost > 0).then(|| {
+            format!(
+                "the place in {lost} folders stood in the future; they are read again from {}",
+                layout::time_of(start)
+            )
+        }));
+        page.problems.extend(ahead.problem());
         self.settle(&mut place, fetched, &mut page)?;
         if let Some(auditor) = self.auditor.as_ref().filter(|_| page.caught_up) {
-            let audit = auditor.audit(&self.bucket, &mut place).await?;
+            let audit = auditor.audit(&self.bucket, &mut place, Ahead::of(now), start).await?;
             page.audited = audit.audited;
             page.problems.extend(audit.problems);
             page.caught_up = !audit.more;
@@ -76,9 +88,13 @@ impl Listing {
                 audit.found.into_iter().map(|(key, fetch)| body(&self.bucket, &self.tenant, &key, fetch));
             page.bodies.extend(found);
         }
-        place.forget(self.bucket.settings.late_hours.saturating_mul(60));
+        place.forget(late_minutes, layout::minute(now));
         page.next = place.cursor();
         Ok(page)
+    }
+
+    fn since(&self) -> Result<u32, SourceError> {
+        Ok(self.bucket.settings.since()?.map_or(0, layout::minute))
     }
 
     /// Believed for a while: an account or region that is new is found later, none of its objects is lost.
@@ -96,8 +112,13 @@ impl Listing {
     }
 
     /// What the next page is made of, and in `place` how far that gets. A round begins with what is owed.
-    async fn gather(&self, place: &mut Place, branches: &[Branch]) -> Result<Vec<Listed>, SourceError> {
-        let since = self.bucket.settings.since()?.map_or(0, layout::minute);
+    async fn gather(
+        &self,
+        place: &mut Place,
+        branches: &[Branch],
+        ahead: &mut Ahead,
+    ) -> Result<Vec<Listed>, SourceError> {
+        let since = self.since()?;
         let mut wanted = Wanted::default();
         if place.round.is_none() {
             let owed = place.owed.iter().take(OBJECTS_MAX / 2);
@@ -115,8 +136,8 @@ impl Listing {
                 let (mut objects, more) = self.listed(branch, &after).await?;
                 while let Some(object) = objects.pop_front() {
                     after.clone_from(&object.key);
-                    let minute = layout::minute_of(&object.key);
-                    if minute.is_some_and(|minute| !seen.is_seen(minute, &object.key, &object.tag)) {
+                    let Some(minute) = layout::minute_of(&object.key) else { continue };
+                    if !ahead.holds(minute, &object.key) && !seen.is_seen(minute, &object.key, &object.tag) {
                         wanted.add(object);
                     }
                     if wanted.is_full() {
@@ -198,10 +219,13 @@ pub fn remember(place: &mut Place, key: &str, tag: &str, content: [u8; 32]) {
 }
 
 /// Fetches a few at a time; the answers come in the order of the questions.
-pub async fn fetch_all(bucket: &Bucket, wanted: Vec<Listed>) -> Vec<(Listed, Result<Fetch, Trouble>)> {
-    let fetches = wanted.into_iter().map(|listed| async move {
+pub fn fetch_each(
+    bucket: &Bucket,
+    wanted: Vec<Listed>,
+) -> impl Stream<Item = (Listed, Result<Fetch, Trouble>)> + Send {
+    let fetches = wanted.into_iter().map(move |listed| async move {
         let fetch = bucket.fetch_current(&listed.key, &listed.tag).await;
         (listed, fetch)
     });
-    futures_util::stream::iter(fetches).buffered(FETCHES_MAX).collect().await
+    futures_util::stream::iter(fetches).buffered(FETCHES_MAX)
 }

@@ -70,10 +70,22 @@ impl Place {
         Cursor(serde_json::to_string(self).unwrap_or_default())
     }
 
-    /// Forgets what lies before each branch's look-back, and the oldest of the fullest branches beyond `SEEN_MAX`.
-    pub fn forget(&mut self, late_minutes: u32) {
+    /// Brings branches back that stand after `until`, where no file of CloudTrail's is and a forged one or a wrong clock has
+    /// left them, to `start`. What lies after it is read again. How many there were.
+    pub fn come_back(&mut self, until: u32, start: u32) -> usize {
+        let lost = self.branches.values_mut().filter(|seen| seen.floor > until);
+        let count = lost.map(|seen| seen.come_back(until, start)).count();
+        if count > 0 {
+            self.round = None;
+        }
+        count
+    }
+
+    /// Forgets what lies before each branch's look-back from its newest file, whose name is not believed beyond `now`, and
+    /// the oldest of the fullest branches beyond `SEEN_MAX`.
+    pub fn forget(&mut self, late_minutes: u32, now: u32) {
         for seen in self.branches.values_mut() {
-            let newest = seen.entries.last().map_or(0, |e| e.minute);
+            let newest = seen.entries.last().map_or(0, |e| e.minute).min(now);
             seen.raise(newest.saturating_sub(late_minutes));
         }
         while self.branches.values().map(|s| s.entries.len()).sum::<usize>() > SEEN_MAX {
@@ -136,6 +148,11 @@ impl Seen {
         self.entries.retain(|e| e.key != entry.key || e.minute != minute);
         let at = self.entries.partition_point(|e| *e < entry);
         self.entries.insert(at, entry);
+    }
+
+    fn come_back(&mut self, until: u32, start: u32) {
+        self.floor = start;
+        self.entries.retain(|e| e.minute <= until);
     }
 
     fn raise(&mut self, floor: u32) {
@@ -203,7 +220,7 @@ mod tests {
         let mut place = Place::read(&Cursor::default()).unwrap();
         let seen = place.branches.entry("b/".into()).or_default();
         (100..200).for_each(|minute| seen.add(minute, &format!("k{minute}"), "t", [7; 16]));
-        place.forget(60);
+        place.forget(60, 1_000);
         let place = Place::read(&place.cursor()).unwrap();
         let seen = &place.branches["b/"];
         assert_eq!((seen.floor, seen.entries.len()), (139, 61));
@@ -218,6 +235,21 @@ mod tests {
     }
 
     #[test]
+    fn the_floor_follows_no_file_beyond_the_clock_and_comes_back_from_there() {
+        let mut place = Place::read(&Cursor::default()).unwrap();
+        let seen = place.branches.entry("b/".into()).or_default();
+        [100, 230].iter().for_each(|minute| seen.add(*minute, "k", "t", [7; 16]));
+        place.forget(60, 200);
+        assert_eq!(place.branches["b/"].floor, 140);
+        assert_eq!(place.come_back(140, 0), 0, "it stands where it should");
+        place.forget(60, 4_000);
+        place.round = Some(Round::default());
+        assert_eq!((place.branches["b/"].floor, place.come_back(160, 40)), (170, 1));
+        assert_eq!((place.branches["b/"].floor, place.branches["b/"].entries.len()), (40, 0));
+        assert_eq!(place.round, None);
+    }
+
+    #[test]
     fn the_cursor_is_bounded_and_forgets_the_oldest_of_the_fullest_branch() {
         let mut place = Place::read(&Cursor::default()).unwrap();
         for n in 0..SEEN_MAX as u32 {
@@ -229,7 +261,7 @@ mod tests {
             );
         }
         place.branches.entry("small/".into()).or_default().add(500, "s", "t", [0; 16]);
-        place.forget(u32::MAX);
+        place.forget(u32::MAX, u32::MAX);
         let full = &place.branches["full/"];
         assert_eq!((full.floor, full.entries.len()), (1_001, SEEN_MAX - 10));
         assert_eq!(place.branches["small/"].entries.len(), 1);

@@ -1,20 +1,26 @@
 //! Reads a bucket by the notifications in a queue; a message is deleted only after its objects are durable.
 
-use super::body;
 use super::layout::is_log;
-use super::listing::{OBJECTS_MAX, fetch_all};
+use super::listing::{OBJECTS_MAX, fetch_each};
 use super::notice::{self, Notice};
 use super::object::{Bucket, Listed};
+use super::{body, lock};
 use crate::fault::{Call, Trouble, explain};
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message};
+use futures_util::StreamExt;
 use prunella_schemas::Tenant;
+use prunella_schemas::limits::INTAKE_BYTES_MAX;
 use prunella_schemas::port::{Cursor, Page, SourceError};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
+use std::sync::Mutex;
 
 /// Messages that SQS gives or takes at once.
 const MESSAGES_MAX: i32 = 10;
+/// Messages after which a page ends, whatever they say.
+const TAKEN_MAX: usize = 64;
 /// Letters shown of a message that says nothing.
 const SHOWN_CHARS_MAX: usize = 120;
 
@@ -22,6 +28,17 @@ pub struct Queue {
     client: Client,
     bucket: Bucket,
     tenant: Tenant,
+    /// What the last page had no room for. Only spares waiting: what is lost of it, the queue gives again.
+    left: Mutex<Vec<Told>>,
+}
+
+/// A message that names log files of ours.
+struct Told {
+    handle: String,
+    /// Those that are still to be fetched.
+    keys: Vec<String>,
+    /// One could not be fetched: the message is left to the queue's redrive policy.
+    has_failed: bool,
 }
 
 /// The cursor: what may be deleted once it is durable. The place in the queue is the queue's own.
@@ -33,7 +50,7 @@ struct Handles {
 
 impl Queue {
     pub fn new(client: Client, bucket: Bucket, tenant: Tenant) -> Self {
-        Queue { client, bucket, tenant }
+        Queue { client, bucket, tenant, left: Mutex::default() }
     }
 
     pub fn call(&self, action: &'static str) -> Call {
@@ -46,28 +63,26 @@ impl Queue {
 
     /// A page is short, so that it is durable long before its messages come back.
     pub async fn read(&self, cursor: &Cursor) -> Result<Page, SourceError> {
-        let mut page = Page { caught_up: true, ..Page::default() };
-        let mut handles = Vec::new();
-        let mut wanted: Vec<(String, Vec<String>)> = Vec::new();
-        let mut wait_s = self.bucket.settings.wait_s;
-        while wanted.iter().map(|(_, keys)| keys.len()).sum::<usize>() < OBJECTS_MAX
-            && handles.len() + wanted.len() < OBJECTS_MAX
-        {
+        let mut told = std::mem::take(&mut *lock(&self.left));
+        let mut page = Page { caught_up: told.is_empty(), ..Page::default() };
+        let mut wait_s = if told.is_empty() { self.bucket.settings.wait_s } else { 0 };
+        let mut taken = 0;
+        while taken < TAKEN_MAX && told.iter().map(|t| t.keys.len()).sum::<usize>() < OBJECTS_MAX {
             let messages = self.receive(wait_s).await?;
             if messages.is_empty() {
                 break;
             }
             (wait_s, page.caught_up) = (0, false);
+            taken += messages.len();
             for message in messages {
                 let (Some(body), Some(handle)) = (message.body(), message.receipt_handle()) else { continue };
                 match self.judge(body) {
-                    Ok(keys) if keys.is_empty() => handles.push(handle.to_owned()),
-                    Ok(keys) => wanted.push((handle.to_owned(), keys)),
+                    Ok(keys) => told.push(Told { handle: handle.to_owned(), keys, has_failed: false }),
                     Err(problem) => page.problems.push(problem),
                 }
             }
         }
-        handles.extend(self.fetch(wanted, &mut page).await?);
+        let handles = self.fetch(told, &mut page).await?;
         page.next = match handles.is_empty() {
             true => cursor.clone(),
             // Strings alone: serde_json cannot fail on them.
@@ -122,35 +137,59 @@ impl Queue {
         }
     }
 
-    /// Fetches the objects of each message; the handles of those whose objects are all here.
-    async fn fetch(
-        &self,
-        wanted: Vec<(String, Vec<String>)>,
-        page: &mut Page,
-    ) -> Result<Vec<String>, SourceError> {
-        let keys: BTreeSet<&String> = wanted.iter().flat_map(|(_, keys)| keys).collect();
-        let keys = keys.into_iter().map(|key| Listed { key: key.clone(), tag: String::new(), bytes: 0 });
-        let (mut failed, mut refusal, mut fetched) = (BTreeSet::new(), None, 0usize);
-        for (listed, fetch) in fetch_all(&self.bucket, keys.collect()).await {
+    /// Fetches objects until the page is full; the handles of the messages whose objects are all here.
+    async fn fetch(&self, told: Vec<Told>, page: &mut Page) -> Result<Vec<String>, SourceError> {
+        let mut named = BTreeSet::new();
+        let keys = told.iter().flat_map(|t| &t.keys).filter(|key| named.insert(key.as_str()));
+        let listed = |key: &String| Listed { key: key.clone(), tag: String::new(), bytes: 0 };
+        let wanted = keys.take(OBJECTS_MAX).map(listed).collect();
+        let mut fetches = pin!(fetch_each(&self.bucket, wanted));
+        // Whether each that was tried has failed.
+        let mut tried: BTreeMap<String, bool> = BTreeMap::new();
+        let (mut bytes, mut denied) = (0, Vec::new());
+        while bytes < INTAKE_BYTES_MAX {
+            let Some((listed, fetch)) = fetches.next().await else { break };
+            tried.insert(listed.key.clone(), fetch.is_err());
             match fetch {
                 Ok(fetch) => {
-                    fetched += 1;
+                    bytes += fetch.bytes.len();
                     page.bodies.push(body(&self.bucket, &self.tenant, &listed.key, fetch));
                 }
-                Err(Trouble::Gone(text) | Trouble::Denied(text)) => {
-                    page.problems.push(format!("{text}; its message is left to the queue's redrive policy"));
-                    refusal = Some(text);
-                    failed.insert(listed.key);
+                Err(Trouble::Gone(text)) => page.problems.push(left_for(&text)),
+                Err(Trouble::Denied(text)) => {
+                    page.problems.push(left_for(&text));
+                    denied.push(text);
                 }
                 Err(other) => return Err(other.stops()),
             }
         }
-        if let Some(text) = refusal.filter(|_| fetched == 0 && failed.len() > 1) {
-            return Err(SourceError::Refused(text));
+        match denied.pop() {
+            Some(text) if !denied.is_empty() && denied.len() + 1 == tried.len() => {
+                Err(SourceError::Refused(text))
+            }
+            _ => Ok(self.settle(told, &tried)),
         }
-        let whole = wanted.into_iter().filter(|(_, keys)| keys.iter().all(|key| !failed.contains(key)));
-        Ok(whole.map(|(handle, _)| handle).collect())
     }
+
+    /// Keeps the messages whose objects were not all tried for the next page; the handles of those that are done with.
+    fn settle(&self, told: Vec<Told>, tried: &BTreeMap<String, bool>) -> Vec<String> {
+        let (mut handles, mut left) = (Vec::new(), Vec::new());
+        for mut message in told {
+            message.has_failed |= message.keys.iter().any(|key| tried.get(key) == Some(&true));
+            message.keys.retain(|key| !tried.contains_key(key));
+            match (message.keys.is_empty(), message.has_failed) {
+                (false, _) => left.push(message),
+                (true, false) => handles.push(message.handle),
+                (true, true) => {}
+            }
+        }
+        *lock(&self.left) = left;
+        handles
+    }
+}
+
+fn left_for(why: &str) -> String {
+    format!("{why}; its message is left to the queue's redrive policy")
 }
 
 /// `https://sqs.region.amazonaws.com/account/name` as an ARN.

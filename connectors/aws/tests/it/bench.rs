@@ -20,6 +20,8 @@ pub const ACCOUNT: &str = "123456789012";
 pub const REGION: &str = "us-east-1";
 /// 2024-07-31T00:00:00Z.
 pub const BEGINNING_MS: i64 = 1_722_384_000_000;
+/// Minutes from the beginning to a time that no clock of ours has: in the year 2099.
+pub const FUTURE: u32 = 75 * 365 * 24 * 60;
 const PUTS_MAX: usize = 16;
 
 static NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -99,9 +101,14 @@ impl Trail {
     }
 
     pub async fn open(&self) -> Arc<dyn Source> {
+        self.open_by(clock()).await
+    }
+
+    /// The same by a clock of the test.
+    pub async fn open_by(&self, clock: Clock) -> Arc<dyn Source> {
         let settings = Settings::parse(self.settings.clone()).unwrap();
         let config = sdk(&self.gate.url).await;
-        let source = CloudTrail::over(config, "trail".into(), Tenant::default(), settings, clock());
+        let source = CloudTrail::over(config, "trail".into(), Tenant::default(), settings, clock);
         Arc::new(source.unwrap())
     }
 

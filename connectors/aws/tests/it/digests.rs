@@ -1,6 +1,6 @@
 //! Digest files as AWS signs them: a whole chain, one that was tampered with, and files that should be there.
 
-use crate::bench::{ACCOUNT, REGION, Trail, gzip, json, log_text, stamp};
+use crate::bench::{ACCOUNT, BEGINNING_MS, FUTURE, REGION, Trail, gzip, json, log_text, stamp, xml};
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
@@ -9,6 +9,9 @@ use aws_sdk_s3::primitives::ByteStream;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use prunella_contract::{Answer, Object, Rig};
+use prunella_schemas::Timestamp;
+use prunella_schemas::port::Cursor;
+use std::sync::Arc;
 
 const FINGERPRINT: &str = "31e8b5433410dfb61a9dc45cc65b22ff";
 
@@ -31,10 +34,7 @@ impl<'a> Notary<'a> {
 
     /// The digest of the hour that ends at `minute`, naming `files` by key and uncompressed content.
     async fn sign(&mut self, minute: u32, files: &[(String, String)]) -> String {
-        let (day, time) = stamp(minute);
-        let time = time.replace('Z', "00Z");
-        let name = format!("{ACCOUNT}_CloudTrail-Digest_{REGION}_trail_{REGION}_{time}.json.gz");
-        let key = format!("AWSLogs/{ACCOUNT}/CloudTrail-Digest/{REGION}/{day}/{name}");
+        let (key, time) = named(minute);
         let iso = |t: &str| {
             format!("{}-{}-{}T{}:{}:{}Z", &t[..4], &t[4..6], &t[6..8], &t[9..11], &t[11..13], &t[13..15])
         };
@@ -81,6 +81,14 @@ impl<'a> Notary<'a> {
             .await
             .unwrap();
     }
+}
+
+/// The key of the digest that ends at `minute`, and the time in it.
+fn named(minute: u32) -> (String, String) {
+    let (day, time) = stamp(minute);
+    let time = time.replace('Z', "00Z");
+    let name = format!("{ACCOUNT}_CloudTrail-Digest_{REGION}_trail_{REGION}_{time}.json.gz");
+    (format!("AWSLogs/{ACCOUNT}/CloudTrail-Digest/{REGION}/{day}/{name}"), time)
 }
 
 trait Unzip3 {
@@ -167,4 +175,90 @@ async fn what_was_deleted_changed_forged_or_left_out_is_said() {
     let (_, standing) = rig.run_counted(trail.open().await).await.unwrap();
     let said = standing.problems.join("\n");
     assert!(said.contains(&format!("{key} has a signature that does not hold")), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_digest_that_is_not_believed_takes_no_place_in_the_chain() {
+    let Some(trail) = trail().await else { return };
+    let (rig, mut notary) = (Rig::default(), Notary::new(&trail));
+    hand_out(&trail, notary.public());
+    let log = |minute: u32| (trail.key("CloudTrail", minute, "x"), log_text(&Object::at(minute)));
+    let files = [log(70), log(130), log(190)];
+    for (key, text) in &files {
+        trail.put(key, gzip(text)).await;
+    }
+    notary.sign(120, &files[..1]).await;
+    let (ahead, before) = (named(FUTURE).0, named(150).0);
+    notary.put(&ahead, "{}", "00").await;
+    notary.put(&before, "{}", "00").await;
+    for minute in 121..150 {
+        notary.put(&named(minute).0, "{}", "00").await;
+    }
+    let (tally, standing) = rig.run_counted(trail.open().await).await.unwrap();
+    assert_eq!((tally.written, tally.read), (1, 1));
+    let said = standing.problems.join("\n");
+    assert!(said.contains(&format!("the digest {before} cannot be read")), "{said}");
+    assert!(said.contains(&ahead) && said.contains("ahead"), "{said}");
+    // With those, more than are checked at once.
+    for minute in 151..180 {
+        notary.put(&named(minute).0, "{}", "00").await;
+    }
+    notary.sign(180, &files[1..2]).await;
+    notary.sign(240, &files[2..]).await;
+    let source = trail.open().await;
+    // What is not believed is passed over by the same process, however much of it there is.
+    let (mut written, mut said) = (0, String::new());
+    for _ in 0..3 {
+        let (tally, standing) = rig.run_counted(Arc::clone(&source)).await.unwrap();
+        written += tally.written;
+        said += &standing.problems.join("\n");
+    }
+    assert_eq!(written, 2, "{said}");
+    assert!(!said.contains("the chain of digests is broken"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_digest_that_may_not_be_read_holds_up_no_log_file() {
+    let Some(trail) = trail().await else { return };
+    let (rig, mut notary) = (Rig::default(), Notary::new(&trail));
+    let public = notary.public();
+    let log = |minute: u32| (trail.key("CloudTrail", minute, "x"), log_text(&Object::at(minute)));
+    let files = [log(70), log(71)];
+    trail.put(&files[0].0, gzip(&files[0].1)).await;
+    notary.put(&named(90).0, "{}", "00").await;
+    notary.sign(120, &files[..1]).await;
+    trail.gate.meddle(move |asked| {
+        let is_sealed = asked.uri.path().contains("T013000Z");
+        let words =
+            "User is not authorized to perform: kms:Decrypt on resource: arn:aws:kms:us-east-1:1:key/k";
+        let target = asked.headers.get("x-amz-target").and_then(|t| t.to_str().ok()).unwrap_or_default();
+        let asks_keys = target.ends_with(".ListPublicKeys");
+        is_sealed.then(|| xml(403, "AccessDenied", words)).or_else(|| asks_keys.then(|| keys(&public)))
+    });
+    let (tally, standing) = rig.run_counted(trail.open().await).await.unwrap();
+    assert_eq!((tally.records, tally.written, tally.read), (10, 1, 1), "{:?}", standing.problems);
+    assert!(standing.problems.join("\n").contains("kms:Decrypt"), "{:?}", standing.problems);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_within_the_look_back_that_is_not_remembered_is_told() {
+    let Some(trail) = trail().await else { return };
+    let mut notary = Notary::new(&trail);
+    hand_out(&trail, notary.public());
+    let log = |minute: u32| (trail.key("CloudTrail", minute, "x"), log_text(&Object::at(minute)));
+    let (forgotten, kept) = (log(50), log(70));
+    trail.put(&kept.0, gzip(&kept.1)).await;
+    notary.sign(120, &[forgotten.clone(), kept]).await;
+    let branch = format!("AWSLogs/{ACCOUNT}/CloudTrail/{REGION}/");
+    let floor = u32::try_from(BEGINNING_MS / 60_000).unwrap() + 58;
+    let place = serde_json::json!({ "v": 1, "branches": { branch: { "floor": floor, "entries": "" } } });
+    let soon = trail.open_by(Arc::new(|| Timestamp(BEGINNING_MS + 180 * 60_000))).await;
+    let page = soon.read(&Cursor(place.to_string())).await.unwrap();
+    let said = page.problems.join("\n");
+    assert!(said.contains(&forgotten.0) && said.contains("whether they were read"), "{said}");
+    assert_eq!((page.audited.written, page.audited.read), (2, 1));
+    // Long after, nobody expects it.
+    let late = trail.open_by(Arc::new(|| Timestamp(BEGINNING_MS + 3 * 24 * 3_600_000))).await;
+    let page = late.read(&Cursor(place.to_string())).await.unwrap();
+    assert_eq!((page.problems.len(), page.audited.written), (0, 1), "{:?}", page.problems);
 }

@@ -115,6 +115,19 @@ async fn the_history_is_read_in_order_once_and_slowly_enough() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_appears_late_is_found_although_a_window_ended_after_it() {
+    // The first window, an hour long, ends five minutes ago: not now, and not so long ago that all is there.
+    let now = BEGINNING_MS + HOUR_MS + 5 * 60_000;
+    let (gate, peer) = peer(vec![(0, BEGINNING_MS + 1_000), (1, now - 60_000)]).await;
+    let rig = Rig::default();
+    let tally = rig.run(source(&gate, now, "2024-07-31T00:00:00Z").await).await.unwrap();
+    assert_eq!(tally.records, 2);
+    peer.lock().unwrap().events.insert(1, (2, now - 10 * 60_000));
+    let tally = rig.run(source(&gate, now + 60_000, "2024-07-31T00:00:00Z").await).await.unwrap();
+    assert_eq!(tally.records, 1, "{tally:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_window_with_too_many_events_is_halved() {
     // Nearly 1,300 in a minute, which is more than a page of one window.
     let (gate, peer) = peer((0..1_300).map(|n| (n, BEGINNING_MS + i64::from(n) * 46)).collect()).await;

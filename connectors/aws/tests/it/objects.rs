@@ -1,7 +1,9 @@
 //! Single objects that are not as they should be, and folders of an organisation.
 
-use crate::bench::{ACCOUNT, Trail, gzip, json, log_text, stamp, xml};
+use crate::bench::{ACCOUNT, BEGINNING_MS, FUTURE, REGION, Trail, gzip, json, log_text, stamp, xml};
 use prunella_contract::{Bench, Object, Rig};
+use prunella_schemas::Timestamp;
+use prunella_schemas::port::{Clock, Cursor};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -33,6 +35,42 @@ async fn an_organisations_accounts_regions_and_insights_are_found() {
     trail.settings["regions"] = serde_json::json!([]);
     trail.settings["since"] = "2024-07-31T00:04:00Z".into();
     assert_eq!(Rig::default().run(trail.open().await).await.unwrap().records, 10, "nothing before `since`");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_named_for_the_future_is_told_and_hides_no_other() {
+    let Some(trail) = trail().await else { return };
+    let rig = Rig::default();
+    trail.deliver(&[Object::at(1)]).await;
+    let ahead = trail.key("CloudTrail", FUTURE, "x");
+    trail.put(&ahead, gzip(&log_text(&Object::at(9)))).await;
+    // In the folder of a day that is listed anyway.
+    let misfiled = ahead.replace("/2099/", "/2024/");
+    assert_ne!(misfiled, ahead);
+    trail.put(&misfiled, gzip(&log_text(&Object::at(8)))).await;
+    let (tally, standing) = rig.run_counted(trail.open().await).await.unwrap();
+    let said = standing.problems.join("\n");
+    assert!(said.contains("2 files") && said.contains(&misfiled), "{said}");
+    assert_eq!(tally.records, 10, "what CloudTrail cannot have written yet is not read");
+    trail.deliver(&[Object::at(5)]).await;
+    assert_eq!(rig.run(trail.open().await).await.unwrap().records, 10, "the real ones are read as before");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_already_stands_in_the_future_comes_back() {
+    let Some(trail) = trail().await else { return };
+    trail.deliver(&[Object::at(1)]).await;
+    let branch = format!("AWSLogs/{ACCOUNT}/CloudTrail/{}/", REGION);
+    let floor = u32::try_from(BEGINNING_MS / 60_000).unwrap() + FUTURE;
+    let place = serde_json::json!({ "v": 1, "branches": { branch: { "floor": floor, "entries": "" } } });
+    let soon: Clock = Arc::new(|| Timestamp(BEGINNING_MS + 3_600_000));
+    let source = trail.open_by(soon).await;
+    let page = source.read(&Cursor(place.to_string())).await.unwrap();
+    let said = page.problems.join("\n");
+    assert!(said.contains("stood in the future"), "{said}");
+    assert_eq!(page.bodies.len(), 1, "within the look-back all is read again");
+    let page = source.read(&page.next).await.unwrap();
+    assert_eq!((page.bodies.len(), page.problems.len()), (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
