@@ -210,7 +210,7 @@ pub fn enrich(event: &mut Event, tables: &Tables, memo: &mut Memo) {
     event.prunella.entity_uid = tables.identities.of(event);
     place(event, tables, memo);
     tables.indicators.meet(event);
-    if !event.osint.is_empty() {
+    if !event.osint.is_empty() && !event.metadata.profiles.contains(&OSINT_PROFILE) {
         event.metadata.profiles.push(OSINT_PROFILE);
     }
     if !tables.assets.is_empty() {

@@ -14,12 +14,16 @@ use std::collections::{BTreeMap, HashMap};
 
 /// Most resources in one event.
 pub const RESOURCES_PER_EVENT_MAX: usize = 100;
-/// A look that is older is no longer shown.
-const AGE_MS_MAX: i64 = 8 * 86_400_000;
+/// A look that is older is no longer shown: looks are taken once a day or more often.
+const AGE_MS_MAX: i64 = 25 * 3_600_000;
 /// Findings older than this have no risk left.
 const RISK_AGE_MS_MAX: i64 = 3 * 86_400_000;
 /// Most pages of events, and of findings, that are read for one answer.
-const PAGES_MAX: usize = 20;
+const PAGES_MAX: usize = 50;
+/// Events of one page; each holds many resources.
+const EVENTS_PER_PAGE_MAX: u32 = 200;
+/// So many pages that hold nothing of a newest look end the reading.
+const STALE_PAGES_MAX: usize = 2;
 
 /// One resource of the newest look.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -59,17 +63,19 @@ pub async fn assets(
     now: Timestamp,
 ) -> Result<Vec<Asset>, PortError> {
     let base = Query { tenant: tenant.map(str::to_owned), limit: QUERY_ROWS_MAX, ..Query::default() };
-    let mut events = Vec::new();
+    let (mut looks, mut stale) = (Looks::default(), 0);
     let mut query = Query {
         principal: Some(INVENTORY.to_owned()),
         since: Some(now.plus_ms(-AGE_MS_MAX)),
+        limit: EVENTS_PER_PAGE_MAX,
         ..base.clone()
     };
     for _ in 0..PAGES_MAX {
         let page = store.events(&query).await?;
-        events.extend(page.rows);
+        let news = page.rows.into_iter().filter_map(|event| looks.take(event)).count();
+        stale = if news == 0 { stale + 1 } else { 0 };
         query.before = page.next;
-        if query.before.is_none() {
+        if query.before.is_none() || stale >= STALE_PAGES_MAX {
             break;
         }
     }
@@ -83,30 +89,38 @@ pub async fn assets(
             break;
         }
     }
-    Ok(weigh(newest(events), &findings, now))
+    Ok(weigh(looks.assets.into_values().collect(), &findings, now))
 }
 
-/// The resources of the newest look at each kind in each account; `events` are newest first.
-fn newest(events: Vec<Event>) -> Vec<Asset> {
-    let mut looks: HashMap<(String, String, String, String), Option<String>> = HashMap::new();
-    let mut assets: BTreeMap<(String, String, String), Asset> = BTreeMap::new();
-    for event in events {
+/// The newest look at each kind in each account.
+#[derive(Default)]
+struct Looks {
+    /// By tenant, provider, account and kind.
+    newest: HashMap<[String; 4], Option<String>>,
+    /// By tenant, provider and id.
+    assets: BTreeMap<[String; 3], Asset>,
+}
+
+impl Looks {
+    /// Takes the events newest first. `None` for one of an older look.
+    fn take(&mut self, event: Event) -> Option<()> {
+        let tenant = event.tenant().to_owned();
         let provider = event.cloud.as_ref().map(|cloud| cloud.provider.to_string()).unwrap_or_default();
         let account = event.account().unwrap_or_default().to_owned();
         let kind = event.metadata.event_code.clone().unwrap_or_default();
-        let tenant = event.tenant().to_owned();
         let look = event.metadata.correlation_uid.clone();
-        let key = (tenant.clone(), provider.clone(), account.clone(), kind);
-        if *looks.entry(key).or_insert_with(|| look.clone()) != look {
-            continue;
+        let key = [tenant.clone(), provider.clone(), account.clone(), kind];
+        if *self.newest.entry(key).or_insert_with(|| look.clone()) != look {
+            return None;
         }
         let (region, seen) = (event.cloud.as_ref().and_then(|cloud| cloud.region.clone()), event.time);
         for resource in event.resources {
             let asset = asset(resource, &tenant, &provider, &account, region.as_deref(), seen);
-            assets.entry((tenant.clone(), provider.clone(), asset.uid.clone())).or_insert(asset);
+            let key = [tenant.clone(), provider.clone(), asset.uid.clone()];
+            self.assets.entry(key).or_insert(asset);
         }
+        Some(())
     }
-    assets.into_values().collect()
 }
 
 fn asset(
@@ -212,7 +226,10 @@ mod tests {
             finding(half, 30, "b2", "aws:user:other"),
             finding(half, 100, "elsewhere", "aws:user:other"),
         ];
-        let weighed = weigh(newest(events), &findings, Timestamp(half));
+        let mut looks = Looks::default();
+        let taken: Vec<bool> = events.into_iter().map(|event| looks.take(event).is_some()).collect();
+        assert_eq!(taken, [true, true, true, false, false, true]);
+        let weighed = weigh(looks.assets.into_values().collect(), &findings, Timestamp(half));
         let shown: Vec<_> =
             weighed.iter().map(|a| (a.uid.as_str(), a.risk_score, a.risk_level, a.findings)).collect();
         let (low, medium) = (RiskLevel::Low, RiskLevel::Medium);

@@ -257,7 +257,8 @@ impl Reading {
     fn address(&mut self, value: &str, template: &Osint) -> Result<(), &'static str> {
         let block = Block::parse(value).ok_or("addresses do not read as such")?;
         let (v4, v6) = BLOCK_BITS_MIN;
-        if block.fixed_bits() < if block.is_v4() { v4 } else { v6 } {
+        let bits_min = if block.is_v4() { v4 } else { v6 };
+        if block.fixed_bits() < bits_min || block.is_around_v4() {
             return Err("blocks are too wide");
         }
         if is_private(block.first_address()) {

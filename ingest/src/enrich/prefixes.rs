@@ -38,6 +38,12 @@ impl Block {
         self.first >> 32 == 0xFFFF
     }
 
+    /// Whether it is a block of IPv6 that holds all of IPv4.
+    pub fn is_around_v4(self) -> bool {
+        const MAPPED: u128 = 0xFFFF << 32;
+        !self.is_v4() && self.first <= MAPPED && MAPPED <= self.last
+    }
+
     pub fn first_address(self) -> IpAddr {
         Ipv6Addr::from_bits(self.first).to_canonical()
     }
@@ -169,6 +175,9 @@ mod tests {
         assert_eq!(Block::parse("10.1.2.3/8"), Block::parse("10.0.0.0/8"));
         assert_eq!(Block::parse("0.0.0.0/0").map(Block::span), Some(u128::from(u32::MAX)));
         assert_eq!(Block::parse("::/0").map(Block::span), Some(u128::MAX));
+        let is_around = |text| Block::parse(text).is_some_and(Block::is_around_v4);
+        assert!(is_around("::fffe:0:0/95") && is_around("::/80"));
+        assert!(!is_around("0.0.0.0/0") && !is_around("2001:db8::/32"));
     }
 
     proptest! {

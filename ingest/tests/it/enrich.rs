@@ -171,7 +171,7 @@ fn what_cannot_be_read_is_named_with_its_place_and_what_to_do() {
         assert!(said.contains("not a MaxMind database: "), "{said}");
         assert!(said.ends_with("; give the `.mmdb` file itself, unpacked and whole"), "{said}");
     }
-    let mut odd = whole.clone();
+    let mut odd = whole;
     let at = odd.windows(10).position(|word| word == b"ip_version").unwrap() + 10;
     // A text of two bytes where a number belongs.
     odd[at] = 2 << 5 | 2;
