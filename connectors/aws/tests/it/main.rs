@@ -18,3 +18,4 @@ mod killed;
 mod lives;
 mod objects;
 mod queue;
+mod settings;
