@@ -11,6 +11,10 @@ use std::sync::Arc;
 const KINDS: &[&str] = &[
     #[cfg(feature = "aws")]
     prunella_aws::effect::KIND,
+    #[cfg(feature = "azure")]
+    prunella_azure::effect::KIND,
+    #[cfg(feature = "gcp")]
+    prunella_gcp::effect::KIND,
 ];
 
 /// One effector for each kind, over all that is configured of it. Nothing is asked of a provider yet.
@@ -41,6 +45,10 @@ async fn open(kind: &str, configured: Vec<Configured>) -> anyhow::Result<Arc<dyn
     match kind {
         #[cfg(feature = "aws")]
         prunella_aws::effect::KIND => prunella_aws::effect::open(configured).await.context("[[effector]]"),
+        #[cfg(feature = "azure")]
+        prunella_azure::effect::KIND => prunella_azure::effect::open(configured).context("[[effector]]"),
+        #[cfg(feature = "gcp")]
+        prunella_gcp::effect::KIND => prunella_gcp::effect::open(configured).await.context("[[effector]]"),
         _ => {
             let names: Vec<String> = configured.into_iter().map(|c| c.name).collect();
             let unknown = anyhow::anyhow!("this build acts on no `{kind}`; it has: {}", KINDS.join(", "));

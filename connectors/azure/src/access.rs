@@ -92,13 +92,27 @@ impl Account {
 
     /// A client of one container.
     pub fn container(&self, name: &str) -> Result<BlobContainerClient, BadAccount> {
+        self.container_trying(name, RETRIES_MAX)
+    }
+
+    /// The same for calls that change something: sent once, and what became of a lost one is read.
+    pub(crate) fn container_once(&self, name: &str) -> Result<BlobContainerClient, BadAccount> {
+        self.container_trying(name, 0)
+    }
+
+    /// As the endpoint names the account.
+    pub(crate) fn name(&self) -> Option<String> {
+        account_name(&self.endpoint)
+    }
+
+    fn container_trying(&self, name: &str, retries: u32) -> Result<BlobContainerClient, BadAccount> {
         let bad = |detail: &str| BadAccount::Container(name.to_owned(), detail.to_owned());
         let mut url = self.endpoint.clone();
         let mut path = url.path_segments_mut().map_err(|()| bad("the endpoint has no path"))?;
         path.pop_if_empty().push(name);
         drop(path);
         let retry = ExponentialRetryOptions {
-            max_retries: RETRIES_MAX,
+            max_retries: retries,
             max_total_elapsed: Duration::seconds(RETRY_SECONDS_MAX),
             ..Default::default()
         };

@@ -3,6 +3,7 @@
 mod access;
 mod check;
 mod container;
+pub mod effect;
 mod error;
 mod shared_key;
 mod source;

@@ -5,8 +5,10 @@ use google_cloud_auth::credentials::{
 };
 use std::path::{Path, PathBuf};
 
-/// Reading is all that a token is asked for.
-const SCOPE: &str = "https://www.googleapis.com/auth/devstorage.read_only";
+/// Reading is all that a token of a source is asked for.
+const READING: &str = "https://www.googleapis.com/auth/devstorage.read_only";
+/// What one who acts may do is decided by its roles.
+pub(crate) const ACTING: &str = "https://www.googleapis.com/auth/cloud-platform";
 
 /// How to prove who we are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,16 +36,20 @@ pub enum BadAccess {
 
 impl Access {
     pub(crate) fn credentials(&self) -> Result<Credentials, BadAccess> {
+        self.credentials_for(READING)
+    }
+
+    pub(crate) fn credentials_for(&self, scope: &str) -> Result<Credentials, BadAccess> {
         let failed = |e: google_cloud_auth::build_errors::Error| BadAccess::Credentials(e.to_string());
         match self {
             Access::Anonymous => Ok(anonymous::Builder::new().build()),
-            Access::Default => credentials::Builder::default().with_scopes([SCOPE]).build().map_err(failed),
-            Access::File(file) => from_file(file),
+            Access::Default => credentials::Builder::default().with_scopes([scope]).build().map_err(failed),
+            Access::File(file) => from_file(file, scope),
         }
     }
 }
 
-fn from_file(file: &Path) -> Result<Credentials, BadAccess> {
+fn from_file(file: &Path, scope: &str) -> Result<Credentials, BadAccess> {
     let unreadable = |detail: String| BadAccess::File(file.to_owned(), detail);
     let text = std::fs::read(file).map_err(|e| unreadable(e.to_string()))?;
     // The error of the parser would quote the secret.
@@ -52,10 +58,10 @@ fn from_file(file: &Path) -> Result<Credentials, BadAccess> {
     let kind = value.get("type").and_then(|kind| kind.as_str()).unwrap_or_default().to_owned();
     let built = match kind.as_str() {
         "service_account" => {
-            let scopes = service_account::AccessSpecifier::from_scopes([SCOPE]);
+            let scopes = service_account::AccessSpecifier::from_scopes([scope]);
             service_account::Builder::new(value).with_access_specifier(scopes).build()
         }
-        "external_account" => external_account::Builder::new(value).with_scopes([SCOPE]).build(),
+        "external_account" => external_account::Builder::new(value).with_scopes([scope]).build(),
         _ => return Err(BadAccess::Type(file.to_owned(), kind)),
     };
     built.map_err(|e| BadAccess::Credentials(e.to_string()))

@@ -2,6 +2,7 @@
 
 mod access;
 mod check;
+pub mod effect;
 mod error;
 mod sink;
 mod source;

@@ -8,8 +8,14 @@ mod aws_s3_block_public_access;
 mod aws_s3_default_encryption;
 mod aws_s3_storage_class;
 mod aws_sessions_revoke;
+mod azure;
+mod azure_blob_archive;
+mod azure_container_block_public_access;
 mod cloud;
 mod event_caep;
+mod gcp;
+mod gcp_bucket_block_public_access;
+mod gcp_key_disable;
 mod keys_rotate;
 mod notify_pagerduty;
 mod notify_slack;
@@ -28,7 +34,11 @@ pub use aws_s3_block_public_access::AwsS3BlockPublicAccess;
 pub use aws_s3_default_encryption::AwsS3DefaultEncryption;
 pub use aws_s3_storage_class::AwsS3StorageClass;
 pub use aws_sessions_revoke::AwsSessionsRevoke;
+pub use azure_blob_archive::AzureBlobArchive;
+pub use azure_container_block_public_access::AzureContainerBlockPublicAccess;
 pub use event_caep::EventCaep;
+pub use gcp_bucket_block_public_access::GcpBucketBlockPublicAccess;
+pub use gcp_key_disable::GcpKeyDisable;
 pub use keys_rotate::KeysRotate;
 pub use notify_pagerduty::NotifyPagerDuty;
 pub use notify_slack::NotifySlack;
@@ -58,6 +68,10 @@ pub const CATALOG: &[&'static dyn Action] = &[
     &AwsS3BlockPublicAccess,
     &AwsS3DefaultEncryption,
     &AwsS3StorageClass,
+    &AzureContainerBlockPublicAccess,
+    &AzureBlobArchive,
+    &GcpKeyDisable,
+    &GcpBucketBlockPublicAccess,
     &NotifyWebhook,
     &NotifySlack,
     &NotifyPagerDuty,

@@ -68,6 +68,8 @@ impl<'a> Felt<'a> {
         let (_, part) = step.target.rsplit_once('#')?;
         match step.operation.as_str() {
             "iam:UpdateAccessKey" => Some(Felt::Credential(part)),
+            // Audit logs name the key in full.
+            "iam.serviceAccountKeys.disable" => Some(Felt::Credential(part)),
             "iam:PutUserPolicy" | "iam:PutRolePolicy" => {
                 let before = "/document/Statement/0/Condition/DateLessThan/aws:TokenIssueTime";
                 let before = step.desired.pointer(before).and_then(|at| Timestamp::parse(at.as_str()?));
@@ -81,7 +83,10 @@ impl<'a> Felt<'a> {
         let stands = format!("{stands}; no call has tried it yet");
         match self {
             Felt::Credential(id) => {
-                let concerned = |e: &&Event| e.credential() == Some(id);
+                let concerned = |e: &&Event| {
+                    let name = e.credential().unwrap_or_default();
+                    name.rsplit_once("/keys/").map_or(name, |(_, key)| key) == id
+                };
                 calls::judge(calls, concerned, calls::refuses_credential, applied, stands)
             }
             Felt::Sessions(before) => {

@@ -19,3 +19,4 @@ mod killed;
 mod lives;
 mod objects;
 mod queue;
+mod settings;

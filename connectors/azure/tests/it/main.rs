@@ -5,6 +5,7 @@
 mod bench;
 mod blobs;
 mod credentials;
+mod effect;
 
 // What every connector must do.
 prunella_contract::contract!(bench::bench);
