@@ -365,7 +365,8 @@ impl World {
     fn revoked(&self, runtime: &Runtime) -> usize {
         let all = TENANTS.iter().flat_map(|tenant| (0..USERS).map(move |n| (*tenant, format!("user{n}"))));
         let is_revoked = |(tenant, user): &(&str, String)| {
-            let (since, version) = runtime.block_on(self.version(&Tenant::try_from((*tenant).to_owned()).unwrap(), user));
+            let (since, version) =
+                runtime.block_on(self.version(&Tenant::try_from((*tenant).to_owned()).unwrap(), user));
             assert!(version <= 1, "{user} of {tenant} was revoked {version} times");
             since > Timestamp::ZERO
         };
