@@ -27,6 +27,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 pub use clickhouse::become_clickhouse;
+#[cfg(feature = "kafka")]
+pub use process::ask;
 
 /// How long a service may take until it answers: a broker that was killed first reads its logs again.
 const READY_MAX: Duration = Duration::from_secs(180);

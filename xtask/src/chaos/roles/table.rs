@@ -1,6 +1,5 @@
 //! The tables of one installation in ClickHouse: made before the run, counted after it, and dropped.
 
-use crate::chaos::http;
 use crate::chaos::stream::Counts;
 use crate::services;
 use anyhow::{Context, ensure};
@@ -24,7 +23,12 @@ impl Table {
         let address = services::address(SERVICE)
             .with_context(|| format!("no {SERVICE} runs here; `cargo xtask services up` starts one"))?;
         let (owner, writer) = (services::secret(SERVICE, OWNER)?, services::secret(SERVICE, WRITER)?);
-        Ok(Table { address: address.parse()?, database: prefix.replace('-', "_"), owner, writer })
+        Ok(Table {
+            address: address.parse()?,
+            database: format!("prunella_{}", prefix.replace('-', "_")),
+            owner,
+            writer,
+        })
     }
 
     /// The section of the configuration.
@@ -60,18 +64,25 @@ impl Table {
         self.ask(&format!("DROP DATABASE {} SYNC", self.database)).map(drop)
     }
 
-    /// How many rows of events are there by now.
-    pub fn number(&self, sql: &str) -> anyhow::Result<u64> {
+    fn number(&self, sql: &str) -> anyhow::Result<u64> {
         let answer = self.ask(sql)?;
         answer.trim().parse().with_context(|| format!("{sql} is answered with {answer}"))
     }
 
     fn ask(&self, sql: &str) -> anyhow::Result<String> {
         let password = std::fs::read_to_string(&self.owner)?;
-        let path = format!("/?user={OWNER}&password={}&database={}", password.trim(), self.database);
-        let answer = http::post(self.address, &path, "text/plain", sql.as_bytes())?;
-        let text = String::from_utf8_lossy(&answer.body).into_owned();
-        ensure!(answer.status == 200, "ClickHouse says {} to {sql}: {text}", answer.status);
-        Ok(text)
+        let (address, length) = (self.address, sql.len());
+        // Of HTTP 1.0, so that the answer comes in one piece.
+        let question = format!(
+            "POST /?database={} HTTP/1.0\r\nHost: {address}\r\nX-ClickHouse-User: {OWNER}\r\n\
+             X-ClickHouse-Key: {}\r\nContent-Length: {length}\r\n\r\n{sql}",
+            self.database,
+            password.trim()
+        );
+        let answer = services::ask(&address.to_string(), question.as_bytes(), |_| false)?;
+        let answer = String::from_utf8_lossy(&answer);
+        let (head, text) = answer.split_once("\r\n\r\n").context("no answer over HTTP")?;
+        ensure!(head.contains(" 200 "), "ClickHouse says to {sql}: {text}");
+        Ok(text.to_owned())
     }
 }
