@@ -9,11 +9,12 @@ pub use respond::Response;
 use crate::clock;
 use crate::enrich::{self, Keeper};
 use crate::log::LogError;
-use crate::log::kafka::{KafkaPump, Settings};
+use crate::log::kafka::{KafkaFeed, KafkaPump, Settings};
 use crate::metrics::{self, Counts};
 use crate::sqlite::lock;
 use prunella_detect::correlate::Correlate;
 use prunella_ingest::Ingest;
+use prunella_schemas::port::Live;
 use prunella_schemas::{Stage, Topic};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,6 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::sync::broadcast;
 
 /// How long a role waits before it starts again after the world refused it.
 const RESTART: Duration = Duration::from_millis(500);
@@ -106,6 +108,12 @@ impl Roles {
         let troubles = sink.troubles();
         lock(&self.vitals.others).push(Arc::new(move || troubles.all()));
         self.spawn_run(sink.name(), sink.counts(), move |stop| sink.run(stop))
+    }
+
+    /// Shows people what happens, while somebody looks.
+    pub fn start_feed(&mut self, settings: &Settings, live: broadcast::Sender<Live>) -> std::io::Result<()> {
+        let feed = KafkaFeed::new(settings.clone(), live);
+        self.spawn_run("feed", feed.counts(), move |stop| feed.run(stop))
     }
 
     fn spawn<S: Stage + 'static, F: Fn() -> S + Send + Sync + 'static>(

@@ -139,7 +139,8 @@ impl Sink {
     }
 }
 
-fn live(posted: &Posted) -> Option<Live> {
+/// As the live feed shows it; what nobody looks at is not shown.
+pub(crate) fn live(posted: &Posted) -> Option<Live> {
     let (version, bytes) = (posted.version, posted.bytes.as_slice());
     match posted.topic {
         Topic::Events => {

@@ -57,6 +57,9 @@ pub struct Options {
     /// With `--roles`: so many of the kills hit the broker
     #[arg(long, default_value_t = 1)]
     pub broker_kills: u32,
+    /// With `--roles`: so many of the kills hit ClickHouse, into which the role `sink` copies; its rows are counted too
+    #[arg(long, default_value_t = 0)]
+    pub table_kills: u32,
     /// With `--roles`: how often a process stands still while another one takes over, and then wakes up
     #[arg(long, default_value_t = 1)]
     pub freezes: u32,
@@ -150,7 +153,13 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         options,
         &format!(
             "seed {seed} (again with: cargo xtask chaos{} --kills {} --seed {seed} --events {})",
-            if options.roles { " --roles" } else { "" },
+            match options.roles {
+                true => format!(
+                    " --roles --broker-kills {} --table-kills {} --freezes {}",
+                    options.broker_kills, options.table_kills, options.freezes
+                ),
+                false => String::new(),
+            },
             options.kills,
             options.events
         ),
@@ -176,9 +185,9 @@ use roles::{rebalance, run as over_kafka};
 
 #[cfg(not(feature = "kafka"))]
 fn over_kafka(options: &Options, _: &Path, _: &Path, _: u64) -> anyhow::Result<()> {
-    let (kills, freezes) = (options.broker_kills, options.freezes);
+    let (kills, freezes) = (options.broker_kills + options.table_kills, options.freezes);
     bail!(
-        "this build knows no Kafka: no {kills} kills of the broker and {freezes} frozen processes; \
+        "this build knows no Kafka: no {kills} kills of a service and {freezes} frozen processes; \
          `cargo run -p xtask --features kafka -- chaos` does"
     )
 }

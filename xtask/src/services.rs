@@ -27,6 +27,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 pub use clickhouse::become_clickhouse;
+#[cfg(feature = "kafka")]
+pub use process::ask;
 
 /// How long a service may take until it answers: a broker that was killed first reads its logs again.
 const READY_MAX: Duration = Duration::from_secs(180);
@@ -156,22 +158,37 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     }
 }
 
-/// `host:port` of the Kafka that runs.
+/// `host:port` of a service that runs.
 #[cfg(feature = "kafka")]
-pub fn kafka_address() -> Option<String> {
-    let running = read(&tree::root().join("target/services")).ok()?;
-    running.into_iter().find(|one| one.name == "kafka").map(|one| one.address)
+pub fn address(name: &str) -> Option<String> {
+    Some(running(name).ok()?.address)
 }
 
-/// SIGKILL to the Kafka that `up` started, and another one in its place, on the same port and data.
+/// The file with a user's password for a service that runs.
 #[cfg(feature = "kafka")]
-pub fn restart_kafka() -> anyhow::Result<()> {
+pub fn secret(name: &str, user: &str) -> anyhow::Result<PathBuf> {
+    running(name)?.secrets.remove(user).with_context(|| format!("no password of {user} for {name} is known"))
+}
+
+#[cfg(feature = "kafka")]
+fn running(name: &str) -> anyhow::Result<Running> {
+    let all = read(&tree::root().join("target/services"))?;
+    let found = all.into_iter().find(|one| one.name == name);
+    found.with_context(|| format!("no {name} runs here; `cargo xtask services up` starts one"))
+}
+
+/// SIGKILL to a service that `up` started, and another process in its place, on the same port and data.
+#[cfg(feature = "kafka")]
+pub fn restart(name: &str) -> anyhow::Result<()> {
     let folder = tree::root().join("target/services");
     let mut all = read(&folder)?;
-    let one = all.iter_mut().find(|one| one.name == "kafka").context("no Kafka runs")?;
-    let pid =
-        one.pid.context("this Kafka was not started by `cargo xtask services up`; use --broker-kills 0")?;
-    process::stop(pid, &one.mark, "KILL")?;
+    let one = all.iter_mut().find(|one| one.name == name);
+    let one = one.with_context(|| format!("no {name} runs here"))?;
+    let service = SERVICES.into_iter().find(|service| service.name() == name);
+    let service = service.with_context(|| format!("there is no service `{name}`"))?;
+    let foreign =
+        || format!("this {name} was not started by `cargo xtask services up`; it is not ours to kill");
+    process::stop(one.pid.with_context(foreign)?, &one.mark, "KILL")?;
     let port = one.address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
     // A client that knocks at a port where nobody listens may be given that very port for its own end, for a moment.
     for _ in 0..PORT_TURNS_MAX {
@@ -180,11 +197,11 @@ pub fn restart_kafka() -> anyhow::Result<()> {
         }
         std::thread::sleep(LOOK_EVERY);
     }
-    let again = start(&kafka::Kafka, &folder.join("kafka"), port)?;
+    let again = start(service, &folder.join(name), port)?;
     let is_same = again.address == one.address;
     *one = again;
     write(&folder, &all)?;
-    anyhow::ensure!(is_same, "the port of Kafka was taken by somebody else meanwhile");
+    anyhow::ensure!(is_same, "the port of {name} was taken by somebody else meanwhile");
     Ok(())
 }
 

@@ -277,5 +277,10 @@ fn damaged(what: &str) -> PortError {
 }
 
 fn away(error: &RedisError) -> PortError {
-    PortError::Unavailable(format!("Redis: {error}; see `redis.url`"))
+    let text = error.to_string();
+    let remedy = match text.contains("certificate") {
+        true => "; `SSL_CERT_FILE` names the file of the authority that made its certificate",
+        false => "",
+    };
+    PortError::Unavailable(format!("Redis: {text}; see `redis.url`{remedy}"))
 }

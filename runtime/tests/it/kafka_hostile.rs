@@ -141,6 +141,7 @@ fn work_off<S: Stage>(here: &Settings, make: impl Fn() -> S + Sync, sent: usize)
     assert_eq!(lives, 1, "nothing stops for a poison");
 }
 
+#[allow(clippy::print_stderr, reason = "what became of the poison is worth knowing")]
 fn check_letters(here: &Settings, name: &str) {
     let (letters, all) = outputs(here, Topic::Dlq);
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();

@@ -47,7 +47,11 @@ macro_rules! guarded_or_skip {
 
 /// Fails unless the error says all of the words soon, and no secret.
 #[track_caller]
-#[allow(clippy::disallowed_methods, reason = "how soon somebody is told is what this measures")]
+#[allow(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "how soon somebody is told is what this measures"
+)]
 fn refused(here: &Settings, words: &[&str], secret: &str) {
     let since = Instant::now();
     let said = runtime().block_on(check(here)).unwrap_err().to_string();
@@ -72,6 +76,9 @@ fn with(here: &Settings, brokers: &str, entries: &[(&str, &str)]) -> Settings {
     changed
 }
 
+/// Which door, what is wrong, and the words that must be said.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [&'a str]);
+
 #[test]
 fn who_has_no_key_to_the_door_is_told_what_is_wrong_within_seconds() {
     let door = guarded_or_skip!("kafka");
@@ -94,7 +101,7 @@ fn who_has_no_key_to_the_door_is_told_what_is_wrong_within_seconds() {
     let (credentials, protocol) = ("does not let us in", "do not speak the same protocol");
     let untrusted = "do not trust the certificate";
     let (tls, plain) = (&door.tls, &door.address);
-    let cases: [(&str, &[(&str, &str)], &[&str]); 11] = [
+    let cases: [Case<'_>; 11] = [
         (tls, &[("sasl.password", "s3cret")], &[credentials, "kafka.sasl_password_file"]),
         (tls, &[("sasl.username", "mallory")], &[credentials, "kafka.sasl_username"]),
         (tls, &[("sasl.mechanism", "SCRAM-SHA-512")], &[credentials, "sasl.mechanism"]),

@@ -235,3 +235,44 @@ fn another_key_and_a_changed_table_are_refused() {
     assert_eq!(home.report(&[]).completeness, Completeness::Ok);
     assert_eq!(home.report(&[anchor]).completeness, Completeness::Truncated);
 }
+
+#[test]
+fn over_tls_the_servers_certificate_and_our_password_are_checked() {
+    let server = postgres_or_skip!("secure");
+    let Some((own, others)) = authority("postgres").zip(authority("redis")) else {
+        eprintln!("SKIPPED: no PostgreSQL with TLS runs here; `cargo xtask services up` starts one");
+        return;
+    };
+    let runtime = Runtime::new().unwrap();
+    let open = |query: &str, password: &str| {
+        let (url, password) = (format!("{}?{query}", server.url), password.to_owned());
+        let server = Server { url, password, schema: server.schema.clone() };
+        runtime.block_on(Database::open(&server)).map(drop).map_err(|e| e.to_string())
+    };
+    let full = |authority: &str| format!("sslmode=verify-full&sslrootcert={authority}");
+    assert_eq!(open(&full(&own), &server.password), Ok(()));
+    let refused = |query: &str, password: &str, words: &[&str]| {
+        let since = now();
+        let said = open(query, password).unwrap_err();
+        eprintln!("after {} ms: {said}", since.elapsed().as_millis());
+        assert!(words.iter().all(|word| said.contains(word)), "{words:?} are not in {said}");
+        assert!(!said.contains(&server.password) && !said.contains("s3cret"), "{said}");
+        assert!(since.elapsed() < Duration::from_secs(30), "told after {:?}", since.elapsed());
+    };
+    refused(&full(&own), "s3cret", &["password", "postgres.password_file"]);
+    refused(&full(&others), &server.password, &["certificate", "sslrootcert"]);
+    refused(&full("/no/such/file"), &server.password, &["sslrootcert"]);
+}
+
+#[allow(clippy::disallowed_methods, reason = "how soon somebody is told is what this measures")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// The certificate that vouches for one of the services.
+pub fn authority(name: &str) -> Option<String> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/services/services.json");
+    let services: Vec<serde_json::Value> = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    let found = services.iter().find(|s| s["name"] == name)?;
+    Some(found["tls"]["authority"].as_str()?.to_owned())
+}

@@ -17,7 +17,7 @@ use prunella_runtime::roles::{Response, Role, Roles};
 use prunella_runtime::state::RedisState;
 use prunella_runtime::store::{SqliteStore, StoreWriter};
 use prunella_schemas::plan::{Mode, Outcome, Probe, Read, TargetState};
-use prunella_schemas::port::{Effector, Intake, PortError, State, Store};
+use prunella_schemas::port::{Effector, Intake, Live, PortError, State, Store};
 use prunella_schemas::{
     Command, Finding, Id, Message, PlanState, Posted, Receipt, Step, Tenant, Timestamp, Topic, Transition,
 };
@@ -30,6 +30,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use tokio::sync::broadcast;
 
 const WAIT: Duration = Duration::from_secs(90);
 
@@ -249,10 +250,15 @@ macro_rules! world_or_skip {
 #[test]
 fn a_record_becomes_one_effect_and_one_receipt_also_when_redis_is_wiped() {
     let world = world_or_skip!("respond");
-    let process = world.start(Moment::Never);
+    let mut process = world.start(Moment::Never);
+    let (live, mut feed) = broadcast::channel(1_000);
+    process.roles.start_feed(&world.settings, live).unwrap();
+    // From the end on, which it has to find first.
+    std::thread::sleep(Duration::from_secs(3));
     world.attack("eve");
     until("the receipt", || world.receipts().contains_key(&principal("eve")));
     world.check_contained(&["eve"]);
+    check_shown(&mut feed);
     Runtime::new().unwrap().block_on(world.redis.wipe());
     world.attack("mallory");
     until("the second receipt", || world.receipts().contains_key(&principal("mallory")));
@@ -280,6 +286,27 @@ fn a_record_becomes_one_effect_and_one_receipt_also_when_redis_is_wiped() {
         (counted("prunella_events_processed_total"), counted("prunella_events_produced_total"));
     assert!(taken >= 4 && told >= 3, "{taken} transitions, {told} reports");
     process.die();
+}
+
+/// The whole story is on the live feed, each part of it once.
+fn check_shown(feed: &mut broadcast::Receiver<Live>) {
+    let mut shown: BTreeMap<&str, Vec<Id>> = BTreeMap::new();
+    until("the receipt on the feed", || {
+        while let Ok(live) = feed.try_recv() {
+            let (what, id) = match live {
+                Live::Event { event } => ("event", event.id()),
+                Live::Finding { finding } => ("finding", finding.id()),
+                Live::Plan { transition } => ("plan", transition.id()),
+                Live::Receipt { receipt } => ("receipt", receipt.id()),
+            };
+            shown.entry(what).or_default().push(id);
+        }
+        shown.contains_key("receipt")
+    });
+    assert_eq!(shown.keys().copied().collect::<Vec<_>>(), ["event", "finding", "plan", "receipt"]);
+    for (what, ids) in shown {
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "each {what} once");
+    }
 }
 
 #[test]

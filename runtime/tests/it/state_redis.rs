@@ -278,3 +278,44 @@ async fn wiped_again_and_again_during_a_run_it_never_denies_what_it_acknowledged
     eprintln!("revoked up to, and answers `not loaded`: {counts:?}");
     assert!(counts.iter().all(|(acknowledged, unloaded)| *acknowledged > 30 && *unloaded > 0), "{counts:?}");
 }
+
+/// The system says whom to trust, which a process reads once: so each case is a process.
+#[test]
+#[allow(clippy::disallowed_methods, reason = "a child is told by its environment")]
+fn redis_over_tls_is_believed_only_with_a_certificate_that_the_system_trusts() {
+    const URL: &str = "PRUNELLA_TEST_REDIS_TLS";
+    if let Ok(url) = std::env::var(URL) {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let _context = runtime.enter();
+        let state = RedisState::open(&url, "", "test-tls", Ledger::new()).unwrap();
+        let tenant = Tenant::default();
+        let said = runtime.block_on(async {
+            let said = state.load(&tenant).await;
+            said.map(|_| "loaded".to_owned()).unwrap_or_else(|e| e.to_string())
+        });
+        eprintln!("SAID {said}");
+        return;
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/services/services.json");
+    let services = std::fs::read(path).unwrap_or_else(|_| b"[]".to_vec());
+    let services: Vec<serde_json::Value> = serde_json::from_slice(&services).unwrap();
+    let tls = |name: &str| services.iter().find(|s| s["name"] == name).map(|s| s["tls"].clone());
+    let text = |name: &str, key: &str| Some(tls(name)?[key].as_str()?.to_owned());
+    let found = text("redis", "address").zip(text("redis", "authority")).zip(text("kafka", "authority"));
+    let Some(((address, own), others)) = found else {
+        eprintln!("SKIPPED: no Redis with TLS runs here; `cargo xtask services up` starts one");
+        return;
+    };
+    let check = |scheme: &str, authority: &str, want: &str| {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["redis_over_tls_is_believed", "--nocapture"]).env("SSL_CERT_FILE", authority);
+        let done = child.env(URL, format!("{scheme}://{address}")).output().unwrap();
+        let text = String::from_utf8(done.stderr).unwrap();
+        let said = text.lines().find_map(|line| line.strip_prefix("SAID ")).unwrap_or(&text);
+        eprintln!("{scheme}: {said}");
+        assert!(said.contains(want), "{want} is not in {said}");
+    };
+    check("rediss", &own, "loaded");
+    check("rediss", &others, "SSL_CERT_FILE");
+    check("redis", &own, "redis.url");
+}

@@ -286,12 +286,6 @@ pub(crate) async fn session(db: &Database, id: &str) -> Result<Option<Session>, 
     .transpose()
 }
 
-/// When a session began, in milliseconds; `None` when there is no such session.
-pub(crate) async fn session_began(db: &Database, id: &str) -> Result<Option<i64>, Error> {
-    let began = sqlx::query_scalar("SELECT created FROM sessions WHERE id = $1").bind(id);
-    Ok(began.fetch_optional(db.pool()).await?)
-}
-
 /// What the database knows of a refresh token: the digest of its secret.
 pub(crate) fn digest_of_refresh(token: &str) -> String {
     digest_of(token.split_once('.').map_or("", |(_, secret)| secret))

@@ -4,6 +4,7 @@
 mod crew;
 mod holdings;
 mod rebalance;
+mod table;
 
 use super::drive::{INTAKE, NDJSON};
 use super::stream::{self, Stream};
@@ -11,7 +12,7 @@ use super::{Format, Options, http, say};
 use crate::random::Random;
 use crate::services;
 use anyhow::{Context, bail};
-use crew::{Crew, ROLES};
+use crew::{Crew, ROLES, Site};
 use holdings::Holdings;
 use rebalance::{Change, Outcome};
 use serde::Serialize;
@@ -19,6 +20,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use table::Table;
 
 /// Batches that each disturbance finds to disturb, on average.
 const BATCHES_PER_KILL: usize = 12;
@@ -43,6 +45,7 @@ struct Summary {
     kills: u32,
     kills_by_role: [u32; ROLES.len()],
     kills_of_the_broker: u32,
+    kills_of_the_tables: u32,
     frozen: u32,
     /// Started again because the broker was away when they started.
     revived: u32,
@@ -77,16 +80,22 @@ pub fn run(options: &Options, binary: &Path, folder: &Path, seed: u64) -> anyhow
 #[allow(clippy::disallowed_methods, reason = "the fault test measures from outside")]
 fn play(options: &Options, binary: &Path, folder: &Path, seed: u64) -> anyhow::Result<Summary> {
     let brokers =
-        services::kafka_address().context("no Kafka runs here; `cargo xtask services up` starts one")?;
+        services::address("kafka").context("no Kafka runs here; `cargo xtask services up` starts one")?;
     let batches = BATCHES_MIN.max((options.kills + options.freezes) as usize * BATCHES_PER_KILL);
     let stream = stream::make(binary, folder, seed, options.events, batches)?;
     say(options, &format!("{} lines in {} batches", stream.counts.lines, stream.batches.len()));
     let mut summary = Summary { seed, sent: stream.counts, ..Summary::default() };
     let since = Instant::now();
-    let mut crew = Crew::start(binary, folder, &brokers, &prefix("calm")?)?;
+    // One partition, so that there is one order.
+    let site = |name: &str| {
+        let prefix = prefix(name)?;
+        let table = (options.table_kills > 0).then(|| Table::new(&prefix)).transpose()?;
+        Site::new(binary, folder, &brokers, &prefix, 1, table)
+    };
+    let mut crew = Crew::start(site("calm")?)?;
     let everything = AtomicUsize::new(usize::MAX);
     feed(&stream, &everything, &AtomicBool::new(false), || crew.door())?;
-    let calm = finish(&mut crew, &brokers, &mut summary).context("the undisturbed run")?;
+    let calm = finish(&mut crew, &brokers, &mut summary, "undisturbed").context("the undisturbed run")?;
     violations("undisturbed", calm.violations(&stream.counts)?, &mut summary);
     violations("undisturbed", calm.findings.first.is_empty().then(|| "no findings".into()), &mut summary);
     drop(crew);
@@ -94,7 +103,7 @@ fn play(options: &Options, binary: &Path, folder: &Path, seed: u64) -> anyhow::R
     let count = calm.findings.first.len();
     say(options, &format!("undisturbed: {:.1} s, {count} findings", summary.undisturbed_seconds));
     let since = Instant::now();
-    let crew = Crew::start(binary, folder, &brokers, &prefix("struck")?)?;
+    let crew = Crew::start(site("struck")?)?;
     let held = disturb(options, crew, &stream, &brokers, seed, &mut summary).context("the disturbed run")?;
     summary.disturbed_seconds = since.elapsed().as_secs_f64();
     violations("disturbed", held.violations(&stream.counts)?, &mut summary);
@@ -118,14 +127,14 @@ pub fn rebalance(
     turns: u32,
 ) -> anyhow::Result<()> {
     let brokers =
-        services::kafka_address().context("no Kafka runs here; `cargo xtask services up` starts one")?;
+        services::address("kafka").context("no Kafka runs here; `cargo xtask services up` starts one")?;
     let mut wrong = 0;
     for (change, turns, name) in
         [(Change::Orderly, turns, "orderly"), (Change::Sudden, turns.div_ceil(SUDDEN_RARER), "sudden")]
     {
         let events = options.events.max(rebalance::events(change, turns));
         let stream = stream::make(binary, folder, seed, events, BATCHES_MIN)?;
-        let site = crew::Site::new(binary, folder, &brokers, &prefix(name)?, rebalance::PARTITIONS)?;
+        let site = Site::new(binary, folder, &brokers, &prefix(name)?, rebalance::PARTITIONS, None)?;
         let outcome = rebalance::run(&site, &brokers, &stream, change, turns, seed)?;
         wrong += outcome.lost + outcome.too_many + site.panics() as u64;
         print_rebalance(options, &outcome);
@@ -161,10 +170,11 @@ fn disturb(
             if fate.chance(CALM) {
                 std::thread::sleep(CALM_FOR);
             }
-            let which = fate.below(ROLES.len());
+            let which = fate.below(lock().size());
             let done = match deed {
                 Deed::Kill => lock().kill(which),
-                Deed::KillBroker => services::restart_kafka(),
+                Deed::KillBroker => services::restart("kafka"),
+                Deed::KillTables => services::restart(table::SERVICE),
                 Deed::Freeze => freeze(&lock, which, &mut fate),
             };
             if done.is_err() {
@@ -178,21 +188,24 @@ fn disturb(
     })?;
     summary.cut_off = cut_off;
     let mut crew = crew.into_inner().unwrap_or_else(PoisonError::into_inner);
-    finish(&mut crew, brokers, summary)
+    finish(&mut crew, brokers, summary, "disturbed")
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Deed {
     Kill,
     KillBroker,
+    KillTables,
     Freeze,
 }
 
 /// What happens, in which order.
 fn deeds(options: &Options, fate: &mut Random) -> Vec<Deed> {
     let of_broker = options.broker_kills.min(options.kills);
-    let mut deeds = vec![Deed::Kill; (options.kills - of_broker) as usize];
-    let others = [(Deed::KillBroker, of_broker), (Deed::Freeze, options.freezes)];
+    let of_tables = options.table_kills.min(options.kills - of_broker);
+    let mut deeds = vec![Deed::Kill; (options.kills - of_broker - of_tables) as usize];
+    let others =
+        [(Deed::KillBroker, of_broker), (Deed::KillTables, of_tables), (Deed::Freeze, options.freezes)];
     for (deed, count) in others {
         for _ in 0..count {
             deeds.insert(fate.below(deeds.len() + 1), deed);
@@ -210,6 +223,10 @@ fn count(deed: Deed, which: usize, summary: &mut Summary) {
         Deed::KillBroker => {
             summary.kills += 1;
             summary.kills_of_the_broker += 1;
+        }
+        Deed::KillTables => {
+            summary.kills += 1;
+            summary.kills_of_the_tables += 1;
         }
         Deed::Freeze => summary.frozen += 1,
     }
@@ -258,13 +275,18 @@ fn feed(
 }
 
 /// Lets the roles work off what they have, stops them, and reads what they said.
-fn finish(crew: &mut Crew, brokers: &str, summary: &mut Summary) -> anyhow::Result<Holdings> {
+fn finish(crew: &mut Crew, brokers: &str, summary: &mut Summary, name: &str) -> anyhow::Result<Holdings> {
     crew.wait_until_idle()?;
     summary.revived += crew.revivals;
     summary.stop_ms = summary.stop_ms.max(crew.stop()?.as_millis());
     let panics = crew.site.panics();
     violations(&crew.site.prefix, (panics > 0).then(|| format!("{panics} panics")), summary);
-    Holdings::read(brokers, &crew.site.prefix)
+    let held = Holdings::read(brokers, &crew.site.prefix)?;
+    if let Some(table) = &crew.site.table {
+        violations(name, table.violations(&summary.sent, held.findings.first.len() as u64)?, summary);
+        table.drop()?;
+    }
+    Ok(held)
 }
 
 /// Topics of an earlier run must not be met again.
@@ -303,10 +325,11 @@ fn print(options: &Options, summary: &Summary) {
     let by_role: Vec<String> =
         ROLES.iter().zip(summary.kills_by_role).map(|(role, kills)| format!("{role} {kills}")).collect();
     println!(
-        "kills                {} ({}, broker {}), {} frozen and replaced, {} found no broker and started again",
+        "kills                {} ({}, broker {}, tables {}), {} frozen and replaced, {} found no broker and started again",
         summary.kills,
         by_role.join(", "),
         summary.kills_of_the_broker,
+        summary.kills_of_the_tables,
         summary.frozen,
         summary.revived
     );

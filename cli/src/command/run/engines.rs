@@ -124,7 +124,7 @@ mod with_engines {
             &self,
             config: &Config,
             settings: &Settings,
-            vitals: &Vitals,
+            roles: &mut Roles,
         ) -> anyhow::Result<Option<Api>> {
             if !self.serves {
                 return Ok(None);
@@ -138,9 +138,11 @@ mod with_engines {
             let health = RolesHealth {
                 engines: self.clone(),
                 settings: settings.clone(),
-                vitals: vitals.clone(),
+                vitals: roles.vitals.clone(),
                 started: (clock::wall())(),
             };
+            let live = broadcast::channel(LIVE_MAX).0;
+            roles.start_feed(settings, live.clone())?;
             let own = pipeline::settings(config)?;
             let ports = Ports {
                 store: Arc::clone(&self.store),
@@ -148,7 +150,7 @@ mod with_engines {
                 state: Arc::new(self.state.clone()),
                 ledger: Arc::new(PostgresReader::new(self.database.clone(), config.tenant.clone())),
                 health: Arc::new(health),
-                live: broadcast::channel(LIVE_MAX).0,
+                live,
                 simulator: None,
                 links: None,
                 clock: clock::wall(),
@@ -219,7 +221,7 @@ mod without {
     use crate::command::run::http::Api;
     use crate::config::Config;
     use prunella_runtime::log::kafka::Settings;
-    use prunella_runtime::roles::{Roles, Vitals};
+    use prunella_runtime::roles::Roles;
 
     /// There are none.
     #[derive(Clone)]
@@ -249,7 +251,7 @@ mod without {
             match *self {}
         }
 
-        pub fn console(&self, _: &Config, _: &Settings, _: &Vitals) -> anyhow::Result<Option<Api>> {
+        pub fn console(&self, _: &Config, _: &Settings, _: &mut Roles) -> anyhow::Result<Option<Api>> {
             match *self {}
         }
     }

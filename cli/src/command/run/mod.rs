@@ -76,7 +76,7 @@ async fn run_until_stopped(config: &Config, args: &RunRoles) -> anyhow::Result<(
         None => None,
     };
     let api = match &engines {
-        Some(engines) => engines.console(config, &settings, &roles.vitals)?,
+        Some(engines) => engines.console(config, &settings, &mut roles)?,
         None => None,
     };
     let serves = connects || api.is_some();

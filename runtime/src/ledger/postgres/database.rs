@@ -5,6 +5,7 @@ use prunella_ledger::Verifier;
 use prunella_schemas::Tenant;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, PgPool};
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -129,7 +130,17 @@ impl Database {
             sqlx::Error::Database(e) if e.code().is_some_and(|code| code.starts_with("53")) => {
                 StoreError::Full { path, detail }
             }
+            sqlx::Error::Database(e) if e.code().is_some_and(|code| code.starts_with("28")) => {
+                let detail =
+                    format!("{detail}; see the user in `postgres.url`, and `postgres.password_file`");
+                StoreError::Unavailable { path, detail }
+            }
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => StoreError::Corrupt { path, detail },
+            // Over TCP nothing else can be not found.
+            sqlx::Error::Io(e) if e.kind() == ErrorKind::NotFound || detail.contains("certificate") => {
+                let detail = format!("{detail}; see `sslrootcert` in `postgres.url`");
+                StoreError::Unavailable { path, detail }
+            }
             sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) => StoreError::Unavailable {
                 path,
                 detail: format!("{detail}; is PostgreSQL running there? see `postgres.url`"),

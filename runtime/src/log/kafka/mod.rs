@@ -9,6 +9,7 @@ mod flight;
 pub(crate) mod inbox;
 mod intake;
 pub(crate) mod lane;
+mod live;
 pub(crate) mod manifest;
 mod plans;
 mod preflight;
@@ -21,6 +22,7 @@ mod topics;
 pub(crate) mod wire;
 
 pub use intake::KafkaIntake;
+pub use live::KafkaFeed;
 pub use plans::{KafkaPlans, Membership};
 pub use preflight::{SetupError, answers, check};
 pub use pump::KafkaPump;

@@ -186,6 +186,7 @@ fn is_telling(code: Code, detail: &str) -> bool {
         || detail.contains("might require SSL")
         || detail.contains("might be configured for")
         || detail.contains("mechanism handshake failed")
+        || detail.contains("SASL authentication error")
         || detail.contains(UNTRUSTED)
 }
 

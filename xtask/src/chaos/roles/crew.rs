@@ -1,5 +1,6 @@
 //! The roles as processes: started, killed, frozen and replaced; never any process but our own children.
 
+use super::table::Table;
 use crate::chaos::http;
 use anyhow::{Context, ensure};
 use std::fs::File;
@@ -8,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-pub const ROLES: [&str; 4] = ["connect", "ingest", "detect", "correlate"];
+/// The last one only where there are tables.
+pub const ROLES: [&str; 5] = ["connect", "ingest", "detect", "correlate", "sink"];
 /// How long a stop may take.
 const STOP_MAX: Duration = Duration::from_secs(10);
 /// How long the roles may take to work off what they have.
@@ -28,6 +30,7 @@ pub struct Site {
     /// Standard error of all processes.
     log: PathBuf,
     pub prefix: String,
+    pub table: Option<Table>,
 }
 
 /// A process for each role.
@@ -49,11 +52,11 @@ struct Seat {
 pub struct Frozen(Child);
 
 impl Crew {
-    /// Makes the topics, of one partition each so that there is one order, and starts every role.
-    pub fn start(binary: &Path, folder: &Path, brokers: &str, prefix: &str) -> anyhow::Result<Self> {
-        let mut crew =
-            Crew { site: Site::new(binary, folder, brokers, prefix, 1)?, seats: Vec::new(), revivals: 0 };
-        for role in ROLES {
+    /// Starts every role.
+    pub fn start(site: Site) -> anyhow::Result<Self> {
+        let count = ROLES.len() - usize::from(site.table.is_none());
+        let mut crew = Crew { site, seats: Vec::new(), revivals: 0 };
+        for role in ROLES.into_iter().take(count) {
             let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
             let child = crew.site.start(role, Some(role), address)?;
             crew.seats.push(Seat { role, address, child });
@@ -79,6 +82,11 @@ impl Crew {
             seat.child = self.site.start(seat.role, Some(seat.role), seat.address)?;
         }
         Ok(())
+    }
+
+    /// How many roles there are.
+    pub fn size(&self) -> usize {
+        self.seats.len()
     }
 
     /// SIGKILL to one role, and another process in its place.
@@ -158,26 +166,34 @@ impl Crew {
 }
 
 impl Site {
-    /// Makes the topics.
+    /// Makes the topics, and the tables.
     pub fn new(
         binary: &Path,
         folder: &Path,
         brokers: &str,
         prefix: &str,
         partitions: i32,
+        table: Option<Table>,
     ) -> anyhow::Result<Self> {
         let config = folder.join(format!("{prefix}.toml"));
         std::fs::write(
             &config,
             format!(
                 "version = 1\n[kafka]\nbrokers = \"{brokers}\"\ntopic_prefix = \"{prefix}\"\n\
-                 partitions = {partitions}\ncreate_topics = false\n"
+                 partitions = {partitions}\ncreate_topics = false\n{}",
+                table.as_ref().map(Table::config).unwrap_or_default()
             ),
         )?;
         let log = folder.join(format!("{prefix}.log"));
-        let site = Site { binary: binary.to_owned(), config, log, prefix: prefix.to_owned() };
-        let made = site.command().args(["topics", "create"]).output().context("cannot run topics create")?;
-        ensure!(made.status.success(), "topics create: {}", String::from_utf8_lossy(&made.stderr).trim());
+        let site = Site { binary: binary.to_owned(), config, log, prefix: prefix.to_owned(), table };
+        let mut steps = vec![(["topics", "create"], Vec::new())];
+        steps.extend(site.table.as_ref().map(|table| (["schema", "apply"], table.as_owner().to_vec())));
+        for (verb, environment) in steps {
+            let made = site.command().args(verb).envs(environment).output();
+            let made = made.with_context(|| format!("cannot run {}", verb.join(" ")))?;
+            let said = String::from_utf8_lossy(&made.stderr);
+            ensure!(made.status.success(), "{}: {}", verb.join(" "), said.trim());
+        }
         Ok(site)
     }
 
