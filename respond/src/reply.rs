@@ -40,7 +40,7 @@ impl Live {
         match asked {
             Asked::Read => self.unreadable(desk, &detail),
             Asked::Apply => self.applied(desk, &[Outcome::Unknown { detail }]),
-            Asked::Probe => self.probed(desk, prunella_schemas::plan::Probe::NotYet { detail }),
+            Asked::Probe => self.probed(desk, prunella_schemas::plan::Probe::Unseen { detail }),
             Asked::Undo => self.undone(desk, &[Outcome::Unknown { detail }]),
         }
     }

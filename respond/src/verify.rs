@@ -51,12 +51,18 @@ impl Live {
             Probe::Escaped { detail, .. } => {
                 self.probe_again(desk, horizon, &format!("still accepted ({detail})"));
             }
-            Probe::NotYet { detail } if !passed => {
+            Probe::NotYet { detail } | Probe::Unseen { detail } if !passed => {
                 self.probe_again(desk, horizon, &format!("not yet ({detail})"));
             }
-            Probe::NotYet { detail } if !self.probing.last => {
+            Probe::NotYet { detail } | Probe::Unseen { detail } if !self.probing.last => {
                 self.probing.last = true;
                 self.probe(desk, desk.now, &format!("not yet at the horizon ({detail}); asking a last time"));
+            }
+            // A person must look. It did not fail, so it does not count against those that come.
+            Probe::Unseen { detail } => {
+                let why = format!("whether it holds cannot be seen: {detail}");
+                let receipt = self.receipt(desk, PlanState::Escalated, false, &why);
+                self.finish(desk, PlanState::Escalated, &why, receipt);
             }
             Probe::NotYet { detail } => {
                 let within = span(self.plan.horizon_ms);

@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 /// Orders under way at once; more wait, and the log holds them.
 const ORDERS_MAX: usize = 64;
@@ -33,6 +34,8 @@ const IDLE_MAX: Duration = Duration::from_millis(100);
 const IDLE_BATCHES_MAX: i64 = 256;
 /// How long a report waits before it is tried again when the log refuses it, and an order when it could not be begun.
 const REPORT_RETRY_MS: u64 = 500;
+/// How long a look at a provider or at the events may take: it holds a place that an order to act could have.
+const LOOK_MAX: Duration = Duration::from_secs(30);
 /// Plans whose latest decision is remembered, for orders that waited.
 const DECIDED_MAX: usize = 65_536;
 
@@ -342,14 +345,16 @@ impl Hands {
             let Some(effector) = self.effectors.get(&read.provider) else {
                 return Reply::Unreadable { detail: not_configured(&read.provider) };
             };
-            match effector.read(&transition.plan.tenant, read).await {
-                Ok(state) => states.push(state),
-                Err(e) => {
-                    return Reply::Unreadable {
-                        detail: format!("{} of {}: {e}", read.operation, read.target),
-                    };
+            let state = timeout(LOOK_MAX, effector.read(&transition.plan.tenant, read)).await;
+            let why = match state {
+                Ok(Ok(state)) => {
+                    states.push(state);
+                    continue;
                 }
-            }
+                Ok(Err(e)) => e.to_string(),
+                Err(_) => no_answer(),
+            };
+            return Reply::Unreadable { detail: format!("{} of {}: {why}", read.operation, read.target) };
         }
         Reply::State { states }
     }
@@ -417,7 +422,10 @@ impl Hands {
         let mut weakest: Option<Probe> = None;
         for step in steps {
             let probe = match self.effectors.get(&step.provider) {
-                Some(effector) => effector.probe(&transition.plan.tenant, step, principal, applied).await,
+                Some(effector) => {
+                    let look = effector.probe(&transition.plan.tenant, step, principal, applied);
+                    timeout(LOOK_MAX, look).await.unwrap_or_else(|_| Probe::Unseen { detail: no_answer() })
+                }
                 None => Probe::NotYet { detail: not_configured(&step.provider) },
             };
             if weakest.as_ref().is_none_or(|known| strength(&probe) < strength(known)) {
@@ -437,16 +445,18 @@ impl Hands {
         probe: Probe,
     ) -> Probe {
         let Some(store) = self.store.as_deref().filter(|_| since > Timestamp::ZERO) else { return probe };
-        match opened(store, &transition.plan.tenant, principal, since, known).await {
-            Ok(None) => probe,
-            Ok(Some(opened)) => {
+        let look = opened(store, &transition.plan.tenant, principal, since, known);
+        match timeout(LOOK_MAX, look).await {
+            Ok(Ok(None)) => probe,
+            Ok(Ok(Some(opened))) => {
                 let last_accepted = match probe {
                     Probe::Held { last_accepted, .. } | Probe::Escaped { last_accepted, .. } => last_accepted,
-                    Probe::NotYet { .. } => None,
+                    Probe::NotYet { .. } | Probe::Unseen { .. } => None,
                 };
                 Probe::Escaped { detail: opened.detail, last_accepted, successors: opened.successors }
             }
-            Err(e) => Probe::NotYet { detail: format!("what was opened cannot be read: {e}") },
+            Ok(Err(e)) => Probe::Unseen { detail: format!("what was opened cannot be read: {e}") },
+            Err(_) => Probe::Unseen { detail: format!("what was opened cannot be read: {}", no_answer()) },
         }
     }
 
@@ -475,6 +485,10 @@ impl Hands {
     }
 }
 
+fn no_answer() -> String {
+    format!("no answer within {} s", LOOK_MAX.as_secs())
+}
+
 fn not_configured(provider: &str) -> String {
     format!("no effector for provider `{provider}` is configured")
 }
@@ -483,7 +497,8 @@ fn strength(probe: &Probe) -> u8 {
     match probe {
         Probe::Escaped { .. } => 0,
         Probe::NotYet { .. } => 1,
-        Probe::Held { evidence: EvidenceKind::ConfigurationRead, .. } => 2,
-        Probe::Held { evidence: EvidenceKind::RefusedCall, .. } => 3,
+        Probe::Unseen { .. } => 2,
+        Probe::Held { evidence: EvidenceKind::ConfigurationRead, .. } => 3,
+        Probe::Held { evidence: EvidenceKind::RefusedCall, .. } => 4,
     }
 }

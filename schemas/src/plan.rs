@@ -278,6 +278,10 @@ pub enum Probe {
     NotYet {
         detail: String,
     },
+    /// What would show it cannot be read now, which says nothing about the change.
+    Unseen {
+        detail: String,
+    },
     /// The principal was accepted after the change took effect.
     Escaped {
         detail: String,

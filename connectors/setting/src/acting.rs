@@ -203,7 +203,7 @@ mod tests {
             let got = match probe {
                 Probe::Held { evidence: EvidenceKind::ConfigurationRead, .. } => "held".to_owned(),
                 Probe::Held { .. } => "contained".to_owned(),
-                Probe::NotYet { .. } => "not yet".to_owned(),
+                Probe::NotYet { .. } | Probe::Unseen { .. } => "not yet".to_owned(),
                 Probe::Escaped { successors, .. } => format!("escaped {successors:?}"),
             };
             assert_eq!(got, want);

@@ -3,7 +3,12 @@
 use crate::world::*;
 use expect_test::{Expect, expect};
 use prunella_respond::{Config, KILL_SWITCH_ENGAGED};
-use prunella_schemas::plan::{Mode, Order, PlanState};
+use prunella_schemas::plan::{Mode, Order, PlanState, Probe, Reply};
+
+const LOCK: &str = "
+id: lock
+match: { techniques: [T1110] }
+actions: [{ action: account.lock, mode: auto }]";
 
 fn check(mut world: World, want: &Expect) {
     want.assert_eq(&world.news());
@@ -111,6 +116,28 @@ fn a_long_horizon_is_probed_a_bounded_number_of_times() {
     assert_eq!(world.last().to, PlanState::Verified);
     assert_eq!(world.last().at.0 - BEGIN, 3_600_000 + 15);
     assert!(world.sent.len() < 50, "{} transitions", world.sent.len());
+}
+
+#[test]
+fn what_cannot_be_seen_is_for_a_person_and_no_failure() {
+    let mut world = World::new(auto(), &[LOCK]);
+    for n in 0..5 {
+        let who = format!("aws:user:arn:aws:iam::1:user/u{n}");
+        world.now += 700_000;
+        world.find(&who, "T1110");
+        world.reply(state("account", &who, serde_json::json!({ "value": 0, "version": 0 })));
+        assert_eq!(world.last().to, PlanState::Approved, "{n}: {}", world.last().why);
+        world.reply(done());
+        while world.last().to == PlanState::Propagating {
+            if let Some(Order::Probe { not_before, .. }) = world.last().order {
+                world.now = world.now.max(not_before.0);
+            }
+            let detail = "the store is away".to_owned();
+            world.reply(Reply::Probed { probe: Probe::Unseen { detail } });
+        }
+        assert_eq!(world.last().to, PlanState::Escalated);
+        assert!(world.last().why.contains("cannot be seen"), "{}", world.last().why);
+    }
 }
 
 #[test]
@@ -386,7 +413,7 @@ fn taken_back_by_a_person_while_in_flight() {
     world.roll_back("eve");
     world.reply_to(apply.plan_uid, apply.sequence, done());
     world.reply(tier(3));
-    world.reply(prunella_schemas::plan::Reply::Undone { outcomes: vec![] });
+    world.reply(Reply::Undone { outcomes: vec![] });
     world.reply(tier(1));
     check(
         world,
@@ -577,7 +604,7 @@ fn a_dry_run_gives_way_to_a_playbook_that_goes_further() {
     );
 }
 
-fn probe_to_the_end(world: &mut World, reply: impl Fn() -> prunella_schemas::Reply) {
+fn probe_to_the_end(world: &mut World, reply: impl Fn() -> Reply) {
     while let Some(Order::Probe { not_before, .. }) = world.last().order.clone() {
         world.now = world.now.max(not_before.0);
         world.reply(reply());

@@ -95,7 +95,7 @@ impl Effector for AccountEffector {
             return Probe::NotYet { detail: "the step names no setting of an account".into() };
         };
         let Ok(found) = self.state.setting(tenant, &place.principal, &place.name).await else {
-            return Probe::NotYet { detail: "the account's state cannot be read".into() };
+            return Probe::Unseen { detail: "the account's state cannot be read".into() };
         };
         if found.value < wanted {
             let detail = format!("`{}` is {} again", place.name, found.value);
@@ -103,7 +103,7 @@ impl Effector for AccountEffector {
         }
         match calls_since(self.store.as_ref(), tenant, principal, applied).await {
             Ok(calls) => judge(&calls, &place, applied),
-            Err(e) => Probe::NotYet { detail: format!("the principal's calls cannot be read: {e}") },
+            Err(e) => Probe::Unseen { detail: format!("the principal's calls cannot be read: {e}") },
         }
     }
 }
@@ -181,7 +181,7 @@ mod tests {
             let got = match judge(calls, &place, Timestamp(10_400)) {
                 Probe::Held { evidence: EvidenceKind::RefusedCall, .. } => "refused",
                 Probe::Held { .. } => "configuration",
-                Probe::NotYet { .. } => "not yet",
+                Probe::NotYet { .. } | Probe::Unseen { .. } => "not yet",
                 Probe::Escaped { .. } => "escaped",
             };
             assert_eq!(got, want, "{operation} {calls:?}");

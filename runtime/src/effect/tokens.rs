@@ -66,7 +66,7 @@ impl Effector for TokenEffector {
         let (Some(wanted), Ok(version)) =
             (not_before(step), self.state.token_version(tenant, &step.target).await)
         else {
-            return Probe::NotYet { detail: "the token version cannot be read".into() };
+            return Probe::Unseen { detail: "the token version cannot be read".into() };
         };
         if version.not_before < wanted {
             let detail = format!("tokens issued since {} are still accepted", version.not_before);
@@ -74,7 +74,7 @@ impl Effector for TokenEffector {
         }
         match calls_since(self.store.as_ref(), tenant, principal, applied).await {
             Ok(calls) => judge(&calls, version.not_before, applied),
-            Err(e) => Probe::NotYet { detail: format!("the principal's calls cannot be read: {e}") },
+            Err(e) => Probe::Unseen { detail: format!("the principal's calls cannot be read: {e}") },
         }
     }
 }
@@ -127,7 +127,7 @@ mod tests {
             let got = match probe {
                 Probe::Held { evidence: EvidenceKind::RefusedCall, .. } => "refused",
                 Probe::Held { .. } => "configuration",
-                Probe::NotYet { .. } => "not yet",
+                Probe::NotYet { .. } | Probe::Unseen { .. } => "not yet",
                 Probe::Escaped { .. } => "escaped",
             };
             assert_eq!(got, want, "{calls:?}");

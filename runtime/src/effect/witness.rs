@@ -163,7 +163,7 @@ mod tests {
             let got = match Felt::by(step).unwrap().judge(&calls, applied, "it stands") {
                 Probe::Held { evidence: EvidenceKind::RefusedCall, .. } => "refused",
                 Probe::Held { .. } => "configuration",
-                Probe::NotYet { .. } => "not yet",
+                Probe::NotYet { .. } | Probe::Unseen { .. } => "not yet",
                 Probe::Escaped { .. } => "escaped",
             };
             assert_eq!(got, want, "{} {calls:?}", step.operation);

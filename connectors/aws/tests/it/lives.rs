@@ -55,6 +55,7 @@ impl Pipe {
         let aws = prunella_aws::effect::over(vec![(Tenant::default(), ACCOUNT.to_owned(), config)]);
         let settings = Settings {
             data_dir: dir.path().to_owned(),
+            enrich: prunella_ingest::enrich::Config::default(),
             detect: prunella_detect::Config::default(),
             respond,
             playbooks: prunella_respond::Playbooks::parse(&[("keys.yaml", &text)]).unwrap(),

@@ -176,7 +176,7 @@ mod tests {
             let got = match probe {
                 Probe::Held { evidence: EvidenceKind::RefusedCall, .. } => "refused",
                 Probe::Held { .. } => "configuration",
-                Probe::NotYet { .. } => "not yet",
+                Probe::NotYet { .. } | Probe::Unseen { .. } => "not yet",
                 Probe::Escaped { .. } => "escaped",
             };
             assert_eq!(got, want, "{operation}");
