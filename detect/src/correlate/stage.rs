@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 /// Tenants remembered at once; beyond it the one unheard of for longest goes first.
 pub const TENANTS_MAX: usize = 256;
 /// Version of the snapshot. A build reads its own only; the shell then replays.
-const SNAPSHOT_VERSION: u32 = 1;
+const SNAPSHOT_VERSION: u32 = 2;
 const NAME: &str = "correlate";
 /// No input is held longer than this, whatever the configuration says.
 const HOLD_MS_MAX: i64 = 10_000;
