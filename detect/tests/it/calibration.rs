@@ -45,10 +45,13 @@ fn strange(number: u64) -> Lesson {
     Lesson { row: std::array::from_fn(|feature| if feature < 8 { 9.0 } else { 0.0 }), ..lesson(number) }
 }
 
-/// A learner after so many events, and what it trained: learnt once for all tests, as far as they agree.
-fn taught(events: u64) -> (Learner, Vec<(u64, Trained)>) {
+/// A learner, and when it trained what.
+type Taught = (Learner, Vec<(u64, Trained)>);
+
+/// A learner after so many events: learnt once for all tests, as far as they agree.
+fn taught(events: u64) -> Taught {
     const SHARED: [u64; 5] = [2_048, 2_300, 3_000, 4_000, 6_000];
-    static TAUGHT: LazyLock<Vec<(Learner, Vec<(u64, Trained)>)>> = LazyLock::new(|| {
+    static TAUGHT: LazyLock<Vec<Taught>> = LazyLock::new(|| {
         let (mut learner, mut trained, mut done) = (Learner::new(&NAMES, 7), Vec::new(), 0);
         let mut until = |events: u64| {
             teach(&mut learner, done..events, &mut trained);
@@ -174,12 +177,6 @@ fn attacks_that_nobody_flagged_do_not_hide_the_next_one() {
         p < 1e-3,
         "{p}: one event in a hundred is like this, but all of two principals who do nothing else"
     );
-    let is_rare = |number: &u64| {
-        let lesson = lesson(*number);
-        model.p_value(lesson.class_uid, model.score(&lesson.row)) <= 0.01
-    };
-    let rate = (100_000..110_000).filter(is_rare).count() as f64 / 10_000.0;
-    assert!((0.0067..0.015).contains(&rate), "{rate} at .01");
 }
 
 #[test]
