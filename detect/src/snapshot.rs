@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Changes whenever an older build could not read what this one writes.
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 /// How a snapshot of version 1 began; it was JSON.
 const FIRST: &[u8] = b"{\"version\":1";
 

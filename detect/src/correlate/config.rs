@@ -21,7 +21,9 @@ pub struct Config {
     pub corroboration_ms: i64,
     /// A principal is spoken of again only after this time, or when it is more severe.
     pub cooldown_ms: i64,
-    /// The same for each stream of a tenant.
+    /// The same call of a principal, below High, is spoken of again only after this time, or when it is half as probable.
+    pub repeat_ms: i64,
+    /// Each stream of a tenant is spoken of again only after this time.
     pub tenant_cooldown_ms: i64,
 }
 
@@ -35,6 +37,7 @@ impl Default for Config {
             corroborated_p_value_max: 1e-4,
             corroboration_ms: 3_600_000,
             cooldown_ms: 3_600_000,
+            repeat_ms: 7 * 24 * 3_600_000,
             tenant_cooldown_ms: 6 * 3_600_000,
         }
     }

@@ -28,7 +28,9 @@
 //! | any other signal | - | - | nothing by itself |
 //! | a tenant's stream shifts | - | - | `tenant_entropy_shift` Low, once in `tenant_cooldown_ms` |
 //!
-//! What is confirmed later is said again, as High. Otherwise a principal is spoken of once in `cooldown_ms`; further
+//! What is confirmed later is said again, as High. Otherwise a principal is spoken of once in `cooldown_ms`, and of the
+//! same operation once in `repeat_ms`, unless it is half as probable: what is flagged teaches nothing, so that a change
+//! which is there to stay stays unusual, and saying so every day tells nobody anything. Further
 //! proposals that are let through count into the next finding about it (`event_count`, evidence). A principal called
 //! High is not called anything else for as long: one conclusion is one finding.
 //!
@@ -41,6 +43,7 @@ mod held;
 mod stage;
 mod streams;
 mod suspect;
+mod told;
 mod view;
 mod words;
 
@@ -49,4 +52,5 @@ pub use control::TESTS_MIN;
 pub use held::HELD_MAX;
 pub use stage::{Correlate, Input, TENANTS_MAX};
 pub use suspect::SUSPECTS_MAX;
+pub use told::TOLD_MAX;
 pub use view::{Counts, REFUSED_MAX};

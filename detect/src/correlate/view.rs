@@ -5,6 +5,7 @@ use super::control::Control;
 use super::held::{Held, Place};
 use super::streams::{Departure, TenantStreams};
 use super::suspect::{Candidate, Source, Subject, Suspects, Unsaid, Witness, is_entropy, is_near};
+use super::told::Told;
 use super::words;
 use prunella_schemas::{Finding, Id, SignalKind, Tenant, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,7 @@ pub const REFUSED_MAX: usize = 256;
 const OWN_MAX: usize = 1_024;
 /// Of the p-values of one principal in this time, the smallest counts.
 const COUNTED_MS: i64 = 3_600_000;
+
 /// What the stage keeps of an input, with floating-point numbers bit for bit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Item {
@@ -34,7 +36,7 @@ pub struct Counts {
     pub refused: u64,
     /// Of those, let through after all.
     pub released: u64,
-    /// Let through, but not said: the principal had been spoken of.
+    /// Let through, but not said: the principal, or its call, had been spoken of.
     pub unsaid: u64,
     pub findings: u64,
 }
@@ -49,6 +51,7 @@ pub struct View {
     clock: Timestamp,
     control: Control,
     suspects: Suspects,
+    told: Told,
     /// Principals with a refused proposal, the least probable first.
     refused: BTreeSet<(u64, Timestamp, String)>,
     streams: TenantStreams,
@@ -184,11 +187,15 @@ impl Desk<'_> {
     }
 
     fn let_through(&mut self, principal: &str, candidate: Candidate) {
-        let is_said = self.say(principal, &candidate);
+        let severity = self.severity(principal, &candidate);
+        let is_old = self.view.told.is_old(principal, &candidate, severity, self.config.repeat_ms);
+        let is_said = !is_old && self.say(principal, &candidate);
         let view = &mut *self.view;
         let suspect = view.suspects.of(principal, view.clock);
         if !is_said {
             view.counts.unsaid += 1;
+        }
+        if !is_said && !is_old {
             suspect.unsaid.add(&candidate);
         }
         let span_ms = self.config.corroboration_ms;
@@ -259,6 +266,7 @@ impl Desk<'_> {
             if severity == words::HIGH { suspect.confirming(candidate, config) } else { Vec::new() };
         let finding = words::of_principal(tenant, principal, candidate, severity, &confirming, unsaid);
         suspect.said(candidate.subject, severity, candidate.time);
+        self.view.told.tell(principal, candidate);
         let Some(finding) = finding else { return false };
         let analytic = finding.finding_info.analytic.uid.to_string();
         let time = finding.time;

@@ -107,7 +107,8 @@ mod tests {
         for number in 0..events {
             let (source, p_value) = match number % 100 {
                 0 => (u64::MAX - number / 100 % 20, 0.01),
-                _ => (number * 7 % 1_000, if number % 20 == 3 { 0.03 } else { 0.5 }),
+                // Of each, another one every time.
+                _ => (number * 7 % 1_000, if (number + number / 1_000) % 20 == 3 { 0.03 } else { 0.5 }),
             };
             outliers.count(source, p_value);
         }

