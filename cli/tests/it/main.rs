@@ -31,6 +31,7 @@ mod roles_sink;
 mod running;
 #[cfg(feature = "clickhouse")]
 mod schema;
+mod sealed;
 mod simulate;
 mod start;
 mod webhook;
