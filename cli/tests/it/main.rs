@@ -37,6 +37,7 @@ mod roles_sink;
 mod running;
 #[cfg(feature = "clickhouse")]
 mod schema;
+mod sealed;
 mod simulate;
 mod start;
 #[cfg(feature = "vault")]

@@ -17,7 +17,8 @@ pub use verify::{Report, fingerprints, public_key, verify};
 
 use crate::wire::{
     Account, Accounts, ChangeClass, ChangeTier, FileInfo, Files, Hook, Import, Level, Login, Logs, Me,
-    OfflineParts, Progress as Rotation, PublicKeys, Publish, RecoverWith, Refresh, Register, Rotate, Shares, TierName, TokenPair,
+    OfflineParts, Progress as Rotation, PublicKeys, Publish, RecoverWith, Refresh, Register, Rotate, Shares,
+    TierName, TokenPair,
 };
 use crate::{Class, Problem, Role};
 use base64::Engine;

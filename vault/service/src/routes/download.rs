@@ -9,9 +9,7 @@ use crate::grants::{self, GrantRow, Right};
 use crate::objects::Span;
 use crate::policy::Operation;
 use crate::service::Vault;
-use crate::wire::{
-    EPOCH_HEADER, Opened, PART_HEADER, ShareMode, Turned, VERSION_HEADER, WHOLE_BYTES_MAX,
-};
+use crate::wire::{EPOCH_HEADER, Opened, PART_HEADER, ShareMode, Turned, VERSION_HEADER, WHOLE_BYTES_MAX};
 use crate::{Error, names};
 use axum::Json;
 use axum::body::Body;

@@ -59,7 +59,8 @@ async fn take(
     body: Body,
 ) -> Result<FileInfo, Error> {
     let caller = vault.admit(audit).await?;
-    let _permit = vault.uploads.try_acquire().map_err(|_| Error::Unavailable("a free place for this upload"))?;
+    let _permit =
+        vault.uploads.try_acquire().map_err(|_| Error::Unavailable("a free place for this upload"))?;
     let Query(asked) = query.map_err(|e| Error::Invalid(e.body_text()))?;
     names::file(&asked.name)?;
     names::label(&asked.label)?;

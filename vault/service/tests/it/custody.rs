@@ -287,7 +287,10 @@ async fn a_hardening_that_waits_cannot_be_undone_at_once() {
     assert!(undone.unwrap_err().is_status(409), "the day begins with the hardening");
     server.clock.advance(24 * 60 * 60 * 1_000);
     alice.login("alice", PASSWORD).await.unwrap();
-    assert_eq!(alice.change_tier("file", TierName::Medium, true).await.unwrap().tier_wanted, TierName::Medium);
+    assert_eq!(
+        alice.change_tier("file", TierName::Medium, true).await.unwrap().tier_wanted,
+        TierName::Medium
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

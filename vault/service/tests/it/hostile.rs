@@ -4,6 +4,7 @@ use crate::server::{Server, get, noise, put};
 use axum::http::Method;
 use prunella_vault::client::{Bounds, ClientError};
 use prunella_vault::wire::TierName;
+use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -219,17 +220,30 @@ async fn a_grant_that_the_owner_never_gave_gets_no_key() {
 async fn who_sends_no_body_holds_nobody_up() {
     let server = Server::start().await;
     let alice = server.user("alice").await;
-    let address = server.base.trim_start_matches("http://");
-    let mut idle = Vec::new();
-    for _ in 0..300 {
-        let mut connection = TcpStream::connect(address).await.unwrap();
-        let head = "POST /login HTTP/1.1\r\nhost: vault\r\ncontent-type: application/x-www-form-urlencoded\r\n\
-                    content-length: 100\r\n\r\n";
-        connection.write_all(head.as_bytes()).await.unwrap();
-        idle.push(connection);
-    }
+    let token = &alice.memory.access_token;
+    let idle = async |count: usize, request: String| {
+        let mut connections = Vec::new();
+        for _ in 0..count {
+            let mut connection = TcpStream::connect(server.base.trim_start_matches("http://")).await.unwrap();
+            connection.write_all(request.as_bytes()).await.unwrap();
+            connections.push(connection);
+        }
+        connections
+    };
+    let head = "host: vault\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: 100";
+    let _idle = idle(300, format!("POST /login HTTP/1.1\r\n{head}\r\n\r\n")).await;
     for _ in 0..20 {
         alice.me().await.unwrap();
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    // Uploads have places of their own.
+    let upload = format!("POST /upload?name=x HTTP/1.1\r\nauthorization: Bearer {token}\r\n{head}\r\n\r\n");
+    let _uploads = idle(70, upload).await;
+    let until_full = async {
+        while server.raw(Method::POST, "/upload?name=x", token, vec![0; 64]).await.0 != 503 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(25), until_full).await.unwrap();
+    alice.me().await.unwrap();
 }
