@@ -6,7 +6,7 @@ use prunella_respond::{Config, Playbooks, Respond};
 #[test]
 fn the_built_in_playbooks_are_sound() {
     let playbooks = Playbooks::built_in().unwrap();
-    assert_eq!(playbooks.iter().count(), 7);
+    assert_eq!(playbooks.iter().count(), 8);
     assert!(playbooks.iter().all(|p| !p.description.is_empty()));
     assert!(Respond::new(Config::default(), playbooks).is_ok());
 }
