@@ -268,14 +268,7 @@ pub async fn serve(config: &Config) -> anyhow::Result<Served> {
     };
     let router = prunella_console::router(ports, console)?;
     #[cfg(feature = "vault")]
-    let (router, vault) = match vault {
-        Some(vault) => {
-            let intake = Arc::new(embedded.intake.clone());
-            let router = prunella_vault::beside(router, Arc::clone(&vault));
-            (router, Some(within::Working::start(vault, intake)))
-        }
-        None => (router, None),
-    };
+    let (router, vault) = within::attach(router, vault, Arc::new(embedded.intake.clone()));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let shutdown = async move {
         // A dropped sender means the same as a sent word: stop.

@@ -27,6 +27,8 @@ pub(crate) struct Log {
 struct Head {
     ledger: Ledger,
     seq: i64,
+    /// Memory may hold what the disk does not: a transaction failed, or whoever waited for it was cut off.
+    is_ahead: bool,
 }
 
 impl Log {
@@ -44,17 +46,18 @@ impl Log {
     /// Links what the outbox has, in its order. Gives the number of new entries.
     pub(crate) async fn sequence(&self) -> Result<usize, Error> {
         let mut head = self.head.lock().await;
+        if head.is_ahead {
+            let origin = head.ledger.origin().to_owned();
+            *head = resume(&self.db, &origin).await?;
+        }
         let posted = outbox::after(self.db.pool(), head.seq, BATCH_MAX).await?;
         if posted.is_empty() {
             return Ok(0);
         }
-        let linked = self.link(&mut head, &posted).await;
-        if linked.is_err() {
-            // What memory holds and the disk does not is forgotten.
-            let origin = head.ledger.origin().to_owned();
-            *head = resume(&self.db, &origin).await?;
-        }
-        linked
+        head.is_ahead = true;
+        let linked = self.link(&mut head, &posted).await?;
+        head.is_ahead = false;
+        Ok(linked)
     }
 
     async fn link(&self, head: &mut Head, posted: &[Posted]) -> Result<usize, Error> {
@@ -149,7 +152,13 @@ impl Log {
 
     /// Deletes from the outbox what the ledger has and the pipeline got.
     pub(crate) async fn prune(&self, has_pipeline: bool) -> Result<(), Error> {
-        let linked = self.head.lock().await.seq;
+        let head = self.head.lock().await;
+        if head.is_ahead {
+            // What is on the disk is known again after the next link.
+            return Ok(());
+        }
+        let linked = head.seq;
+        drop(head);
         let statement = if has_pipeline {
             "DELETE FROM outbox WHERE seq <= $1 AND seq <= (SELECT value FROM counters WHERE name = 'delivered')"
         } else {
@@ -174,5 +183,43 @@ async fn resume(db: &Database, origin: &str) -> Result<Head, Error> {
         entries.push((digest(1)?, digest(2)?));
     }
     let ledger = Ledger::resume(origin, entries).map_err(|_| damaged())?;
-    Ok(Head { ledger, seq })
+    Ok(Head { ledger, seq, is_ahead: false })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prunella_ledger::{Completeness, Integrity, Verifier, verify};
+    use serde_json::json;
+    use std::time::Duration;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn whoever_is_cut_off_leaves_a_chain_that_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Database::embedded(&dir.path().join("db")).await.unwrap();
+        let ring = Ring::open(&dir.path().join("ring"), &dir.path().join("key"), &[KEY]).unwrap();
+        let log = Log::open(db.clone(), &ring, "prunella.vault/test").await.unwrap();
+        let mut cut_off = 0;
+        for round in 0..60_u64 {
+            let mut tx = db.begin().await.unwrap();
+            outbox::post(&mut tx, EVENT, 1, &json!({"round": round})).await.unwrap();
+            tx.commit().await.unwrap();
+            let at_most = Duration::from_micros(round * 60);
+            cut_off += u32::from(tokio::time::timeout(at_most, log.sequence()).await.is_err());
+            log.prune(false).await.unwrap();
+        }
+        // A commit that was cut off may still come through: whoever is second then is told so, and reads again.
+        for _ in 0..100 {
+            if log.sequence().await == Ok(0) {
+                break;
+            }
+        }
+        let (entries, _) = log.page(0, 1_000).await.unwrap();
+        let (checkpoint, verifier) =
+            (log.checkpoint().await.unwrap(), Verifier::parse(&log.verifier_key()).unwrap());
+        assert_eq!(entries.len(), 60, "{cut_off} were cut off");
+        let report = verify(entries.into_iter().map(Ok), &[checkpoint], Some(&verifier));
+        assert_eq!((report.integrity, report.completeness), (Integrity::Ok, Completeness::Ok), "{report:?}");
+        assert!(cut_off > 0, "nobody was cut off: the test shows nothing");
+    }
 }

@@ -72,7 +72,11 @@ mod tests {
             written += u32::from(refusals.admit(&from([192, 0, 2, 1]), None, now).is_some());
         }
         assert_eq!(written, ROWS_MAX);
-        assert_eq!(refusals.admit(&from([192, 0, 2, 1]), Some("s1"), now), Some(940), "a session, and the count");
+        assert_eq!(
+            refusals.admit(&from([192, 0, 2, 1]), Some("s1"), now),
+            Some(940),
+            "a session, and the count"
+        );
         assert_eq!(refusals.admit(&from([198, 51, 100, 1]), None, now), Some(0), "another network");
         assert_eq!(refusals.admit(&from([192, 0, 2, 9]), None, now), None, "the same network");
         assert_eq!(refusals.admit(&from([192, 0, 2, 1]), None, now.plus_ms(WINDOW_MS)), Some(1));

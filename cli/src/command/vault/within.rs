@@ -4,6 +4,7 @@
 use crate::config::Config;
 use crate::pipeline;
 use anyhow::Context;
+use axum::Router;
 use prunella_runtime::clock;
 use prunella_runtime::topology::Settings;
 use prunella_schemas::port::{Effector, Intake};
@@ -41,6 +42,21 @@ pub fn reach(mut settings: Settings, vault: Option<&Arc<Vault>>) -> Settings {
     settings
 }
 
+/// Puts the vault beside the console, and to work.
+pub fn attach(
+    router: Router,
+    vault: Option<Arc<Vault>>,
+    intake: Arc<dyn Intake>,
+) -> (Router, Option<Working>) {
+    match vault {
+        Some(vault) => {
+            let router = prunella_vault::beside(router, Arc::clone(&vault));
+            (router, Some(Working::start(vault, intake)))
+        }
+        None => (router, None),
+    }
+}
+
 /// A vault at work beside its requests.
 pub struct Working {
     vault: Arc<Vault>,
@@ -49,7 +65,7 @@ pub struct Working {
 }
 
 impl Working {
-    pub fn start(vault: Arc<Vault>, intake: Arc<dyn Intake>) -> Self {
+    fn start(vault: Arc<Vault>, intake: Arc<dyn Intake>) -> Self {
         let work = tokio::spawn(prunella_vault::work(Arc::clone(&vault), Some(Arc::clone(&intake))));
         Working { vault, intake, work }
     }

@@ -45,7 +45,10 @@ async fn every_operation_is_an_event_with_who_what_and_outcome() {
             assert_eq!(event["src_endpoint"]["ip"], "127.0.0.1");
             let text = event.to_string();
             for secret in [&alice.memory.device_token, &bob.memory.device_token] {
-                assert!(!secret.is_empty() && !text.contains(secret.as_str()), "{operation} tells a device's token");
+                assert!(
+                    !secret.is_empty() && !text.contains(secret.as_str()),
+                    "{operation} tells a device's token"
+                );
             }
             assert!(!text.contains(PASSWORD) && !text.contains("a wrong password"));
             assert!(event["prunella"].is_null() && event["metadata"]["uid"].is_string());
