@@ -36,7 +36,7 @@ check: ## Format, lints, the rules of the house, licences
 	$(CARGO) xtask codegen --check
 	$(CARGO) xtask deny
 
-bench: ## The benchmark tables of docs/benchmarks.md
+bench: ## Four of the tables of docs/benchmarks.md
 	$(CARGO) bench -p prunella-translate -p prunella-ingest -p prunella-detect -p prunella-ledger -p prunella-cli \
 	  --bench translate --bench decode --bench detect --bench forest --bench ledger \
 	  --bench pipeline

@@ -140,6 +140,9 @@ pub struct Api {
     pub listen: SocketAddr,
     /// File that holds the bearer token, mode 0600. Empty: no token, loopback only.
     pub token_file: PathBuf,
+    /// Origins beside the API's own whose pages may change state, as a browser sends them: `https://prunella.example.com`.
+    /// A proxy that passes the Host on needs none.
+    pub origins: Vec<String>,
     /// Where people reach the API, such as `https://prunella.example.com`: requests for approval then carry a link that is
     /// good once. Empty: they carry none.
     pub public_url: String,
@@ -223,6 +226,7 @@ impl Default for Config {
             api: Api {
                 listen: SocketAddr::from(([127, 0, 0, 1], 7766)),
                 token_file: PathBuf::new(),
+                origins: Vec::new(),
                 public_url: String::new(),
             },
             log: Log { retention_hours_max: 168, retention_mib_max: 4_096 },

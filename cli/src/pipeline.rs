@@ -216,17 +216,21 @@ impl Served {
     }
 }
 
-/// Binds, starts every stage, and serves. The port is taken before any file is touched.
-pub async fn serve(config: &Config) -> anyhow::Result<Served> {
-    let mut console = prunella_console::Config {
+/// Who may reach the API, and as whose.
+pub fn console(config: &Config) -> anyhow::Result<prunella_console::Config> {
+    let file = &config.api.token_file;
+    Ok(prunella_console::Config {
         listen: config.api.listen,
         tenant: config.tenant.clone(),
+        origins: config.api.origins.clone(),
+        token: if file.as_os_str().is_empty() { None } else { Some(Token::load(file)?) },
         ..Default::default()
-    };
-    let bearer_file = &config.api.token_file;
-    if !bearer_file.as_os_str().is_empty() {
-        console.token = Some(Token::load(bearer_file)?);
-    }
+    })
+}
+
+/// Binds, starts every stage, and serves. The port is taken before any file is touched.
+pub async fn serve(config: &Config) -> anyhow::Result<Served> {
+    let mut console = console(config)?;
     let listener = TcpListener::bind(config.api.listen).await.with_context(|| {
         format!(
             "cannot listen on {}; is another prunella running there? choose another with --listen",
@@ -251,7 +255,7 @@ pub async fn serve(config: &Config) -> anyhow::Result<Served> {
     let sources = Connectors::start(&Ground { intake, cursors, clock: clock::wall() }, sources);
     let simulator = Arc::new(SelfAttack {
         url: OnceLock::from(format!("http://{address}")),
-        bearer_file: bearer_file.clone(),
+        bearer_file: config.api.token_file.clone(),
     });
     let ports = Ports {
         store: Arc::clone(&embedded.store) as _,

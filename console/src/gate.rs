@@ -70,7 +70,7 @@ impl Gate {
             let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
             let own = authority.is_some_and(|a| host_of(request).is_some_and(|h| h.eq_ignore_ascii_case(a)));
             if !own && !listed(origin) {
-                let hint = "add it to `origins` in the console's configuration if it is yours";
+                let hint = "add it to `api.origins` in the configuration if it is yours";
                 return Err(Problem::cross_site(format!("a page of `{}` sent this: {hint}", echo(origin))));
             }
             return Ok(());

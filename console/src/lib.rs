@@ -17,6 +17,7 @@ mod server;
 pub use config::{Config, ConfigError, Token};
 pub use ports::{Ports, Simulator};
 pub use problem::Problem;
+pub use routes::intake::INTAKE_REQUESTS_MAX;
 pub use server::serve;
 
 use axum::Router;
@@ -38,11 +39,10 @@ pub(crate) struct Console {
 /// The whole application. Refuses a configuration that would serve strangers without a token.
 pub fn router(ports: Ports, config: Config) -> Result<Router, ConfigError> {
     let config = Arc::new(config.check()?);
-    let gate = Arc::new(gate::Gate::new(Arc::clone(&config)));
     let console = Console {
         ports: Arc::new(ports),
-        config,
-        intake: Arc::new(Semaphore::new(routes::intake::INTAKE_REQUESTS_MAX)),
+        config: Arc::clone(&config),
+        intake: Arc::new(Semaphore::new(INTAKE_REQUESTS_MAX)),
         feeds: Arc::new(Semaphore::new(feed::FEEDS_MAX)),
     };
     let (api, description) = routes::api().split_for_parts();
@@ -52,9 +52,17 @@ pub fn router(ports: Ports, config: Config) -> Result<Router, ConfigError> {
         .merge(openapi::routes(description))
         .merge(page::routes())
         .fallback(problem::no_such_route)
-        .method_not_allowed_fallback(problem::no_such_method)
-        .layer(from_fn_with_state(gate, gate::pass));
-    Ok(app)
+        .method_not_allowed_fallback(problem::no_such_method);
+    Ok(behind_gate(app, config))
+}
+
+/// Routes of another server behind the console's gate: who may come in, how many at once, and for how long.
+pub fn guard(routes: Router, config: Config) -> Result<Router, ConfigError> {
+    Ok(behind_gate(routes, Arc::new(config.check()?)))
+}
+
+fn behind_gate(routes: Router, config: Arc<Config>) -> Router {
+    routes.layer(from_fn_with_state(Arc::new(gate::Gate::new(config)), gate::pass))
 }
 
 /// The OpenAPI 3.1 document, for publishing and for checking drift without a server.

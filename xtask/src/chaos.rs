@@ -4,7 +4,7 @@
 mod blind;
 mod drive;
 mod fault;
-mod http;
+pub mod http;
 mod oracle;
 mod process;
 #[cfg(feature = "kafka")]

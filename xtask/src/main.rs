@@ -1,5 +1,6 @@
 //! The project's own verbs: rules that are checked, files that are generated, faults that are injected.
 
+mod backfill;
 mod chaos;
 mod codegen;
 mod deny;
@@ -31,6 +32,8 @@ enum Xtask {
     Deny,
     /// Kill a running pipeline at random moments and check that nothing is lost and nothing counts twice
     Chaos(chaos::Options),
+    /// Read a gigabyte of log files from the emulator of S3 and from disk: how fast, and in how much memory
+    Backfill(backfill::Options),
     /// Mix public attacks with benign records and count what `prunella detect` finds, and what it calls by mistake
     Evaluate(evaluate::Options),
     /// Real Kafka, ClickHouse, Redis and PostgreSQL on loopback
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Xtask::Codegen { check } => codegen::run(check),
         Xtask::Deny => deny::run(),
         Xtask::Chaos(options) => chaos::run(&options),
+        Xtask::Backfill(options) => backfill::run(&options),
         Xtask::Evaluate(options) => evaluate::run(&options),
         Xtask::Services(options) => services::run(&options),
         Xtask::Clickhouse { library, arguments } => services::become_clickhouse(&library, &arguments),

@@ -42,6 +42,27 @@ fn each_value_tells_where_it_came_from() {
 }
 
 #[test]
+fn every_key_stands_in_the_reference_with_its_default() {
+    let reference = include_str!("../../../docs/guide/configuration.md");
+    let dir = TempDir::new().unwrap();
+    let file = written(&dir, "prunella.toml", "version = 1\n");
+    let config = file.to_str().unwrap();
+    let rows = run(&["config", "show", "--config", config, "-o", "ndjson"]).with(0).lines();
+    let rows = rows.iter().filter(|row| row["origin"] == "default");
+    for (key, default) in rows.map(|row| (row["key"].as_str().unwrap(), &row["value"])) {
+        // One is told in words, the others in one line.
+        if key == "source" || key.starts_with("response.receivers.") {
+            continue;
+        }
+        let line = reference.lines().find(|line| line.starts_with(&format!("| `{key}` |")));
+        let line = line.unwrap_or_else(|| panic!("{key} is not in the reference"));
+        let plain = |text: &str| text.replace(['`', '"', ' '], "");
+        let stands = plain(line.split('|').nth(2).unwrap());
+        assert_eq!(stands, plain(&default.to_string()), "{key}");
+    }
+}
+
+#[test]
 fn what_is_not_understood_is_refused_by_name() {
     let dir = TempDir::new().unwrap();
     check(&written(&dir, "good.toml", "version = 1\n")).with(0);

@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 
 /// Most intake bodies in memory at once; further ones are answered 503 with Retry-After.
-pub(crate) const INTAKE_REQUESTS_MAX: usize = 16;
+pub const INTAKE_REQUESTS_MAX: usize = 16;
 
 /// Header that names the source of the body.
 const SOURCE_HEADER: &str = "prunella-source";

@@ -1,4 +1,4 @@
-//! As much of HTTP/1.1 as the fault test needs: one request to a loopback address, one whole answer or an error.
+//! As much of HTTP/1.1 as measuring from outside needs: one request to a loopback address, one whole answer or an error.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -30,6 +30,14 @@ pub fn post(address: SocketAddr, path: &str, content_type: &str, body: &[u8]) ->
         "POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: {content_type}\r\n\
          Content-Length: {}\r\n\r\n",
         body.len()
+    );
+    send(address, &head, body)
+}
+
+pub fn put(address: SocketAddr, path: &str, body: &[u8]) -> io::Result<Answer> {
+    let length = body.len();
+    let head = format!(
+        "PUT {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
     );
     send(address, &head, body)
 }

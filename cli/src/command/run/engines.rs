@@ -14,7 +14,7 @@ mod with_engines {
     use crate::{effectors, pipeline};
     use anyhow::Context;
     use async_trait::async_trait;
-    use prunella_console::{Ports, Token};
+    use prunella_console::Ports;
     use prunella_ledger::Signer;
     use prunella_runtime::clock;
     use prunella_runtime::ledger::postgres::{Database, PostgresReader};
@@ -129,11 +129,6 @@ mod with_engines {
             if !self.serves {
                 return Ok(None);
             }
-            let mut console =
-                prunella_console::Config { tenant: config.tenant.clone(), ..Default::default() };
-            if !config.api.token_file.as_os_str().is_empty() {
-                console.token = Some(Token::load(&config.api.token_file)?);
-            }
             let intake = KafkaIntake::open(settings, clock::wall())?;
             let health = RolesHealth {
                 engines: self.clone(),
@@ -157,7 +152,7 @@ mod with_engines {
                 sources: prunella_translate::catalog().iter().map(|t| t.name().to_owned()).collect(),
                 playbooks: own.playbooks.iter().map(|playbook| playbook.id.clone()).collect(),
             };
-            Ok(Some(Api { ports: Box::new(ports), config: console }))
+            Ok(Some(Api { ports: Box::new(ports), config: pipeline::console(config)? }))
         }
     }
 

@@ -10,7 +10,6 @@ use crate::command::connectors;
 use crate::config::Config;
 use crate::{App, Outcome, Refusal, pipeline};
 use anyhow::Context;
-use prunella_console::Token;
 use prunella_runtime::clock;
 use prunella_runtime::connect::{Connectors, Ground, SqliteCursors};
 use prunella_runtime::enrich::Keeper;
@@ -132,10 +131,8 @@ fn keeper(config: &Config, asked: &[Role]) -> anyhow::Result<Option<Keeper>> {
 }
 
 fn door(config: &Config, settings: &Settings) -> anyhow::Result<http::Door> {
-    let file = &config.api.token_file;
-    let token = if file.as_os_str().is_empty() { None } else { Some(Token::load(file)?) };
-    let intake = KafkaIntake::open(settings, clock::wall())?;
-    Ok(http::Door { intake, tenant: config.tenant.clone(), token })
+    let access = pipeline::console(config)?;
+    Ok(http::Door::new(KafkaIntake::open(settings, clock::wall())?, access))
 }
 
 fn stages(role: args::Role) -> &'static [Role] {

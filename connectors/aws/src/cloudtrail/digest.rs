@@ -167,7 +167,6 @@ impl Auditor {
     }
 
     /// A link is kept only of what AWS signed: anybody who may write to the bucket can put something in its place.
-
     async fn check(
         &self,
         bucket: &Bucket,

@@ -60,7 +60,7 @@ async fn a_file_that_is_named_for_the_future_is_told_and_hides_no_other() {
 async fn a_place_that_already_stands_in_the_future_comes_back() {
     let Some(trail) = trail().await else { return };
     trail.deliver(&[Object::at(1)]).await;
-    let branch = format!("AWSLogs/{ACCOUNT}/CloudTrail/{}/", REGION);
+    let branch = format!("AWSLogs/{ACCOUNT}/CloudTrail/{REGION}/");
     let floor = u32::try_from(BEGINNING_MS / 60_000).unwrap() + FUTURE;
     let place = serde_json::json!({ "v": 1, "branches": { branch: { "floor": floor, "entries": "" } } });
     let soon: Clock = Arc::new(|| Timestamp(BEGINNING_MS + 3_600_000));
