@@ -12,7 +12,7 @@ use std::ops::Deref;
 pub struct Caption(Cow<'static, str>);
 
 /// What events are made of.
-static KNOWN: [&str; 75] = [
+static KNOWN: [&str; 84] = [
     "",
     "999",
     "AWS",
@@ -36,6 +36,7 @@ static KNOWN: [&str; 75] = [
     "Write",
     "cloud",
     "vault",
+    "osint",
     "Attach",
     "Create",
     "Delete",
@@ -55,6 +56,9 @@ static KNOWN: [&str; 75] = [
     "Success",
     "Traffic",
     "Unknown",
+    "network",
+    "hosting",
+    "private",
     "Add User",
     "Critical",
     "Download",
@@ -63,6 +67,7 @@ static KNOWN: [&str; 75] = [
     "datetime",
     "prunella",
     "gcp.audit",
+    "Discovery",
     "AwsApiCall",
     "CloudTrail",
     "Remove User",
@@ -78,8 +83,10 @@ static KNOWN: [&str; 75] = [
     "Authentication",
     "aws.cloudtrail",
     "azure.activity",
+    "src_endpoint.ip",
     "Group Management",
     "Network Activity",
+    "published ranges",
     "Assign Privileges",
     "Detection Finding",
     "Entity Management",
@@ -87,7 +94,9 @@ static KNOWN: [&str; 75] = [
     "Application Activity",
     "Authentication Ticket",
     "File Hosting Activity",
+    "residential_or_unknown",
     "Identity & Access Management",
+    "Cloud Resources Inventory Info",
 ];
 
 impl Caption {

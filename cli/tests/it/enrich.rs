@@ -70,7 +70,8 @@ fn a_table_that_changes_holds_from_a_time_that_is_written_down_and_a_broken_one_
     let running = Running::start(&data, &["--config", &config]);
     let give = |id: &str| {
         let body = tampering(id, "eve").to_string().into_bytes();
-        assert_eq!(running.post("/api/events?source=aws.cloudtrail", &[], body).status, 202);
+        let ndjson = ("content-type", "application/x-ndjson");
+        assert_eq!(running.post("/api/events?source=aws.cloudtrail", &[ndjson], body).status, 202);
     };
     let event = |id: &str| {
         wait_for("the event", || {

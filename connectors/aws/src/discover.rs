@@ -162,7 +162,7 @@ impl Inventory {
     }
 
     /// The events of one kind; one without resources says that there are none.
-    fn events(&self, look: &Look, kind: &'static str, resources: Vec<Resource>) -> Vec<Event> {
+    fn events(&self, look: &Look, kind: &'static str, resources: &[Resource]) -> Vec<Event> {
         let none = resources.is_empty().then_some(&[][..]);
         let parts = none.into_iter().chain(resources.chunks(RESOURCES_PER_EVENT_MAX));
         parts.enumerate().map(|(part, resources)| self.event(look, kind, part, resources.to_vec())).collect()
@@ -224,7 +224,7 @@ impl Source for Inventory {
                         ));
                         resources.truncate(RESOURCES_MAX);
                     }
-                    events.extend(self.events(&look, kind, resources));
+                    events.extend(self.events(&look, kind, &resources));
                 }
                 Err(Trouble::Changed) => {}
                 Err(trouble @ (Trouble::Denied(_) | Trouble::Gone(_))) => {

@@ -4,7 +4,7 @@ use crate::served::Served;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-const ROUTES: [&str; 27] = [
+const ROUTES: [&str; 28] = [
     "get /api/dashboard",
     "get /api/dlq",
     "get /api/dlq/{id}",
@@ -17,6 +17,7 @@ const ROUTES: [&str; 27] = [
     "get /api/receipts",
     "get /api/receipts/{id}",
     "get /api/receipts/{id}/proof",
+    "get /api/resources",
     "get /api/threats",
     "get /api/threats/{id}",
     "get /api/token-versions",
