@@ -101,7 +101,10 @@ fn what_is_not_there_ours_or_so_already_is_left_alone() {
     let found = json!({ "status": "Active", "keys": { "AKIA1": "Active" }, "is_ours": false });
     let Steps { steps, undo } = planned("aws.key.deactivate", &target, found.clone()).unwrap();
     assert_eq!((&steps[0].desired, &steps[0].prior), (&json!({ "status": "Inactive" }), &Some(found)));
-    assert_eq!((&undo[0].desired, undo[0].target.as_str()), (&json!({ "status": "Active" }), target.as_str()));
+    assert_eq!(
+        (&undo[0].desired, undo[0].target.as_str()),
+        (&json!({ "status": "Active" }), target.as_str())
+    );
 }
 
 #[test]
@@ -114,12 +117,16 @@ fn a_late_approval_reaches_the_newest_sessions_and_the_policies_fit() {
     };
     assert_eq!(before(&steps[0]), "1970-01-01T00:16:41Z", "whole seconds, and none of them too early");
     assert_eq!(undo[0].desired, json!({ "document": null }));
-    assert_eq!((steps[0].operation.as_str(), undo[0].operation.as_str()), ("iam:PutUserPolicy", "iam:DeleteUserPolicy"));
+    assert_eq!(
+        (steps[0].operation.as_str(), undo[0].operation.as_str()),
+        ("iam:PutUserPolicy", "iam:DeleteUserPolicy")
+    );
     action("aws.sessions.revoke").renew(&mut steps, Timestamp(2_000_000), Timestamp::ZERO);
     assert_eq!(before(&steps[0]), "1970-01-01T00:33:20Z");
     action("aws.sessions.revoke").renew(&mut steps, Timestamp(1), Timestamp::ZERO);
     assert_eq!(before(&steps[0]), "1970-01-01T00:33:20Z", "never back");
-    let quarantine = planned("aws.principal.quarantine", &format!("{EVE}#PrunellaQuarantine"), none()).unwrap();
+    let quarantine =
+        planned("aws.principal.quarantine", &format!("{EVE}#PrunellaQuarantine"), none()).unwrap();
     let chars = |step: &prunella_schemas::Step| step.desired["document"].to_string().chars().count();
     let both = chars(&steps[0]) + chars(&quarantine.steps[0]);
     assert!(both < POLICY_CHARS_MAX, "{both} characters");
