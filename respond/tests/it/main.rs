@@ -8,6 +8,7 @@
 )]
 
 mod back;
+mod cloud;
 mod crash;
 mod guard;
 mod life;

@@ -16,6 +16,9 @@ const PUT: &str = "s3:PutObject";
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/copy-object.html>
 const COPY_BYTES_MAX: i64 = 5 * 1024 * 1024 * 1024;
 
+/// What S3 says of an object that must be restored before it can be read.
+const ARCHIVED: [&str; 2] = ["InvalidObjectState", "ObjectNotInActiveTierError"];
+
 pub struct StorageClass;
 
 #[async_trait]
@@ -63,7 +66,7 @@ impl Setting for StorageClass {
         let copy = copy.expected_bucket_owner(&account.id).expected_source_bucket_owner(&account.id);
         match copy.send().await {
             Ok(_) => Ok(format!("{bucket}/{key} is copied onto itself as {class}")),
-            Err(e) if e.code() == Some("InvalidObjectState") => Err(Fault::Refused(format!(
+            Err(e) if e.code().is_some_and(|code| ARCHIVED.contains(&code)) => Err(Fault::Refused(format!(
                 "{bucket}/{key} is archived; restore it first (`aws s3api restore-object`), which takes hours"
             ))),
             Err(e) => Err(fault(&call(PUT, &place), &e)),

@@ -122,6 +122,10 @@ fn fault(what: &str, error: azure_core::Error) -> Fault {
     match answered {
         None if told.contains("credential") => Fault::Refused(told),
         None => Fault::Lost(told),
+        // What a source is told to ask for would not do here.
+        Some((403, code)) if code.starts_with("Authorization") => Fault::Refused(format!(
+            "{what}: 403 {code}: not allowed; grant `Storage Blob Data Contributor` on the container, or name the account's key"
+        )),
         Some((404, _)) => Fault::Missing(told),
         Some((412, _)) => Fault::Changed(told),
         Some((409, code)) if code == "BlobBeingRehydrated" => Fault::Unavailable(told),

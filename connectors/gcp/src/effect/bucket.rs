@@ -106,6 +106,10 @@ async fn ask(
     let told =
         Refusal { status, body, date: None, retry_after_ms }.explain(&what, Timestamp::ZERO).to_string();
     Err(match status {
+        // What a source is told to ask for would not do here.
+        403 => {
+            Fault::Refused(format!("{what} is not allowed (403); grant `roles/storage.admin` on the bucket"))
+        }
         404 => Fault::Missing(told),
         412 => Fault::Changed(told),
         429 => Fault::Unavailable(told),
