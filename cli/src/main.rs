@@ -147,7 +147,11 @@ fn start_log(filter: &str) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|e| {
         Refusal(anyhow::anyhow!("--log {filter}: {e}; write for example `info,prunella_runtime=debug`"))
     })?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that cannot be written, to a full disk say, is no reason to end: saying so on the same way would panic.
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     if std::io::stderr().is_terminal() {
         log.init();
     } else {

@@ -43,6 +43,7 @@ struct World {
     store: Arc<SqliteStore>,
     /// How often tokens were revoked, counted where it happens.
     applied: Arc<AtomicUsize>,
+    reply_wait_ms: i64,
 }
 
 impl World {
@@ -52,7 +53,7 @@ impl World {
         // No sink runs here, so that no event is ever found: the evidence is what was configured.
         drop(StoreWriter::open(&dir.path().join("store.db")).unwrap());
         let store = Arc::new(SqliteStore::open(&dir.path().join("store.db")).unwrap());
-        World { settings, schema, redis, dir, store, applied: Arc::default() }
+        World { settings, schema, redis, dir, store, applied: Arc::default(), reply_wait_ms: 5_000 }
     }
 
     fn state(&self) -> RedisState {
@@ -78,7 +79,7 @@ impl World {
         config.budgets.tenant = wide;
         config.budgets.global = wide;
         // Without the process that was asked, nobody answers; then the provider is read soon.
-        config.reply_wait_ms = 5_000;
+        config.reply_wait_ms = self.reply_wait_ms;
         let (state, store) = (self.state(), Arc::clone(&self.store) as Arc<dyn Store>);
         let inner = TokenEffector::new(Arc::new(state.clone()), Arc::clone(&store));
         let counted = Counted { inner, moment, applied: Arc::clone(&self.applied) };
@@ -150,7 +151,7 @@ impl World {
         let receipts = self.receipts();
         let runtime = Runtime::new().unwrap();
         for user in users {
-            let known = runtime.block_on(self.version(&Tenant::default(), user));
+            let known = runtime.block_on(self.version(user));
             assert_eq!((known.1, known.0 > Timestamp::ZERO), (1, true), "{user} is revoked once");
             let receipts = &receipts[&principal(user)];
             assert_eq!(receipts.len(), 1, "{receipts:?}");
@@ -161,17 +162,21 @@ impl World {
         assert_eq!((report.integrity, report.completeness), (Integrity::Ok, Completeness::Ok), "{report:?}");
     }
 
-    async fn version(&self, tenant: &Tenant, user: &str) -> (Timestamp, u64) {
-        let state = self.state();
-        for _ in 0..500 {
-            match state.token_version(tenant, &principal(user)).await {
-                Ok(known) => return (known.not_before, known.version),
-                Err(PortError::Unavailable(_)) => tokio::time::sleep(Duration::from_millis(20)).await,
-                Err(e) => panic!("{e}"),
-            }
-        }
-        panic!("it is never loaded");
+    async fn version(&self, user: &str) -> (Timestamp, u64) {
+        version(&self.state(), &Tenant::default(), user).await
     }
+}
+
+/// Since when the tokens of a user are refused, and how often that was changed.
+async fn version(state: &RedisState, tenant: &Tenant, user: &str) -> (Timestamp, u64) {
+    for _ in 0..500 {
+        match state.token_version(tenant, &principal(user)).await {
+            Ok(known) => return (known.not_before, known.version),
+            Err(PortError::Unavailable(_)) => tokio::time::sleep(Duration::from_millis(20)).await,
+            Err(e) => panic!("{e}"),
+        }
+    }
+    panic!("it is never loaded");
 }
 
 struct Process {
@@ -389,21 +394,26 @@ impl World {
         producer.flush(WAIT).unwrap();
     }
 
-    fn revoked(&self, runtime: &Runtime) -> usize {
-        let all = TENANTS.iter().flat_map(|tenant| (0..USERS).map(move |n| (*tenant, format!("user{n}"))));
-        let is_revoked = |(tenant, user): &(&str, String)| {
-            let (since, version) =
-                runtime.block_on(self.version(&Tenant::try_from((*tenant).to_owned()).unwrap(), user));
-            assert!(version <= 1, "{user} of {tenant} was revoked {version} times");
-            since > Timestamp::ZERO
-        };
-        all.filter(is_revoked).count()
+    /// How many users are cut off by now, each once.
+    async fn revoked(&self) -> usize {
+        let (state, mut count) = (self.state(), 0);
+        for tenant in TENANTS {
+            let tenant = Tenant::try_from(tenant.to_owned()).unwrap();
+            for user in (0..USERS).map(|n| format!("user{n}")) {
+                let (since, changes) = version(&state, &tenant, &user).await;
+                assert!(changes <= 1, "{user} of {tenant} was revoked {changes} times");
+                count += usize::from(since > Timestamp::ZERO);
+            }
+        }
+        count
     }
 }
 
 #[test]
 fn three_responders_have_one_effect_for_each_finding_however_often_and_in_whatever_order_it_comes() {
-    let world = world_or_skip!("several");
+    let mut world = world_or_skip!("several");
+    // Many at once on a loaded machine: who was asked is slow, not gone.
+    world.reply_wait_ms = 120_000;
     let runtime = Runtime::new().unwrap();
     let stages = [Role::Ingest, Role::Detect];
     let stages = Roles::start(&world.settings, &prunella_detect::Config::default(), None, &stages).unwrap();
@@ -428,7 +438,7 @@ fn three_responders_have_one_effect_for_each_finding_however_often_and_in_whatev
         }
     }
     let all = USERS * TENANTS.len();
-    until("every effect", || world.revoked(&runtime) == all);
+    until("every effect", || runtime.block_on(world.revoked()) == all);
     until("a receipt for each", || {
         world.read::<Receipt>().iter().filter(|r| is_revocation(r)).count() >= all
     });
@@ -438,7 +448,7 @@ fn three_responders_have_one_effect_for_each_finding_however_often_and_in_whatev
     assert_eq!((uids.len(), revocations.len()), (all, all), "one receipt for each");
     let applied = world.applied.load(Ordering::SeqCst);
     eprintln!("{applied} calls for {all} effects, {} findings", all * COPIES);
-    assert_eq!(world.revoked(&runtime), all);
+    assert_eq!(runtime.block_on(world.revoked()), all);
     let report = world.schema.report(&[]);
     assert_eq!((report.integrity, report.completeness), (Integrity::Ok, Completeness::Ok), "{report:?}");
     processes.into_iter().for_each(|(_, process)| process.die());
