@@ -79,7 +79,7 @@ impl World {
         match self.aws.probe(&Tenant::default(), step, "", Timestamp::ZERO).await {
             Probe::Held { evidence: EvidenceKind::ConfigurationRead, detail, .. } => ("held", detail),
             Probe::Held { evidence: EvidenceKind::RefusedCall, detail, .. } => ("refused", detail),
-            Probe::NotYet { detail } => ("not yet", detail),
+            Probe::NotYet { detail } | Probe::Unseen { detail } => ("not yet", detail),
             Probe::Escaped { successors, .. } => ("escaped", successors.join(" ")),
         }
     }
