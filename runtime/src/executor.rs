@@ -4,6 +4,7 @@
 //! what came of the order goes back onto the log as a command. A crash in between is settled by asking the provider.
 
 mod deeds;
+mod entries;
 mod kill_switch;
 mod port;
 
@@ -13,10 +14,11 @@ pub use port::{LogPlans, Plans, READER, Taken};
 
 use crate::clock::Clock;
 use crate::effect::successors::opened;
-use crate::ledger::{Attestor, NewEntry, PendingOrder, RECEIPT_KIND, Sequencer};
+use crate::ledger::{Attestor, PendingOrder, Sequencer};
 use crate::log::LogError;
 use crate::sqlite::{StoreError, lock};
 use deeds::Watch;
+use entries::{entries_of, is_decision};
 use prunella_schemas::plan::{EvidenceKind, Outcome, Probe};
 use prunella_schemas::port::{Effector, Store};
 use prunella_schemas::{Command, Id, Message, Order, Posted, Reply, Step, Timestamp, Transition};
@@ -198,27 +200,6 @@ impl Executor {
     }
 }
 
-/// A transition's own entry, and one for the receipt it completes. The entry's body names the receipt by its id only.
-fn entries_of(transition: &Transition, bytes: &[u8]) -> Result<Vec<NewEntry>, StoreError> {
-    let mut bare = transition.clone();
-    let receipt = bare.receipt.take();
-    let order = (bare.order.is_some() || receipt.is_some()).then(|| bytes.to_vec());
-    let tenant = bare.plan.tenant.clone();
-    let mut entries = vec![NewEntry {
-        tenant: tenant.clone(),
-        time: bare.at,
-        kind: "transition".into(),
-        id: bare.id(),
-        body: bare.encode(),
-        order,
-    }];
-    if let Some(receipt) = receipt {
-        let (time, id, body) = (receipt.time, receipt.id(), prunella_ledger::receipt_body(&receipt)?);
-        entries.push(NewEntry { tenant, time, kind: RECEIPT_KIND.into(), id, body, order: None });
-    }
-    Ok(entries)
-}
-
 /// Why an order is not answered now.
 enum Stuck {
     /// Another process writes the ledger by now, and answers it.
@@ -227,11 +208,6 @@ enum Stuck {
     Later(String),
     /// The plan went on without an answer: whoever waited for one does not any more.
     Superseded,
-}
-
-/// Whether the plan has gone on to something else with it. A remark leaves the order as it is.
-fn is_decision(transition: &Transition) -> bool {
-    transition.order.is_some() || transition.from != Some(transition.to)
 }
 
 impl Hands {

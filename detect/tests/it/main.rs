@@ -23,6 +23,7 @@ mod golden;
 mod peers;
 mod properties;
 mod story;
+mod whole_events;
 
 use proptest::prelude::ProptestConfig;
 

@@ -14,6 +14,8 @@ mod grafana;
 #[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(feature = "kafka")]
+mod kafka_claims;
+#[cfg(feature = "kafka")]
 mod kafka_hostile;
 #[cfg(feature = "kafka")]
 mod kafka_inputs;
