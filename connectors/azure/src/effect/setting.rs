@@ -62,8 +62,7 @@ pub async fn set_public(
         if_unmodified_since: unchanged,
         ..Default::default()
     };
-    let mut list = SignedIdentifiers::default();
-    list.items = (!kept.is_empty()).then_some(kept);
+    let list = SignedIdentifiers { items: (!kept.is_empty()).then_some(kept) };
     let list = list.try_into().map_err(|e| fault(&what, e))?;
     client.set_access_policy(list, Some(options)).await.map(drop).map_err(|e| fault(&what, e))
 }
@@ -77,7 +76,7 @@ pub async fn tier(account: &Account, place: &Place<'_>) -> Result<Found, Fault> 
     let on_its_way = told.archive_status().map_err(failed)?.map(|status| status.to_string());
     let tier = match on_its_way.as_deref().and_then(|status| status.strip_prefix("rehydrate-pending-to-")) {
         Some(goal) => capital(goal),
-        None => told.access_tier().map_err(failed)?.map(|tier| tier.to_string()).unwrap_or_default(),
+        None => told.access_tier().map_err(failed)?.unwrap_or_default(),
     };
     Ok(Found {
         value: json!({ "tier": tier, "is_rehydrating": on_its_way.is_some() }),

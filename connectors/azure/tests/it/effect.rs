@@ -61,8 +61,7 @@ async fn a_container_is_closed_and_opened_again_and_its_policies_stay() {
     let policy = AccessPolicy { permission: Some("r".into()), ..Default::default() };
     let item =
         SignedIdentifier { id: Some("auditors".into()), access_policy: Some(policy), ..Default::default() };
-    let mut list = SignedIdentifiers::default();
-    list.items = Some(vec![item]);
+    let list = SignedIdentifiers { items: Some(vec![item]) };
     let open = BlobContainerClientSetAccessPolicyOptions {
         access: Some(PublicAccessType::Container),
         ..Default::default()
