@@ -84,7 +84,7 @@ fn source(place: &Place<'_>) -> String {
     for byte in place.key.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
-                text.push(char::from(byte))
+                text.push(char::from(byte));
             }
             other => text.push_str(&format!("%{other:02X}")),
         }

@@ -59,8 +59,7 @@ async fn a_container_is_closed_and_opened_again_and_its_policies_stay() {
     let Some(azurite) = bench().await else { return };
     let azure = effector(&azurite);
     let policy = AccessPolicy { permission: Some("r".into()), ..Default::default() };
-    let item =
-        SignedIdentifier { id: Some("auditors".into()), access_policy: Some(policy), ..Default::default() };
+    let item = SignedIdentifier { id: Some("auditors".into()), access_policy: Some(policy) };
     let list = SignedIdentifiers { items: Some(vec![item]) };
     let open = BlobContainerClientSetAccessPolicyOptions {
         access: Some(PublicAccessType::Container),
