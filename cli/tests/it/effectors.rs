@@ -93,7 +93,7 @@ fn what_cannot_be_acted_on_is_refused_before_anything_runs() {
         let (config, data) = (dir.path().join("prunella.toml"), dir.path().join("data"));
         std::fs::write(&config, section).unwrap();
         let args = ["up", "--listen", "127.0.0.1:0", "--config", config.to_str().unwrap()];
-        run(&[&args[..], &["--data-dir", data.to_str().unwrap()]].concat()).with(1).says(words);
+        run(&[&args[..], &["--data-dir", data.to_str().unwrap()]].concat()).with(3).says(words);
     };
     let aws = "[[effector]]\nname = \"prod\"\nkind = \"aws\"\n";
     check("[[effector]]\nname = \"x\"\nkind = \"fax\"\n", &["effector `x`", "acts on no `fax`", "aws"]);

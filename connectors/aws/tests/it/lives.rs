@@ -237,7 +237,7 @@ async fn whatever_gets_lost_each_key_is_set_once() {
     for (key, name) in &users {
         assert_eq!(world.status(name, key).await, "Inactive");
     }
-    let sent = sent.lock().unwrap();
+    let sent = sent.lock().unwrap().clone();
     let (calls, twice) = (sent.len(), sent.values().filter(|n| **n > 1).count());
     assert_eq!((calls, twice), (KEYS, 0), "calls that reached the provider, and those that did again");
     pipe.up.stop().await;

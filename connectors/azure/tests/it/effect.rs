@@ -59,10 +59,8 @@ async fn a_container_is_closed_and_opened_again_and_its_policies_stay() {
     let Some(azurite) = bench().await else { return };
     let azure = effector(&azurite);
     let policy = AccessPolicy { permission: Some("r".into()), ..Default::default() };
-    let item =
-        SignedIdentifier { id: Some("auditors".into()), access_policy: Some(policy), ..Default::default() };
-    let mut list = SignedIdentifiers::default();
-    list.items = Some(vec![item]);
+    let item = SignedIdentifier { id: Some("auditors".into()), access_policy: Some(policy) };
+    let list = SignedIdentifiers { items: Some(vec![item]) };
     let open = BlobContainerClientSetAccessPolicyOptions {
         access: Some(PublicAccessType::Container),
         ..Default::default()
