@@ -24,7 +24,7 @@ test: ## Everything that is tested, with what it needs
 services: ## What is tested over real Kafka, ClickHouse, Redis, PostgreSQL and the clouds' emulators, which it starts and stops
 	$(CARGO) xtask services up
 	$(CARGO) test -p prunella-runtime -p prunella-cli --features kafka,clickhouse,postgres,redis --test it -- \
-	  kafka clickhouse delivery grafana roles schema postgres redis connectors && \
+	  kafka clickhouse delivery grafana roles schema postgres redis connectors effectors && \
 	$(CARGO) test -p prunella-aws -p prunella-azure -p prunella-gcp --test it; \
 	  code=$$?; $(CARGO) xtask services down; exit $$code
 

@@ -58,6 +58,9 @@ fn up_serves_the_vault_judges_its_events_and_acts_on_it() {
         let of = |row: &&Value| row["plan"]["action"] == action && row["to"] == wanted;
         plans.iter().find(of).map(|row| row["plan"].clone())
     };
+    // What one person starts another lets go.
+    let asked = wait_for("the revocation to be asked for", || state("tokens.revoke", "awaiting_approval"));
+    up.cli(&["plans", "approve", asked["uid"].as_str().unwrap(), "--by", "erin"]).with(0);
     let revoked = wait_for("the tokens to be revoked", || {
         // What the thief has is the client's memory.
         alice(&["ls"], b"");
