@@ -136,6 +136,10 @@ fn another_history_does_not_pass_for_this_one() {
 fn a_file_that_is_no_ledger_is_broken_and_a_missing_one_is_a_usage_error() {
     let copy = copied(LEFT.path());
     std::fs::write(copy.path().join("ledger.db"), b"these bytes are no database".repeat(99)).unwrap();
+    // A process that stops may leave all of a small database in the log beside it, and SQLite would mend the file from there.
+    for beside in ["ledger.db-wal", "ledger.db-shm"] {
+        let _ = std::fs::remove_file(copy.path().join(beside));
+    }
     let report = found(verify(copy.path(), &[]), "broken", "unknown");
     assert!(report["problems"][0].as_str().unwrap().contains("ledger.db"), "{report}");
     let none = TempDir::new().unwrap();
